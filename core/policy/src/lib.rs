@@ -7,13 +7,17 @@
 //! [`sdk`] makes a plugin out of a Rust struct, [`host`] loads one.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+mod about;
 pub mod action;
 pub mod event;
+#[cfg(feature = "host")]
+pub mod host;
 pub mod setup;
 mod side;
 mod time;
 
-pub use action::Action;
+pub use about::{Lint, Rule};
+pub use action::{Action, Level};
 pub use event::Event;
 pub use setup::Setup;
 pub use side::{Epoch, Side, Sides};
