@@ -1,0 +1,105 @@
+//! The whole contract of the node: what goes in, and what comes out.
+
+use crate::protocol::{FromNode, Terms, ToNode};
+use lockstep_policy::action::Urgency;
+use lockstep_policy::event::Service;
+use lockstep_policy::{At, Epoch};
+use serde::{Deserialize, Serialize};
+
+/// What is durable on a node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stored {
+    /// The highest epoch that was obeyed.
+    pub epoch: Epoch,
+    /// Whether the node was told to be active in it.
+    pub active: bool,
+}
+
+/// Numbers the writes; they are done in order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ticket(pub u64);
+
+/// Numbers the runs of the services: what a shell says of an older run is not listened to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Run(pub u64);
+
+/// How the services are, all together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Condition {
+    /// All that is not exclusive runs and is ready.
+    pub fit: bool,
+    /// All that is exclusive runs and is ready.
+    pub ready: bool,
+    /// Something exclusive runs, or may run.
+    pub running: bool,
+    /// One by one.
+    pub services: Vec<Service>,
+}
+
+/// What a node is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Time has passed: [`super::Node::deadline`] is there.
+    Tick,
+    /// An edge connected and named the pair's times.
+    Terms(Terms),
+    /// The coordinator spoke.
+    Message(ToNode),
+    /// A write is durable.
+    Stored(Ticket),
+    /// A write was not done.
+    StoreFailed {
+        /// The write.
+        ticket: Ticket,
+        /// For a person to read.
+        why: String,
+    },
+    /// All exclusive services of the run are up and ready.
+    Started(Run),
+    /// One could not be started; the shell leaves what it has started to [`Output::Stop`].
+    StartFailed {
+        /// The run.
+        run: Run,
+        /// For a person to read.
+        why: String,
+    },
+    /// No exclusive service runs any more.
+    Stopped(Run),
+    /// One could not be stopped, not even by force.
+    StopFailed {
+        /// The run.
+        run: Run,
+        /// For a person to read.
+        why: String,
+    },
+    /// The services' condition has changed.
+    Condition(Condition),
+}
+
+/// What a node asks of its shell, in this order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Make this durable, then say [`Input::Stored`].
+    Store {
+        /// Comes back.
+        ticket: Ticket,
+        /// All of it.
+        stored: Stored,
+    },
+    /// Whatever else happens, no exclusive service may run after this point on the node's clock: arm the dead-man's
+    /// switch. Always given before [`Output::Start`], and moved on with each renewal.
+    Deadman(At),
+    /// Start all exclusive services in their order, then say [`Input::Started`]. Ends any stop under way.
+    Start(Run),
+    /// Stop all exclusive services in the reverse order, then say [`Input::Stopped`]. Ends any start under way.
+    Stop {
+        /// The run.
+        run: Run,
+        /// By then, on the node's clock, what still runs has been killed.
+        by: At,
+        /// Failover: as fast as they can be stopped.
+        urgency: Urgency,
+    },
+    /// Send this to the coordinator. It may be lost.
+    Send(FromNode),
+}

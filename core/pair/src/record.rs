@@ -1,0 +1,85 @@
+//! A handover as a record: what `lockstep why` prints.
+
+use lockstep_policy::action::Urgency;
+use lockstep_policy::{At, Epoch, Side};
+use serde::{Deserialize, Serialize};
+
+/// One attempt to move the active role, from its order to its end.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandoverRecord {
+    /// The attempt's epoch.
+    pub epoch: Epoch,
+    /// Who was active before.
+    pub from: Option<Side>,
+    /// Who shall be.
+    pub to: Side,
+    /// Planned or failover.
+    pub urgency: Urgency,
+    /// Why, by who asked.
+    pub reason: String,
+    /// Who asked: `policy`, `operator NAME` or `recovery`.
+    pub by: String,
+    /// Sequence numbers of the journal's events that led to it.
+    pub evidence: Vec<u64>,
+    /// When it was ordered, on the edge's clock.
+    pub began: At,
+    /// The phases that it went through, in order; a phase of a roll-back carries the roll-back's epoch.
+    pub phases: Vec<PhaseRecord>,
+    /// How it ended; none while it runs.
+    pub outcome: Option<Outcome>,
+    /// Why it ended so; empty when completed.
+    pub why: String,
+    /// When the edge heard that the new side is active.
+    pub activated_at: Option<At>,
+    /// When the first request was given to it. Minus `activated_at`: the skew.
+    pub first_sent_at: Option<At>,
+    /// When the first good answer came from it.
+    pub first_answer_at: Option<At>,
+}
+
+/// One phase of a handover.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseRecord {
+    /// Which.
+    pub phase: Phase,
+    /// In which epoch: a roll-back has its own.
+    pub epoch: Epoch,
+    /// When it began, on the edge's clock.
+    pub began: At,
+    /// When it ended; none while it runs.
+    pub ended: Option<At>,
+    /// How it ended, for a person to read.
+    pub note: String,
+}
+
+/// The phases of `docs/handover.md`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Phase {
+    /// The intent is made durable, and the new side warms up. The old side still serves.
+    Prepare,
+    /// New requests wait from here on.
+    Hold,
+    /// Requests in flight at the old side finish.
+    Drain,
+    /// The old side's exclusive services stop, or its lease runs out.
+    Fence,
+    /// The new side's exclusive services start.
+    Activate,
+    /// The new side gets the route, and the held requests go.
+    Commit,
+    /// The first requests are watched.
+    Settle,
+}
+
+/// How a handover ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// The new side is active.
+    Completed,
+    /// Given up; who was active is so again, or still.
+    RolledBack,
+    /// No side is active.
+    NoActive,
+}
