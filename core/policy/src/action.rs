@@ -96,7 +96,7 @@ pub struct Switch {
 }
 
 /// How a switch treats the old side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Urgency {
     /// The old side works: let its requests finish, and roll back on any trouble.
