@@ -34,6 +34,8 @@ pub struct Condition {
     pub running: bool,
     /// One by one.
     pub services: Vec<Service>,
+    /// The application's release; empty when unknown.
+    pub release: String,
 }
 
 /// What a node is told.
@@ -43,7 +45,7 @@ pub enum Input {
     Tick,
     /// An edge connected and named the pair's times.
     Terms(Terms),
-    /// The coordinator spoke.
+    /// The coordinator spoke. The shell passes on what comes over the newest connection only.
     Message(ToNode),
     /// A write is durable.
     Stored(Ticket),
@@ -54,7 +56,7 @@ pub enum Input {
         /// For a person to read.
         why: String,
     },
-    /// All exclusive services of the run are up and ready.
+    /// All exclusive services of the run are up and ready. The [`Condition`] that says so came before.
     Started(Run),
     /// One could not be started; the shell leaves what it has started to [`Output::Stop`].
     StartFailed {
@@ -91,7 +93,8 @@ pub enum Output {
     Deadman(At),
     /// Start all exclusive services in their order, then say [`Input::Started`]. Ends any stop under way.
     Start(Run),
-    /// Stop all exclusive services in the reverse order, then say [`Input::Stopped`]. Ends any start under way.
+    /// Stop all exclusive services in the reverse order, those of an earlier life of the agent too, then say
+    /// [`Input::Stopped`]. Ends any start or stop under way. The first output of every life is a stop: boot fenced.
     Stop {
         /// The run.
         run: Run,

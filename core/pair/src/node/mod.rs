@@ -1,54 +1,464 @@
 //! The agent's half of the handover: one per node.
+//!
+//! A node is active only under a lease, counted on its own clock from a stamp that it sent itself. When the lease is
+//! over it stops what is exclusive, whoever can be reached or not. It obeys nothing of an epoch lower than the highest
+//! that it has made durable (I3), and a new life begins fenced: with a stop, and without a lease.
 
 mod contract;
 
 pub use contract::{Condition, Input, Output, Run, Stored, Ticket};
 
-use crate::protocol::{Report, Session};
-use lockstep_policy::At;
+use crate::protocol::{Answer, FromNode, Lease, Report, Session, Stamp, Terms, ToNode};
+use lockstep_policy::action::Urgency;
+use lockstep_policy::event::Role;
+use lockstep_policy::{At, Epoch};
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long services of an earlier life may take to stop, before an edge has named the pair's times.
+const BOOT_STOP: Duration = Duration::from_secs(5);
 
 /// One node.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
-    #[expect(dead_code, reason = "the machine is being written")]
     session: Session,
+    terms: Option<Terms>,
+    stored: Stored,
+    phase: Phase,
+    lease: Option<Lease>,
+    /// A stand-down that is not answered yet.
+    fence: Option<Fence>,
+    /// A prepare that is not answered yet.
+    preparing: Option<Epoch>,
+    condition: Condition,
+    next_report: At,
+    last_ticket: Ticket,
+    last_run: Run,
+    outputs: VecDeque<Output>,
+}
+
+/// Where the node's exclusive services are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Phase {
+    Standby,
+    /// An activation is being made durable. Services of an earlier epoch may run on meanwhile.
+    Accepting {
+        ticket: Ticket,
+        epoch: Epoch,
+        was_active: bool,
+    },
+    Activating {
+        run: Run,
+    },
+    Active,
+    StandingDown {
+        run: Run,
+        /// Why the activation failed that this stop cleans up after, and its epoch.
+        failure: Option<(Epoch, String)>,
+    },
+    Failed,
+}
+
+/// A stand-down on its way to its answer: durable, then stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Fence {
+    epoch: Epoch,
+    ticket: Ticket,
+    urgency: Urgency,
+    durable: bool,
 }
 
 impl Node {
-    /// A node whose agent has just started: standby, without a lease, whatever was stored. The shell has made sure
-    /// that nothing exclusive of an earlier life runs any more, or says so in its first [`Input::Condition`].
+    /// A node whose agent has just started: whatever was stored, it begins with a stop, and has no lease.
     #[must_use]
-    pub fn new(session: Session, _stored: Stored, _now: At) -> Node {
-        Node { session }
+    pub fn new(session: Session, stored: Stored, now: At) -> Node {
+        let mut node = Node {
+            session,
+            terms: None,
+            stored,
+            phase: Phase::Standby,
+            lease: None,
+            fence: None,
+            preparing: None,
+            condition: Condition::default(),
+            next_report: now,
+            last_ticket: Ticket(0),
+            last_run: Run(0),
+            outputs: VecDeque::new(),
+        };
+        node.stop(now + BOOT_STOP, Urgency::Failover, None);
+        node
     }
 
     /// Takes one input. Outputs are then waiting in [`Node::poll`].
-    pub fn handle(&mut self, _now: At, _input: Input) {}
+    pub fn handle(&mut self, now: At, input: Input) {
+        // A node that was asleep learns that its lease is over before it listens to anyone.
+        self.expire(now);
+        let before = self.appearance(now);
+        match input {
+            Input::Tick => {}
+            Input::Terms(terms) => {
+                self.terms = Some(terms);
+                self.next_report = now;
+            }
+            Input::Message(message) => self.obey(now, message),
+            Input::Stored(ticket) => self.stored(now, ticket),
+            Input::StoreFailed { ticket, why } => self.store_failed(now, ticket, &why),
+            Input::Started(run) => self.started(now, run),
+            Input::StartFailed { run, why } => self.start_failed(now, run, why),
+            Input::Stopped(run) => self.stopped(now, run),
+            Input::StopFailed { run, why } => self.stop_failed(now, run, &why),
+            Input::Condition(condition) => self.condition_changed(condition),
+        }
+        if self.appearance(now) != before || now >= self.next_report {
+            self.send_report(now);
+        }
+        self.check_invariants(now);
+    }
 
     /// The next output, in order.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
-    /// When [`Input::Tick`] is due.
+    /// When [`Input::Tick`] is due: the lease's end, or the next report.
     #[must_use]
     pub fn deadline(&self) -> Option<At> {
-        None
+        let report = self.terms.map(|_| self.next_report);
+        let lease = self.lease.filter(|_| self.holds_lease()).map(|lease| lease.end());
+        report.into_iter().chain(lease).min()
     }
 
     /// How the node is now.
     #[must_use]
-    pub fn report(&self, _now: At) -> Report {
+    pub fn report(&self, now: At) -> Report {
+        let lease_left = self.lease.filter(|_| self.holds_lease()).map_or(Duration::ZERO, |l| l.end().since(now));
         Report {
-            stamp: crate::protocol::Stamp { session: Session(0), at: At(0) },
-            epoch: lockstep_policy::Epoch(0),
-            role: lockstep_policy::event::Role::Standby,
-            serving: false,
-            fit: false,
-            running: false,
-            lease_left: std::time::Duration::ZERO,
-            services: Vec::new(),
-            release: String::new(),
+            stamp: Stamp { session: self.session, at: now },
+            epoch: self.stored.epoch,
+            role: self.role(),
+            serving: self.serving(),
+            fit: self.condition.fit,
+            running: self.running(),
+            lease_left,
+            services: self.condition.services.clone(),
+            release: self.condition.release.clone(),
+        }
+    }
+
+    fn role(&self) -> Role {
+        match self.phase {
+            Phase::Standby => Role::Standby,
+            Phase::Accepting { .. } | Phase::Activating { .. } => Role::Activating,
+            Phase::Active => Role::Active,
+            Phase::StandingDown { .. } => Role::StandingDown,
+            Phase::Failed => Role::Failed,
+        }
+    }
+
+    fn serving(&self) -> bool {
+        self.phase == Phase::Active && self.condition.ready && self.condition.fit
+    }
+
+    fn running(&self) -> bool {
+        self.condition.running || !matches!(self.phase, Phase::Standby | Phase::Failed)
+    }
+
+    /// What a change of is reported at once.
+    fn appearance(&self, now: At) -> Report {
+        let constant = Stamp { session: self.session, at: At::ZERO };
+        Report { stamp: constant, lease_left: Duration::ZERO, ..self.report(now) }
+    }
+
+    /// Whether something exclusive runs, or may be started, by right of the lease.
+    fn holds_lease(&self) -> bool {
+        matches!(self.phase, Phase::Accepting { .. } | Phase::Activating { .. } | Phase::Active)
+    }
+
+    /// The highest epoch that was heard in an accepted command, durable or not yet.
+    fn highest(&self) -> Epoch {
+        let fence = self.fence.map_or(Epoch(0), |fence| fence.epoch);
+        let accepting = match self.phase {
+            Phase::Accepting { epoch, .. } => epoch,
+            _ => Epoch(0),
+        };
+        self.stored.epoch.max(fence).max(accepting)
+    }
+
+    fn stop_max(&self) -> Duration {
+        self.terms.map_or(BOOT_STOP, |terms| terms.stop_max)
+    }
+}
+
+/// Commands.
+impl Node {
+    fn obey(&mut self, now: At, message: ToNode) {
+        match message {
+            ToNode::Prepare { epoch } => self.prepare(epoch),
+            ToNode::StandDown { epoch, urgency } => self.stand_down(epoch, urgency),
+            ToNode::Activate { epoch, lease } => self.activate(now, epoch, lease),
+            ToNode::Renew { epoch, lease } => self.renew(now, epoch, lease),
+        }
+    }
+
+    fn prepare(&mut self, epoch: Epoch) {
+        if epoch < self.highest() {
+            self.refuse(epoch, "a newer attempt is under way");
+        } else if self.condition.fit {
+            self.answer(Answer::Prepared { epoch });
+        } else {
+            self.preparing = Some(epoch);
+        }
+    }
+
+    fn stand_down(&mut self, epoch: Epoch, urgency: Urgency) {
+        if epoch < self.highest() {
+            return self.refuse(epoch, "a newer attempt is under way");
+        }
+        let ticket = self.store(Stored { epoch, active: false });
+        self.fence = Some(Fence { epoch, ticket, urgency, durable: false });
+    }
+
+    fn activate(&mut self, now: At, epoch: Epoch, lease: Lease) {
+        let fenced_here =
+            self.fence.is_some_and(|fence| fence.epoch == epoch) || (epoch == self.stored.epoch && !self.stored.active);
+        if epoch < self.highest() {
+            self.refuse(epoch, "a newer attempt is under way");
+        } else if epoch == Epoch(0) || fenced_here {
+            self.refuse(epoch, "the node has stood down in this epoch");
+        } else if !self.is_valid(now, lease) {
+            self.refuse(epoch, "the lease was over when it came");
+        } else if self.terms.is_none() {
+            self.refuse(epoch, "no edge has named the pair's times yet");
+        } else if matches!(self.phase, Phase::StandingDown { .. }) {
+            self.refuse(epoch, "services are still being stopped");
+        } else if epoch > self.stored.epoch {
+            // The old lease, if there is one, is left as it is: the later of the two counts.
+            let was_active = matches!(self.phase, Phase::Active | Phase::Accepting { was_active: true, .. });
+            if matches!(self.phase, Phase::Activating { .. }) {
+                return self.refuse(epoch, "services are still being started for an earlier attempt");
+            }
+            self.extend(lease);
+            let ticket = self.store(Stored { epoch, active: true });
+            self.phase = Phase::Accepting { ticket, epoch, was_active };
+        } else {
+            self.extend(lease);
+            match self.phase {
+                Phase::Active => self.answer(Answer::Activated { epoch }),
+                Phase::Standby | Phase::Failed => self.start(),
+                // Its answer comes when the start has ended.
+                Phase::Activating { .. } | Phase::Accepting { .. } | Phase::StandingDown { .. } => {}
+            }
+        }
+    }
+
+    fn renew(&mut self, now: At, epoch: Epoch, lease: Lease) {
+        // A fence that was heard ends the right to be renewed before it is durable.
+        let entitled = self.stored == (Stored { epoch, active: true }) && epoch == self.highest();
+        if entitled && self.is_valid(now, lease) && matches!(self.phase, Phase::Activating { .. } | Phase::Active) {
+            self.extend(lease);
+            self.arm();
+        }
+    }
+
+    fn is_valid(&self, now: At, lease: Lease) -> bool {
+        // A stamp from the future is of another boot of the machine.
+        lease.stamp.session == self.session && lease.stamp.at <= now && lease.end() > now
+    }
+
+    fn extend(&mut self, lease: Lease) {
+        if !self.holds_lease() || self.lease.is_none_or(|held| held.end() < lease.end()) {
+            self.lease = Some(lease);
+        }
+    }
+
+    /// No exclusive service outlives the lease by more than `stop_max`, whatever happens to this process.
+    fn arm(&mut self) {
+        if let Some(lease) = self.lease {
+            self.outputs.push_back(Output::Deadman(lease.end() + self.stop_max()));
+        }
+    }
+
+    fn start(&mut self) {
+        self.arm();
+        self.last_run.0 += 1;
+        self.phase = Phase::Activating { run: self.last_run };
+        self.outputs.push_back(Output::Start(self.last_run));
+    }
+
+    fn stop(&mut self, by: At, urgency: Urgency, failure: Option<(Epoch, String)>) {
+        self.last_run.0 += 1;
+        self.phase = Phase::StandingDown { run: self.last_run, failure };
+        self.outputs.push_back(Output::Stop { run: self.last_run, by, urgency });
+    }
+
+    /// Stands down by itself when the lease is over.
+    fn expire(&mut self, now: At) {
+        let Some(lease) = self.lease.filter(|lease| self.holds_lease() && lease.end() <= now) else { return };
+        let failure = match self.phase {
+            Phase::Active => None,
+            Phase::Accepting { epoch, .. } => {
+                Some((epoch, "the lease ran out before the services were started".into()))
+            }
+            _ => Some((self.stored.epoch, "the lease ran out while the services were being started".into())),
+        };
+        self.stop(lease.end() + self.stop_max(), Urgency::Failover, failure);
+        self.send_report(now);
+    }
+}
+
+/// What the shell says.
+impl Node {
+    fn stored(&mut self, now: At, ticket: Ticket) {
+        if let Some(fence) = self.fence.as_mut().filter(|fence| fence.ticket == ticket) {
+            fence.durable = true;
+            let urgency = fence.urgency;
+            self.stored = Stored { epoch: fence.epoch, active: false };
+            return self.stop_for_fence(now, urgency);
+        }
+        if let Phase::Accepting { ticket: awaited, epoch, was_active } = self.phase
+            && awaited == ticket
+        {
+            self.stored = Stored { epoch, active: true };
+            if self.fence.is_some() {
+                // Overtaken by a fence whose write is still under way: nothing is started any more.
+                self.phase = if was_active { Phase::Active } else { Phase::Standby };
+            } else if was_active && self.condition.ready {
+                self.phase = Phase::Active;
+                self.arm();
+                self.answer(Answer::Activated { epoch });
+            } else {
+                self.start();
+            }
+        }
+    }
+
+    fn stop_for_fence(&mut self, now: At, urgency: Urgency) {
+        // A stop that is under way already ends at least as early.
+        if !matches!(self.phase, Phase::StandingDown { .. }) {
+            self.stop(now + self.stop_max(), urgency, None);
+        }
+    }
+
+    fn store_failed(&mut self, now: At, ticket: Ticket, why: &str) {
+        if let Some(fence) = self.fence.filter(|fence| fence.ticket == ticket) {
+            // Without the epoch on the disk it may not say that it stood down; it stops all the same.
+            self.fence = None;
+            self.answer(Answer::Failed { epoch: fence.epoch, why: format!("the epoch could not be stored: {why}") });
+            return self.stop_for_fence(now, fence.urgency);
+        }
+        if let Phase::Accepting { ticket: awaited, epoch, was_active } = self.phase
+            && awaited == ticket
+        {
+            self.answer(Answer::Failed { epoch, why: format!("the epoch could not be stored: {why}") });
+            if was_active {
+                self.stop(now + self.stop_max(), Urgency::Failover, None);
+            } else {
+                self.phase = Phase::Standby;
+                self.lease = None;
+            }
+        }
+    }
+
+    fn started(&mut self, now: At, run: Run) {
+        if self.phase == (Phase::Activating { run }) {
+            self.phase = Phase::Active;
+            self.send_report(now);
+            self.answer(Answer::Activated { epoch: self.stored.epoch });
+        }
+    }
+
+    fn start_failed(&mut self, now: At, run: Run, why: String) {
+        if self.phase == (Phase::Activating { run }) {
+            self.stop(now + self.stop_max(), Urgency::Failover, Some((self.stored.epoch, why)));
+        }
+    }
+
+    fn stopped(&mut self, now: At, run: Run) {
+        let Some(failure) = self.end_of_stop(run) else { return };
+        self.lease = None;
+        self.condition.running = false;
+        self.phase = if failure.is_some() { Phase::Failed } else { Phase::Standby };
+        self.send_report(now);
+        if let Some((epoch, why)) = failure {
+            self.answer(Answer::Failed { epoch, why });
+        }
+        if let Some(fence) = self.fence.take_if(|fence| fence.durable) {
+            self.answer(Answer::StoodDown { epoch: fence.epoch });
+        }
+    }
+
+    fn stop_failed(&mut self, now: At, run: Run, why: &str) {
+        let Some(failure) = self.end_of_stop(run) else { return };
+        self.lease = None;
+        self.condition.running = true;
+        self.phase = Phase::Failed;
+        self.send_report(now);
+        let epochs = [self.fence.take().map(|fence| fence.epoch), failure.map(|(epoch, _)| epoch)];
+        for epoch in epochs.into_iter().flatten() {
+            self.answer(Answer::Failed { epoch, why: format!("services could not be stopped: {why}") });
+        }
+    }
+
+    /// The failure that the stop cleaned up after, if this is the stop under way.
+    #[expect(clippy::option_option, reason = "outer: is it this stop; inner: was there a failure")]
+    fn end_of_stop(&mut self, run: Run) -> Option<Option<(Epoch, String)>> {
+        match &mut self.phase {
+            Phase::StandingDown { run: awaited, failure } if *awaited == run => Some(failure.take()),
+            _ => None,
+        }
+    }
+
+    fn condition_changed(&mut self, condition: Condition) {
+        self.condition = condition;
+        if self.condition.fit
+            && let Some(epoch) = self.preparing.take()
+        {
+            self.answer(Answer::Prepared { epoch });
         }
     }
 }
+
+/// Outputs.
+impl Node {
+    fn store(&mut self, stored: Stored) -> Ticket {
+        self.last_ticket.0 += 1;
+        self.outputs.push_back(Output::Store { ticket: self.last_ticket, stored });
+        self.last_ticket
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.outputs.push_back(Output::Send(FromNode::Answer(answer)));
+    }
+
+    fn refuse(&mut self, epoch: Epoch, why: &str) {
+        self.answer(Answer::Refused { epoch, highest: self.highest(), why: why.to_owned() });
+    }
+
+    fn send_report(&mut self, now: At) {
+        if let Some(terms) = self.terms {
+            self.next_report = now + terms.renew;
+            self.outputs.push_back(Output::Send(FromNode::Report(self.report(now))));
+        }
+    }
+
+    fn check_invariants(&self, now: At) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        if self.holds_lease() {
+            let lease = self.lease.expect("a node that runs what is exclusive has a lease");
+            assert!(lease.end() > now, "a lease that is over was noticed");
+            assert_eq!(lease.stamp.session, self.session, "a lease is of this life");
+        }
+        if matches!(self.phase, Phase::Activating { .. } | Phase::Active) && self.fence.is_none() {
+            assert!(self.stored.active, "I4: a node is active only in an epoch that is on its disk");
+        }
+        if let Some(fence) = self.fence {
+            assert!(fence.epoch >= self.stored.epoch, "I3: a fence is never of an older epoch");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
