@@ -1,1 +1,23 @@
-//! .
+//! The edge's I/O: everything that touches a clock, a socket, a file or a thread.
+//!
+//! One task per pair, its *driver*, owns the pair's [`lockstep_pair::Coordinator`] and does what it says, in the order
+//! in which it says it. All other rooms either bring the driver inputs (agents, probes, proxy, store, policy, admin)
+//! or carry its outputs out; none of them decides.
+//!
+//! - `config`: the TOML, wholly validated: what is wrong, in which line, and what would be valid.
+//! - `store`: what is durable, in one SQLite file.
+//! - `agents`: two connections to each side's agent.
+//! - `probe`: what the policy asked to be watched.
+//! - `proxy`: requests, by the route of the moment.
+//! - `driver`: the pair's one loop.
+//! - `admin`: the operator's API and its client.
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod config;
+mod run;
+mod signals;
+
+pub use lockstep_policy::Side;
+pub use run::{EdgeError, run};
+pub use signals::terminated;

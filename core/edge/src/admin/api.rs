@@ -1,0 +1,358 @@
+//! The admin API's types: what the edge answers and the operator's verbs print.
+//!
+//! Durations are in milliseconds, with fractions; times of day are RFC 3339 texts in UTC.
+
+use lockstep_pair::record::{HandoverRecord, Phase};
+use lockstep_pair::{Route, RouteKind};
+use lockstep_policy::event::{Role, Service, Verdict};
+use lockstep_policy::{Epoch, Level, Side, Sides};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The edge's name.
+    pub edge: String,
+    /// The version of lockstep.
+    pub version: String,
+    /// Since when it runs.
+    pub started: String,
+    /// The configuration's file.
+    pub config: String,
+    /// What became of the last reload of the configuration; empty when there was none.
+    pub reload: Vec<String>,
+    /// Its pairs, in the configuration's order.
+    pub pairs: Vec<PairStatus>,
+}
+
+/// How one pair stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PairStatus {
+    /// Its name.
+    pub name: String,
+    /// Its listeners.
+    pub listen: Vec<String>,
+    /// What is done with requests now.
+    pub route: Route,
+    /// The highest epoch used.
+    pub epoch: Epoch,
+    /// The active side, and since which epoch.
+    pub active: Option<Active>,
+    /// The handover under way.
+    pub handover: Option<Underway>,
+    /// Whether the edge still asks both agents after its start.
+    pub recovering: bool,
+    /// The sides.
+    pub sides: Sides<SideStatus>,
+    /// The policy.
+    pub policy: PolicyStatus,
+    /// What the proxy has done since the edge started.
+    pub traffic: TrafficStatus,
+    /// Whether the policy's own switches are refused.
+    pub paused: Option<Pause>,
+    /// The latest alerts, newest first.
+    pub alerts: Vec<AlertStatus>,
+    /// The latest handover.
+    pub last: Option<Summary>,
+    /// The store's last trouble; empty when there is none.
+    pub store: String,
+}
+
+/// The active side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Active {
+    /// The side.
+    pub side: Side,
+    /// The epoch in which it became so.
+    pub epoch: Epoch,
+}
+
+/// A handover under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Underway {
+    /// The side that shall become active.
+    pub to: Side,
+    /// Where it is.
+    pub phase: Phase,
+}
+
+/// How one side stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SideStatus {
+    /// Its servers.
+    pub servers: Vec<String>,
+    /// Its agent's address.
+    pub agent: String,
+    /// Whether the main connection is up.
+    pub main: bool,
+    /// Whether the auxiliary connection is up.
+    pub auxiliary: bool,
+    /// Why a connection is not up; empty when both are.
+    pub trouble: String,
+    /// What the agent said last; none when nothing was heard.
+    pub report: Option<ReportStatus>,
+    /// The last answer to each probe.
+    pub probes: Vec<ProbeStatus>,
+    /// What the policy wants operators to read; empty when nothing.
+    pub shown: String,
+    /// Requests in flight.
+    pub in_flight: u64,
+}
+
+/// What an agent said last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ReportStatus {
+    /// The role that it holds.
+    pub role: Role,
+    /// The highest epoch on its disk.
+    pub epoch: Epoch,
+    /// Active, and all that serving needs is ready.
+    pub serving: bool,
+    /// All that is not exclusive is ready.
+    pub fit: bool,
+    /// Something exclusive runs, or may run.
+    pub running: bool,
+    /// How long its lease lasted then; 0 without one.
+    pub lease_left_ms: f64,
+    /// Its services.
+    pub services: Vec<Service>,
+    /// The application's release; empty when unknown.
+    pub release: String,
+    /// How long ago it was heard.
+    pub age_ms: f64,
+}
+
+/// The last answer to one probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeStatus {
+    /// The policy's number for it.
+    pub probe: u32,
+    /// What is sent: `http :80/path`, `tcp :2011`.
+    pub target: String,
+    /// From one to the next.
+    pub interval_ms: f64,
+    /// The answer; none before the first.
+    pub last: Option<ProbeAnswer>,
+}
+
+/// An answer to a probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProbeAnswer {
+    /// What it means.
+    pub verdict: Verdict,
+    /// HTTP status; 0 when there was none.
+    pub status: u16,
+    /// From the first byte sent to the verdict.
+    pub latency_ms: f64,
+    /// Why it is not good, or what was taken from the answer.
+    pub detail: String,
+    /// How long ago.
+    pub age_ms: f64,
+}
+
+/// The policy of a pair.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PolicyStatus {
+    /// The plugin's id.
+    pub id: String,
+    /// The plugin's version.
+    pub version: String,
+    /// The file.
+    pub file: String,
+    /// SHA-256 of the file as loaded.
+    pub fingerprint: String,
+    /// From a fault to the new side's service, at worst, by the policy's own formula.
+    pub expected_delay_ms: Option<f64>,
+    /// Whether it works; while it does not the pair keeps its course.
+    pub working: bool,
+    /// Why it does not; empty when it does.
+    pub trouble: String,
+    /// The number of the last event it was handed.
+    pub events: u64,
+    /// The longest step, in CPU time.
+    pub slowest_step_ms: f64,
+}
+
+/// What the proxy has done since the edge started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficStatus {
+    /// Requests taken.
+    pub requests: u64,
+    /// Requests that wait now.
+    pub holding: u64,
+    /// Requests that had to wait.
+    pub held: u64,
+    /// Of these: given to a side afterwards.
+    pub released: u64,
+    /// Answered 503.
+    pub refused: u64,
+    /// Answered otherwise without a good answer of a side.
+    pub failed: u64,
+}
+
+/// A pause of the policy's own switches. Durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// Who asked for it.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// Since when.
+    pub since: String,
+}
+
+/// Something that operators must know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AlertStatus {
+    /// When.
+    pub when: String,
+    /// How bad it is.
+    pub level: Level,
+    /// Who says so: `policy`, `coordinator`, `edge`.
+    pub from: String,
+    /// What, and what to do.
+    pub text: String,
+}
+
+/// A handover in one line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// When it was ordered.
+    pub when: String,
+    /// `a -> b, planned, completed`.
+    pub text: String,
+    /// Hold to commit.
+    pub gap_ms: Option<f64>,
+}
+
+/// `GET /v1/pairs/{pair}/why?epoch=N`: one handover with its evidence. Without `epoch`: the latest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Handover {
+    /// The pair.
+    pub pair: String,
+    /// When it was ordered.
+    pub when: String,
+    /// The coordinator's record. Its times are on the edge's own clock.
+    pub record: HandoverRecord,
+    /// What was measured.
+    pub measures: Measures,
+    /// The events and actions that it rests on, as they are in the journal.
+    pub evidence: Vec<JournalEntry>,
+}
+
+/// What was measured of a handover.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Measures {
+    /// From the order to the end.
+    pub total_ms: Option<f64>,
+    /// What clients feel: hold to commit.
+    pub gap_ms: Option<f64>,
+    /// From the agent's word that the new side is active to the first request given to it.
+    pub skew_ms: Option<f64>,
+    /// From the earliest evidence to the order.
+    pub detection_ms: Option<f64>,
+    /// From the earliest evidence to the first good answer of the new side (or to commit when none came).
+    pub delay_ms: Option<f64>,
+    /// The policy's expected delay, at worst, to compare with `delay_ms`.
+    pub expected_delay_ms: Option<f64>,
+    /// Requests that waited while it ran.
+    pub held: u64,
+    /// Of these: given to a side.
+    pub released: u64,
+    /// Requests answered 503 while it ran.
+    pub refused: u64,
+}
+
+/// One entry of a pair's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JournalEntry {
+    /// Grows by one with each event of the pair; actions and notes carry the number of the event they follow.
+    pub seq: u64,
+    /// On the edge's own clock.
+    pub at_ms: f64,
+    /// The time of day.
+    pub when: String,
+    /// `event`, `action`, `alert`, `operator`, `edge`.
+    pub kind: String,
+    /// The event or action itself.
+    pub what: serde_json::Value,
+}
+
+/// `GET /v1/pairs/{pair}/journal?from=SEQ&limit=N`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Journal {
+    /// The entries, oldest first.
+    pub entries: Vec<JournalEntry>,
+    /// Ask again from here; none when there are no more.
+    pub next: Option<u64>,
+}
+
+/// Body of `POST /v1/pairs/{pair}/switch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SwitchOrder {
+    /// The side that shall become active.
+    pub to: Side,
+    /// The operator has seen the policy's question and insists.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// Who asks.
+    pub by: String,
+}
+
+/// The answer to a [`SwitchOrder`]: 200 with the handover, 409 with a question or a refusal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SwitchAnswer {
+    /// It was done, or begun and not achieved: the record's outcome tells.
+    Ended(Box<Handover>),
+    /// The policy asks: are you sure, because. Ask again with `confirmed`.
+    Question(String),
+    /// Not begun, because.
+    Refused(String),
+}
+
+/// Body of `POST /v1/pairs/{pair}/pause` and `…/resume`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PauseOrder {
+    /// Who asks.
+    pub by: String,
+    /// Why.
+    #[serde(default)]
+    pub reason: String,
+}
+
+/// The answer to a [`PauseOrder`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PauseAnswer {
+    /// How it is now; none: not paused.
+    pub paused: Option<Pause>,
+}
+
+/// `GET /v1/pairs/{pair}/explain`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    /// The policy's rules with the parameters in force, and its expected delay.
+    pub text: String,
+}
+
+/// Any answer that is not 200 or a [`SwitchAnswer`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What is wrong, and what to do.
+    pub error: String,
+}
+
+/// A route for a person to read: `a`, `hold`, `refuse`.
+#[must_use]
+pub fn route_text(route: Route) -> &'static str {
+    match route.kind {
+        RouteKind::Serve(Side::A) => "a",
+        RouteKind::Serve(Side::B) => "b",
+        RouteKind::Hold => "hold",
+        RouteKind::Refuse => "refuse",
+    }
+}

@@ -1,0 +1,206 @@
+//! The operator's verbs over HTTP: one short connection each, every answer bounded.
+
+use super::api::{Explanation, Failure, Handover, Journal, PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder};
+use bytes::Bytes;
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper_util::rt::TokioIo;
+use serde::de::DeserializeOwned;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tokio::net::TcpStream;
+
+/// The most of an answer that is read.
+const ANSWER_MAX: usize = 16 << 20;
+
+/// A connection that is not there in this time will not be.
+const CONNECT_MAX: Duration = Duration::from_secs(2);
+
+/// An answer that changes nothing is there in this time.
+const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// A switch ends within the sum of its phases' deadlines; this is beyond any configuration.
+const SWITCH_WAIT: Duration = Duration::from_secs(2 * 3600);
+
+/// Speaks to a running edge.
+#[derive(Clone, Debug)]
+pub struct Client {
+    admin: SocketAddr,
+    token: String,
+}
+
+/// A verb was not answered as asked. Each is a sentence with its remedy.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The token cannot be read.
+    #[error("{}: the admin token cannot be read: {source}; an edge writes it when it starts: run this as the edge's user, or give the right --config", path.display())]
+    Token {
+        /// Its file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The configuration, in which the address stands, is not valid.
+    #[error("{0}")]
+    Config(String),
+    /// Nothing answers there.
+    #[error("no edge answers at {admin}: is `lockstep edge` running? ({why})")]
+    NoEdge {
+        /// Where.
+        admin: SocketAddr,
+        /// The connection's error.
+        why: String,
+    },
+    /// The connection broke, or the answer was not there in time.
+    #[error("the edge at {admin} did not answer: {why}")]
+    NoAnswer {
+        /// Where.
+        admin: SocketAddr,
+        /// Why.
+        why: String,
+    },
+    /// The edge says no.
+    #[error("{0}")]
+    Said(String),
+    /// Something that is not this lockstep's admin API answers there.
+    #[error("what answers at {admin} is not this lockstep's admin API: {why}")]
+    Foreign {
+        /// Where.
+        admin: SocketAddr,
+        /// What was wrong.
+        why: String,
+    },
+}
+
+impl Client {
+    /// A client for the edge at an address, with the token in a file.
+    pub fn new(admin: SocketAddr, token_file: &Path) -> Result<Client, ClientError> {
+        let token = std::fs::read_to_string(token_file)
+            .map_err(|source| ClientError::Token { path: token_file.to_owned(), source })?;
+        Ok(Client { admin, token: token.trim().to_owned() })
+    }
+
+    /// A client for the edge of a configuration: its `[edge]` names address and state directory. Pairs and plugins are
+    /// not looked at, so that an edge with an older configuration can be spoken to.
+    pub fn from_config(path: &Path) -> Result<Client, ClientError> {
+        let edge = crate::config::load_edge(path).map_err(|report| ClientError::Config(report.to_string()))?;
+        Client::new(edge.admin, &edge.state.join(super::TOKEN_FILE))
+    }
+
+    /// How the edge and its pairs stand.
+    pub async fn status(&self) -> Result<Status, ClientError> {
+        self.get("/v1/status").await
+    }
+
+    /// Moves a pair's active role, and waits for the end.
+    pub async fn switch(&self, pair: &str, order: &SwitchOrder) -> Result<SwitchAnswer, ClientError> {
+        let path = format!("/v1/pairs/{}/switch", escape(pair));
+        let (status, body) = self.send(Method::POST, &path, json(order), SWITCH_WAIT).await?;
+        match status {
+            StatusCode::OK | StatusCode::CONFLICT => self.parse(&body),
+            status => Err(self.said(status, &body)),
+        }
+    }
+
+    /// One handover with its evidence; the latest when no epoch is named.
+    pub async fn why(&self, pair: &str, epoch: Option<u64>) -> Result<Handover, ClientError> {
+        let query = epoch.map(|epoch| format!("?epoch={epoch}")).unwrap_or_default();
+        self.get(&format!("/v1/pairs/{}/why{query}", escape(pair))).await
+    }
+
+    /// The policy's rules with the parameters in force.
+    pub async fn explain(&self, pair: &str) -> Result<Explanation, ClientError> {
+        self.get(&format!("/v1/pairs/{}/explain", escape(pair))).await
+    }
+
+    /// Refuses the policy's own switches until [`Client::resume`].
+    pub async fn pause(&self, pair: &str, order: &PauseOrder) -> Result<PauseAnswer, ClientError> {
+        self.post(&format!("/v1/pairs/{}/pause", escape(pair)), json(order)).await
+    }
+
+    /// Lets the policy switch again.
+    pub async fn resume(&self, pair: &str, order: &PauseOrder) -> Result<PauseAnswer, ClientError> {
+        self.post(&format!("/v1/pairs/{}/resume", escape(pair)), json(order)).await
+    }
+
+    /// Up to `limit` entries of a pair's journal, from a sequence number on.
+    pub async fn journal(&self, pair: &str, from: u64, limit: u32) -> Result<Journal, ClientError> {
+        self.get(&format!("/v1/pairs/{}/journal?from={from}&limit={limit}", escape(pair))).await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let (status, body) = self.send(Method::GET, path, Bytes::new(), ANSWER_WAIT).await?;
+        if status == StatusCode::OK { self.parse(&body) } else { Err(self.said(status, &body)) }
+    }
+
+    async fn post<T: DeserializeOwned>(&self, path: &str, body: Bytes) -> Result<T, ClientError> {
+        let (status, body) = self.send(Method::POST, path, body, ANSWER_WAIT).await?;
+        if status == StatusCode::OK { self.parse(&body) } else { Err(self.said(status, &body)) }
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        wait: Duration,
+    ) -> Result<(StatusCode, Bytes), ClientError> {
+        let no_edge = |why: String| ClientError::NoEdge { admin: self.admin, why };
+        let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(self.admin))
+            .await
+            .map_err(|_| no_edge("no connection in 2 s".to_owned()))?
+            .map_err(|error| no_edge(error.to_string()))?;
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.admin.to_string())
+            .header("authorization", format!("Bearer {}", self.token))
+            .header("content-type", "application/json")
+            .header("connection", "close")
+            .body(Full::new(body))
+            .map_err(|error| ClientError::Said(error.to_string()))?;
+        tokio::time::timeout(wait, exchange(stream, request))
+            .await
+            .unwrap_or_else(|_| Err(format!("not within {} s", wait.as_secs())))
+            .map_err(|why| ClientError::NoAnswer { admin: self.admin, why })
+    }
+
+    fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
+        serde_json::from_slice(body).map_err(|error| ClientError::Foreign { admin: self.admin, why: error.to_string() })
+    }
+
+    fn said(&self, status: StatusCode, body: &[u8]) -> ClientError {
+        match serde_json::from_slice::<Failure>(body) {
+            Ok(failure) => ClientError::Said(failure.error),
+            Err(_) => ClientError::Foreign { admin: self.admin, why: format!("it answers {status}") },
+        }
+    }
+}
+
+async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+    let (mut sender, connection) =
+        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
+    // Ends with the connection, which `connection: close` ends with the answer; dropped with `sender` otherwise.
+    tokio::spawn(connection);
+    let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    let status = answer.status();
+    let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|error| error.to_string())?;
+    Ok((status, body.to_bytes()))
+}
+
+fn json(body: &impl serde::Serialize) -> Bytes {
+    // The types are ours, with string keys only: they always serialize.
+    serde_json::to_vec(body).map(Bytes::from).unwrap_or_default()
+}
+
+/// A pair's name as a path segment.
+fn escape(name: &str) -> String {
+    name.bytes().fold(String::new(), |mut text, byte| {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => text.push(char::from(byte)),
+            other => text.push_str(&format!("%{other:02X}")),
+        }
+        text
+    })
+}

@@ -1,0 +1,7 @@
+//! The operator's API: JSON over HTTP on loopback, behind a token that only the edge's user can read.
+
+pub mod api;
+pub mod client;
+
+/// The token's file in the state directory.
+pub(crate) const TOKEN_FILE: &str = "admin.token";
