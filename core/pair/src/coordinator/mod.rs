@@ -1,18 +1,57 @@
 //! The edge's half of the handover: one per pair.
+//!
+//! It owns the route, renews the active side's lease with each report, and runs one handover at a time
+//! ([`handover`]). After a start it first asks both agents where they are ([`recovery`]). It decides *how* the active
+//! role moves; *when* is the policy's, whose orders come in as [`Input::Switch`].
 
 mod contract;
+mod handover;
+mod recovery;
+mod side;
 
 pub use contract::{End, Input, Intent, Leftover, Order, OrderId, Output, Settings, Stored, Ticket};
 
-use crate::record::Phase;
-use crate::route::Route;
-use lockstep_policy::{At, Epoch, Side};
+use crate::protocol::{Answer, FromNode, Report, ToNode};
+use crate::record::{HandoverRecord, Outcome, Phase};
+use crate::route::{Route, RouteKind};
+use handover::{Handover, StandDown};
+use lockstep_policy::event::{Role, Stage};
+use lockstep_policy::{At, Epoch, Side, Sides};
+use side::SideView;
+use std::collections::VecDeque;
+use std::time::Duration;
+
+/// How long after a failed write it is tried again.
+const STORE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The coordinator of one pair.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coordinator {
-    #[expect(dead_code, reason = "the machine is being written")]
     settings: Settings,
+    /// What the last write was told to make durable.
+    stored: Stored,
+    sides: Sides<SideView>,
+    route: Route,
+    /// The last [`Output::ServeUntil`].
+    serve_until: At,
+    state: State,
+    /// The record of the last completed handover, while its first answer is waited for.
+    settling: Option<(HandoverRecord, At)>,
+    /// A write of a commit failed: when it is tried again.
+    store_again_at: Option<At>,
+    last_ticket: Ticket,
+    outputs: VecDeque<Output>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum State {
+    /// Asking both agents after a start, until then at the most.
+    Recovering {
+        until: At,
+    },
+    Settled,
+    Handover(Box<Handover>),
+    StandingDown(Box<StandDown>),
 }
 
 /// What `lockstep status` shows of a coordinator.
@@ -33,33 +72,298 @@ pub struct View {
 impl Coordinator {
     /// A coordinator that continues from what was stored. It first asks both agents.
     #[must_use]
-    pub fn new(settings: Settings, _stored: Stored, _now: At) -> Coordinator {
-        Coordinator { settings }
+    pub fn new(settings: Settings, stored: Stored, now: At) -> Coordinator {
+        let route = Route { epoch: stored.epoch, kind: RouteKind::Hold };
+        Coordinator {
+            settings,
+            stored,
+            sides: Sides::from_fn(|_| SideView::unknown(&settings, now)),
+            route,
+            serve_until: At::ZERO,
+            state: State::Recovering { until: now + settings.recover },
+            settling: None,
+            store_again_at: None,
+            last_ticket: Ticket(0),
+            outputs: VecDeque::from([Output::Route(route)]),
+        }
     }
 
     /// Takes one input. Outputs are then waiting in [`Coordinator::poll`].
-    pub fn handle(&mut self, _now: At, _input: Input) {}
+    pub fn handle(&mut self, now: At, input: Input) {
+        match input {
+            Input::Tick => {}
+            Input::Link { side, up } => self.linked(side, up),
+            Input::Node { side, message: FromNode::Report(report) } => self.reported(now, side, report),
+            Input::Node { side, message: FromNode::Answer(answer) } => self.answered(now, side, answer),
+            Input::Switch(order) => self.switch(now, order),
+            Input::StandDown(order) => self.stand_down(now, order),
+            Input::Prepare(side) => self.prepare(side),
+            Input::Drained { epoch } => self.drained(now, epoch),
+            Input::Stored(ticket) => self.store_done(now, ticket),
+            Input::StoreFailed { ticket, why } => self.store_failed(now, ticket, &why),
+            Input::FirstSent { epoch, at } => self.first_sent(epoch, at),
+            Input::FirstAnswer { epoch, at } => self.first_answer(epoch, at),
+        }
+        self.pass_time(now);
+        self.check_invariants(now);
+    }
 
     /// The next output, in order.
     pub fn poll(&mut self) -> Option<Output> {
-        None
+        self.outputs.pop_front()
     }
 
     /// When [`Input::Tick`] is due.
     #[must_use]
     pub fn deadline(&self) -> Option<At> {
-        None
+        let state = match &self.state {
+            State::Recovering { until } => Some(*until),
+            State::Settled => None,
+            State::Handover(handover) => self.handover_deadline(handover),
+            State::StandingDown(order) => self.stand_down_deadline(order),
+        };
+        let doubt = self.served().map(|side| self.sides[side].sure_until);
+        let settle = self.settling.as_ref().map(|(_, until)| *until);
+        [state, doubt, settle, self.store_again_at].into_iter().flatten().min()
     }
 
     /// How the pair stands.
     #[must_use]
     pub fn view(&self) -> View {
         View {
-            epoch: Epoch(0),
-            active: None,
-            route: Route { epoch: Epoch(0), kind: crate::RouteKind::Refuse },
-            handover: None,
-            recovering: true,
+            epoch: self.stored.epoch,
+            active: self.stored.active,
+            route: self.route,
+            handover: match &self.state {
+                State::Handover(handover) => Some((handover.to, handover.phase())),
+                _ => None,
+            },
+            recovering: matches!(self.state, State::Recovering { .. }),
+        }
+    }
+
+    /// The last report of a side's agent, while it is connected.
+    #[must_use]
+    pub fn report(&self, side: Side) -> Option<&Report> {
+        self.sides[side].report.as_ref()
+    }
+}
+
+/// What agents say.
+impl Coordinator {
+    fn linked(&mut self, side: Side, up: bool) {
+        self.sides[side].link(up);
+        if up {
+            self.fence_pending(side);
+            self.forget_activation(side);
+        }
+    }
+
+    fn reported(&mut self, now: At, side: Side, report: Report) {
+        // An edge that lost its store, or a foreign hand, may have used later epochs: never use one twice.
+        self.stored.epoch = self.stored.epoch.max(report.epoch);
+        self.sides[side].hear(&self.settings, now, report);
+        if matches!(self.state, State::Recovering { .. }) {
+            self.resolve(now, false);
+        }
+        self.renew(now, side);
+        self.activate_pending(now, side);
+    }
+
+    /// Renews the lease of a side that has the right to be active.
+    fn renew(&mut self, now: At, side: Side) {
+        let Some(epoch) = self.entitlement(side) else { return };
+        if !self.sides[side].is_in(epoch, &[Role::Active, Role::Activating]) {
+            return;
+        }
+        if let Some(lease) = self.sides[side].lease(&self.settings, now) {
+            self.sides[side].grant(&self.settings, now);
+            self.send(side, ToNode::Renew { epoch, lease });
+        }
+    }
+
+    /// The epoch in which a side has the right to be active now. Never both sides at once.
+    fn entitlement(&self, side: Side) -> Option<Epoch> {
+        let active = self.stored.active.filter(|(active, _)| *active == side).map(|(_, epoch)| epoch);
+        match &self.state {
+            State::Recovering { .. } | State::Settled => active,
+            State::Handover(handover) if handover.to == side && handover.is_activating() => Some(handover.epoch),
+            State::Handover(handover) if handover.to != side && handover.is_fencing() => None,
+            State::Handover(_) => active,
+            State::StandingDown(order) if order.side == side => None,
+            State::StandingDown(_) => active,
+        }
+    }
+
+    fn answered(&mut self, now: At, side: Side, answer: Answer) {
+        match answer {
+            Answer::StoodDown { epoch } => self.sides[side].stood_down(epoch),
+            Answer::Refused { highest, .. } => self.stored.epoch = self.stored.epoch.max(highest),
+            Answer::Prepared { .. } | Answer::Activated { .. } | Answer::Failed { .. } => {}
+        }
+        self.handover_answered(now, side, &answer);
+    }
+
+    fn prepare(&mut self, side: Side) {
+        if self.sides[side].linked {
+            self.send(side, ToNode::Prepare { epoch: self.stored.epoch });
         }
     }
 }
+
+/// Time and the route.
+impl Coordinator {
+    fn pass_time(&mut self, now: At) {
+        if let State::Recovering { until } = self.state
+            && now >= until
+        {
+            self.resolve(now, true);
+        }
+        self.pass_handover_time(now);
+        self.refresh_route(now);
+        if self.settling.as_ref().is_some_and(|(_, until)| now >= *until) {
+            self.settle(now, "no answer was seen in time");
+        }
+        if self.store_again_at.is_some_and(|at| now >= at) {
+            self.store_again_at = None;
+            self.store();
+        }
+    }
+
+    /// While nothing moves, requests go to the active side for as long as it surely is: it says that it serves, and
+    /// its lease has not run out. Otherwise they wait.
+    fn refresh_route(&mut self, now: At) {
+        let undisturbed = match &self.state {
+            State::Settled | State::StandingDown(_) => true,
+            State::Handover(handover) => handover.still_serves(),
+            State::Recovering { .. } => false,
+        };
+        if !undisturbed {
+            return;
+        }
+        let (epoch, kind) = match self.stored.active {
+            None => (self.stored.epoch, RouteKind::Refuse),
+            Some((side, epoch)) => {
+                let view = &self.sides[side];
+                let sure = view.serves(epoch) && now < view.sure_until;
+                (epoch, if sure { RouteKind::Serve(side) } else { RouteKind::Hold })
+            }
+        };
+        if let RouteKind::Serve(side) = kind {
+            let until = self.sides[side].sure_until;
+            if self.serve_until != until {
+                self.serve_until = until;
+                self.outputs.push_back(Output::ServeUntil(until));
+            }
+        }
+        self.set_route(Route { epoch, kind });
+    }
+
+    fn set_route(&mut self, route: Route) {
+        if self.route != route {
+            self.route = route;
+            self.outputs.push_back(Output::Route(route));
+        }
+    }
+
+    fn served(&self) -> Option<Side> {
+        match self.route.kind {
+            RouteKind::Serve(side) => Some(side),
+            RouteKind::Hold | RouteKind::Refuse => None,
+        }
+    }
+}
+
+/// After a commit.
+impl Coordinator {
+    fn first_sent(&mut self, epoch: Epoch, at: At) {
+        if let Some((record, _)) = self.settling.as_mut().filter(|(record, _)| record.settles_in(epoch)) {
+            record.first_sent_at.get_or_insert(at);
+        }
+    }
+
+    fn first_answer(&mut self, epoch: Epoch, at: At) {
+        if let Some((record, _)) = self.settling.as_mut().filter(|(record, _)| record.settles_in(epoch)) {
+            record.first_answer_at.get_or_insert(at);
+            self.settle(at, "");
+        }
+    }
+
+    fn settle(&mut self, now: At, note: &str) {
+        if let Some((mut record, _)) = self.settling.take() {
+            record.end_phase(now, note);
+            self.outputs.push_back(Output::Record(Box::new(record)));
+        }
+    }
+}
+
+/// Outputs.
+impl Coordinator {
+    fn send(&mut self, side: Side, message: ToNode) {
+        self.outputs.push_back(Output::Send { side, message });
+    }
+
+    fn store(&mut self) -> Ticket {
+        self.last_ticket.0 += 1;
+        self.outputs.push_back(Output::Store { ticket: self.last_ticket, stored: self.stored.clone() });
+        self.last_ticket
+    }
+
+    fn store_done(&mut self, now: At, ticket: Ticket) {
+        if ticket == self.last_ticket {
+            self.store_again_at = None;
+        }
+        self.intent_stored(now, ticket);
+    }
+
+    fn store_failed(&mut self, now: At, ticket: Ticket, why: &str) {
+        if !self.intent_not_stored(now, ticket, why) && ticket == self.last_ticket {
+            // The intent is durable, and both agents know the rest: after a crash recovery finds the same outcome.
+            self.outputs.push_back(Output::Alert(format!("the store does not take writes: {why}")));
+            self.store_again_at = Some(now + STORE_AGAIN);
+        }
+    }
+
+    fn end(&mut self, ids: Vec<OrderId>, outcome: Outcome, why: &str) {
+        for id in ids {
+            self.outputs.push_back(Output::Ended { id, end: End::Ended { outcome, why: why.to_owned() } });
+        }
+    }
+
+    fn refuse(&mut self, id: OrderId, why: String) {
+        self.outputs.push_back(Output::Ended { id, end: End::Refused(why) });
+    }
+
+    fn tell(&mut self, epoch: Epoch, to: Side, stage: Stage) {
+        let active = self.stored.active.map(|(side, _)| side);
+        self.outputs.push_back(Output::Tell(lockstep_policy::event::Handover { epoch, to, stage, active }));
+    }
+
+    fn check_invariants(&self, now: At) {
+        if !cfg!(debug_assertions) {
+            return;
+        }
+        let entitled = Side::BOTH.map(|side| self.entitlement(side));
+        assert!(entitled.iter().flatten().count() <= 1, "I1: only one side has the right to be active");
+        if let Some((_, epoch)) = self.stored.active {
+            assert!(epoch <= self.stored.epoch, "I4: no epoch is in use that was not stored");
+        }
+        if let RouteKind::Serve(side) = self.route.kind {
+            assert_eq!(self.stored.active, Some((side, self.route.epoch)), "I2: the route names the active side");
+            assert_eq!(self.entitlement(side), Some(self.route.epoch), "I2: the served side has the right to be");
+            assert!(now < self.sides[side].sure_until, "I2: the served side's lease is sure");
+        }
+        if let State::Handover(handover) = &self.state
+            && handover.is_activating()
+        {
+            let other = &self.sides[handover.to.other()];
+            assert!(other.is_fenced(handover.epoch, now), "I1: nobody is activated before the other side is fenced");
+        }
+        if !matches!(self.state, State::Settled) {
+            assert!(self.deadline().is_some(), "I5: whatever is under way ends");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,71 @@
+//! After a start: where was the pair? The store says what was intended, the agents say what is (I4).
+
+use super::{Coordinator, Order, OrderId, State};
+use lockstep_policy::action::Urgency;
+use lockstep_policy::event::Role;
+use lockstep_policy::{At, Side};
+
+impl Coordinator {
+    /// Ends the recovery as soon as what was heard allows for one conclusion only, or when its time is over.
+    pub(super) fn resolve(&mut self, now: At, time_is_over: bool) {
+        if self.adopt_active() || self.resume_activation(now) {
+            return;
+        }
+        let heard = Side::BOTH.map(|side| self.sides[side].report.is_some());
+        if heard == [true, true] || time_is_over {
+            self.conclude_without_active(now);
+        }
+    }
+
+    /// A side that says it is active has a lease, so nobody else has: it goes on undisturbed.
+    fn adopt_active(&mut self) -> bool {
+        let active = Side::BOTH.into_iter().filter_map(|side| {
+            let report = self.sides[side].report.as_ref()?;
+            (report.role == Role::Active && !report.lease_left.is_zero()).then_some((side, report.epoch))
+        });
+        let Some((side, epoch)) = active.max_by_key(|(_, epoch)| *epoch) else { return false };
+        let known = self.stored.active == Some((side, epoch)) && self.stored.intent.is_none();
+        self.stored.active = Some((side, epoch));
+        self.stored.intent = None;
+        self.state = State::Settled;
+        if !known {
+            self.store();
+        }
+        true
+    }
+
+    /// A side that is becoming active as was intended goes on doing so.
+    fn resume_activation(&mut self, now: At) -> bool {
+        let Some(intent) = self.stored.intent.clone() else { return false };
+        if !self.sides[intent.to].is_in(intent.epoch, &[Role::Activating]) {
+            return false;
+        }
+        self.resume(now, &intent);
+        true
+    }
+
+    /// No side is active. An interrupted handover is finished in a new epoch; otherwise the policy decides.
+    fn conclude_without_active(&mut self, now: At) {
+        self.state = State::Settled;
+        let Some(intent) = self.stored.intent.take() else { return };
+        let to = if self.sides[intent.to].is_fit() { intent.to } else { intent.to.other() };
+        if self.sides[to].is_fit() {
+            self.begin(
+                now,
+                Order {
+                    id: OrderId(0),
+                    to,
+                    urgency: Urgency::Failover,
+                    reason: format!(
+                        "finishes the handover of epoch {}, interrupted by a restart of the edge",
+                        intent.epoch
+                    ),
+                    by: "recovery".into(),
+                    evidence: Vec::new(),
+                },
+            );
+        } else {
+            self.store();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What the coordinator knows and believes of one side.
+
+use super::Settings;
+use crate::protocol::{Lease, Report};
+use lockstep_policy::event::Role;
+use lockstep_policy::{At, Epoch};
+use std::time::Duration;
+
+/// One side, as the coordinator sees it. All times are on the edge's clock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct SideView {
+    /// The main connection to its agent is up.
+    pub(super) linked: bool,
+    /// The agent's last report over the present connection.
+    pub(super) report: Option<Report>,
+    /// When that came.
+    heard_at: At,
+    /// From then on its exclusive services have surely ended, if it is granted nothing more.
+    clear_at: At,
+    /// Its lease surely lasts until then.
+    pub(super) sure_until: At,
+    /// The highest epoch in which it confirmed that it has stood down.
+    stood_down: Epoch,
+}
+
+impl SideView {
+    /// A side of which nothing is known: an earlier life of this edge may have granted it a lease a moment ago.
+    pub(super) fn unknown(settings: &Settings, now: At) -> SideView {
+        let mut side = SideView {
+            linked: false,
+            report: None,
+            heard_at: At::ZERO,
+            clear_at: At::ZERO,
+            sure_until: At::ZERO,
+            stood_down: Epoch(0),
+        };
+        side.grant(settings, now);
+        side
+    }
+
+    pub(super) fn link(&mut self, up: bool) {
+        self.linked = up;
+        self.report = None;
+        self.sure_until = At::ZERO;
+    }
+
+    pub(super) fn hear(&mut self, settings: &Settings, now: At, report: Report) {
+        self.heard_at = now;
+        // The report was under way for a while; the margin stands for that.
+        self.sure_until = now + report.lease_left.saturating_sub(settings.margin);
+        self.report = Some(report);
+    }
+
+    pub(super) fn stood_down(&mut self, epoch: Epoch) {
+        self.stood_down = self.stood_down.max(epoch);
+    }
+
+    /// Notes that a lease of full length is granted now: from a stamp that the node made before now.
+    pub(super) fn grant(&mut self, settings: &Settings, now: At) {
+        let terms = settings.terms;
+        let longest = terms.ttl + terms.stop_max;
+        let drift = Duration::from_nanos(
+            u64::try_from(longest.as_nanos() * u128::from(settings.drift_ppm) / 1_000_000).unwrap_or(u64::MAX),
+        );
+        self.clear_at = self.clear_at.max(now + longest + drift + settings.margin);
+    }
+
+    /// The lease that may be granted by the last report's stamp; none when the stamp is too old to be worth it.
+    pub(super) fn lease(&self, settings: &Settings, now: At) -> Option<Lease> {
+        let report = self.report.as_ref().filter(|_| self.linked)?;
+        let fresh = now.since(self.heard_at) <= settings.terms.ttl / 2;
+        fresh.then_some(Lease { stamp: report.stamp, ttl: settings.terms.ttl })
+    }
+
+    /// Whether nothing exclusive runs there any more: it confirmed so in this epoch, or its lease is surely over and
+    /// it does not say otherwise.
+    pub(super) fn is_fenced(&self, epoch: Epoch, now: At) -> bool {
+        self.stood_down >= epoch || (now >= self.clear_at && !self.defies())
+    }
+
+    /// When [`SideView::is_fenced`] becomes true by itself.
+    pub(super) fn clear_at(&self) -> At {
+        self.clear_at
+    }
+
+    /// Whether the lease's end is still to be waited for.
+    pub(super) fn awaits_clearance(&self) -> bool {
+        !self.defies()
+    }
+
+    /// It said, after its last lease was surely over, that something exclusive runs all the same.
+    fn defies(&self) -> bool {
+        self.linked && self.heard_at >= self.clear_at && self.report.as_ref().is_some_and(|report| report.running)
+    }
+
+    /// Whether it says that it is active in this epoch and everything that serving needs is there.
+    pub(super) fn serves(&self, epoch: Epoch) -> bool {
+        self.is_in(epoch, &[Role::Active]) && self.report.as_ref().is_some_and(|report| report.serving)
+    }
+
+    /// Whether it says that it has one of these roles in this epoch.
+    pub(super) fn is_in(&self, epoch: Epoch, roles: &[Role]) -> bool {
+        self.linked && self.report.as_ref().is_some_and(|report| report.epoch == epoch && roles.contains(&report.role))
+    }
+
+    /// Whether it could take over now.
+    pub(super) fn is_fit(&self) -> bool {
+        self.linked && self.report.as_ref().is_some_and(|report| report.fit)
+    }
+}
