@@ -7,11 +7,13 @@
 //! [`sdk`] makes a plugin out of a Rust struct, [`host`] loads one.
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
+pub mod abi;
 mod about;
 pub mod action;
 pub mod event;
 #[cfg(feature = "host")]
 pub mod host;
+pub mod sdk;
 pub mod setup;
 mod side;
 mod time;

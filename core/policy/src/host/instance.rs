@@ -1,15 +1,29 @@
 //! One pair's policy at work.
+#![allow(unsafe_code, reason = "calls a plugin's functions: the host's side of the C boundary")]
 
-use super::{InstanceError, StepError};
-use crate::{Action, Event};
+use super::sink::Collector;
+use super::{InstanceError, Library, StepError};
+use crate::abi::{self, Bytes, Decoded, Given, MAX_RECORD, Opaque};
+use crate::{Action, Event, Setup};
 use serde::{Deserialize, Serialize};
+use std::ptr::{self, NonNull};
 
 /// One pair's policy at work. Not shared: one thread at a time feeds it.
 #[derive(Debug)]
 pub struct Instance {
-    policy: String,
+    library: Library,
+    raw: NonNull<Opaque>,
     given: u64,
+    failed_at: Option<u64>,
+    record: Vec<u8>,
+    /// The record again, in memory that is aligned as the ABI says.
+    aligned: Vec<u64>,
+    answer: Box<Collector>,
 }
+
+// SAFETY: by the ABI an instance may be used by any thread, one at a time; `Instance` owns it, is not `Clone`, and
+// calls it by `&mut self` only, but for `save`, which does not change it, and `Instance` is not `Sync`.
+unsafe impl Send for Instance {}
 
 /// All that an instance knows; opaque but to the policy that made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,10 +39,34 @@ pub struct Snapshot {
 }
 
 impl Instance {
+    pub(super) fn create(library: Library, setup: &Setup, seed: u64) -> Result<Instance, InstanceError> {
+        let policy = library.id().to_owned();
+        let refused = |why: String| InstanceError::Refused { policy: policy.clone(), pair: setup.pair.clone(), why };
+        let function = library.table().create.ok_or_else(|| refused("its table has no `create`".to_owned()))?;
+        let config = serde_json::to_vec(setup).map_err(|error| refused(error.to_string()))?;
+        let mut answer = Box::new(Collector::new());
+        let mut raw = ptr::null_mut();
+        // SAFETY: the library's `create`, loaded for good; config, place and sink live longer than the call.
+        let code = unsafe { function(lend(&config), seed, &raw mut raw, answer.as_sink()) };
+        let raw = match (code, NonNull::new(raw)) {
+            (abi::OK, Some(raw)) => raw,
+            (abi::OK, None) => return Err(refused("it made no instance, and does not say why".to_owned())),
+            (abi::PANICKED, _) => return Err(InstanceError::Panicked { policy, why: answer.text() }),
+            _ => return Err(refused(answer.text())),
+        };
+        Ok(Instance { library, raw, given: 0, failed_at: None, record: Vec::new(), aligned: Vec::new(), answer })
+    }
+
     /// The policy's id.
     #[must_use]
     pub fn policy(&self) -> &str {
-        &self.policy
+        self.library.id()
+    }
+
+    /// The plugin that it is an instance of.
+    #[must_use]
+    pub fn library(&self) -> &Library {
+        &self.library
     }
 
     /// How many actions it has given: the number of the last one. After a step that gave `n` actions these are
@@ -38,19 +76,137 @@ impl Instance {
         self.given
     }
 
-    /// Hands it one event; its answer.
+    /// Hands it one event; its answer. An error but `EventTooLarge` poisons the instance.
     pub fn step(&mut self, event: &Event) -> Result<Vec<Action>, StepError> {
-        Err(StepError::Poisoned { policy: self.policy.clone(), since: event.seq })
+        if let Some(since) = self.failed_at {
+            return Err(StepError::Poisoned { policy: self.policy().to_owned(), since });
+        }
+        self.record.clear();
+        abi::encode_event(event, &mut self.record);
+        if self.record.len() > MAX_RECORD {
+            return Err(StepError::EventTooLarge { seq: event.seq, size: self.record.len(), limit: MAX_RECORD });
+        }
+        let code = self.call_step();
+        let result = self.read_actions(code, event.seq);
+        match &result {
+            Ok(actions) => self.given += actions.len() as u64,
+            Err(_) => self.failed_at = Some(event.seq),
+        }
+        result
     }
 
     /// All that it knows.
     pub fn save(&self) -> Result<Snapshot, InstanceError> {
-        Ok(Snapshot { policy: self.policy.clone(), state_version: 0, given: self.given, state: Vec::new() })
+        let policy = self.policy().to_owned();
+        let failed = |why: String| InstanceError::Snapshot { policy: policy.clone(), why };
+        if let Some(since) = self.failed_at {
+            return Err(failed(format!("it failed at event {since} and saves nothing any more")));
+        }
+        let function = self.library.table().save.ok_or_else(|| failed("its table has no `save`".to_owned()))?;
+        let mut answer = Collector::new();
+        // SAFETY: the library's `save` with an instance of its `create`, not destroyed; the sink lives longer than the call.
+        let code = unsafe { function(self.raw.as_ptr(), answer.as_sink()) };
+        match (code, answer.refused()) {
+            (_, Some(bound)) => Err(failed(format!("its state has {bound}"))),
+            (abi::OK, None) => Ok(Snapshot {
+                state_version: self.library.state_version(),
+                given: self.given,
+                state: answer.bytes().to_vec(),
+                policy,
+            }),
+            (abi::PANICKED, None) => Err(InstanceError::Panicked { policy, why: answer.text() }),
+            (code, None) => Err(failed(format!("it returned {code}: {}", answer.text()))),
+        }
     }
 
-    /// Goes on from a snapshot, with the parameters that this instance was made with.
+    /// Goes on from a snapshot, with the parameters that this instance was made with. After an error the instance is
+    /// as it was, as far as the plugin keeps to that.
     pub fn restore(&mut self, snapshot: &Snapshot) -> Result<(), InstanceError> {
-        self.given = snapshot.given;
-        Ok(())
+        let policy = self.policy().to_owned();
+        let failed = |why: String| InstanceError::Snapshot { policy: policy.clone(), why };
+        if snapshot.policy != policy {
+            return Err(failed(format!("it is one of policy `{}`", snapshot.policy)));
+        }
+        let function = self.library.table().restore.ok_or_else(|| failed("its table has no `restore`".to_owned()))?;
+        self.answer.clear();
+        // SAFETY: the library's `restore` with an instance of its `create`, not destroyed and used by nobody else now;
+        // state and sink live longer than the call.
+        let code = unsafe {
+            function(self.raw.as_ptr(), snapshot.state_version, lend(&snapshot.state), self.answer.as_sink())
+        };
+        match code {
+            abi::OK => {
+                self.given = snapshot.given;
+                self.failed_at = None;
+                Ok(())
+            }
+            abi::PANICKED => Err(InstanceError::Panicked { policy, why: self.answer.text() }),
+            _ => Err(failed(self.answer.text())),
+        }
     }
+
+    fn call_step(&mut self) -> i32 {
+        let Some(function) = self.library.table().step else { return abi::MALFORMED };
+        self.aligned.clear();
+        let words = self.record.chunks_exact(8).map(|word| word.try_into().map_or(0, u64::from_ne_bytes));
+        self.aligned.extend(words);
+        let events = Bytes { ptr: self.aligned.as_ptr().cast(), len: self.record.len() };
+        self.answer.clear();
+        // SAFETY: the library's `step` with an instance of its `create`, not destroyed and used by nobody else now; the
+        // record is aligned, and it and the sink live longer than the call.
+        unsafe { function(self.raw.as_ptr(), events, self.answer.as_sink()) }
+    }
+
+    fn read_actions(&self, code: i32, seq: u64) -> Result<Vec<Action>, StepError> {
+        let policy = || self.policy().to_owned();
+        if let Some(bound) = self.answer.refused() {
+            return Err(StepError::TooMuch { policy: policy(), seq, why: bound.to_owned() });
+        }
+        let mut actions = Vec::new();
+        let mut fault = None;
+        for piece in self.answer.pieces() {
+            match self.read_action(piece, actions.len() as u64) {
+                Ok(Some(Given::Action(_, action))) => actions.push(action),
+                Ok(Some(Given::Fault(text))) => fault = Some(text),
+                Ok(None) => {}
+                Err(why) => return Err(StepError::Broken { policy: policy(), seq, why }),
+            }
+        }
+        let why = || fault.clone().unwrap_or_else(|| format!("it returned {code}, and does not say why"));
+        match code {
+            abi::OK => Ok(actions),
+            abi::PANICKED => Err(StepError::Panicked { policy: policy(), seq, why: why() }),
+            abi::FULL => Err(StepError::TooMuch { policy: policy(), seq, why: why() }),
+            _ => Err(StepError::Broken { policy: policy(), seq, why: why() }),
+        }
+    }
+
+    /// One record that the plugin gave, after `before` others in this step. Kinds that we may skip are `None`.
+    fn read_action(&self, piece: &[u8], before: u64) -> Result<Option<Given>, String> {
+        let (decoded, rest) = abi::action(piece).map_err(|error| error.to_string())?;
+        if !rest.is_empty() {
+            return Err(format!("{} bytes follow an action's record", rest.len()));
+        }
+        let expected = self.given + before + 1;
+        match decoded {
+            Decoded::Known(Given::Action(number, _)) if number != 0 && number != expected => {
+                Err(format!("it numbers action {expected} as {number}"))
+            }
+            Decoded::Known(given) => Ok(Some(given)),
+            Decoded::Unknown { .. } => Ok(None),
+        }
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        if let Some(function) = self.library.table().destroy {
+            // SAFETY: the library's `destroy` with an instance of its `create`, once: nothing uses it afterwards.
+            unsafe { function(self.raw.as_ptr()) }
+        }
+    }
+}
+
+fn lend(bytes: &[u8]) -> Bytes {
+    Bytes { ptr: bytes.as_ptr(), len: bytes.len() }
 }

@@ -19,9 +19,12 @@
 //!
 //! A library is never unloaded: code that something may still point to is not taken away.
 
+mod elf;
 mod error;
 mod instance;
 mod library;
+mod parameters;
+mod sink;
 mod thread;
 
 pub use error::{DescribeError, InstanceError, LoadError, ParameterError, StepError};
