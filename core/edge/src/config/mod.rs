@@ -3,17 +3,32 @@
 //! Nothing is guessed: an unknown key, a wrong type, a value out of its range, a listener that two pairs claim, a
 //! parameter that a policy's own schema refuses, each is a [`Problem`] with its line. All are found in one reading.
 
+mod across;
+mod edge;
+mod lints;
+mod pair;
+mod policy;
 mod problem;
+mod table;
 
 pub use problem::Problem;
 
 use lockstep_pair::coordinator::Settings;
 use lockstep_policy::host::Library;
 use lockstep_policy::{Setup, Sides};
+use policy::Plugins;
+use problem::{Finding, Problems};
+use std::cell::RefCell;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use table::Table;
+use toml::Spanned;
+use toml::de::DeTable;
+
+/// No configuration is so large.
+const FILE_MAX: u64 = 4 << 20;
 
 /// A valid configuration, its plugins loaded.
 #[derive(Clone, Debug)]
@@ -119,24 +134,82 @@ impl std::error::Error for Report {}
 
 /// Reads and validates a configuration, and loads its plugins.
 pub fn load(path: &Path) -> Result<Config, Report> {
-    let problem = Problem {
-        file: path.to_owned(),
-        place: None,
-        key: String::new(),
-        what: "cannot be read".to_owned(),
-        valid: String::new(),
-        nearest: None,
-    };
-    Err(Report { errors: vec![problem], lints: Vec::new() })
+    let text = read(path)?;
+    let problems = RefCell::new(Problems::new(path, &text));
+    let config = parse(&text, path, &problems);
+    match problems.into_inner().into_sorted() {
+        errors if !errors.is_empty() => Err(Report { errors, lints: Vec::new() }),
+        // Nothing was refused, so nothing is missing.
+        _ => config.ok_or_else(Report::default),
+    }
 }
 
 /// All that is wrong with a configuration, and all that is odd in it.
 #[must_use]
 pub fn check(path: &Path) -> Report {
-    load(path).err().unwrap_or_default()
+    match load(path) {
+        Ok(config) => Report { errors: Vec::new(), lints: lints::lints(&config) },
+        Err(report) => report,
+    }
 }
 
-/// Reads `[edge]` only.
+/// Reads `[edge]` only: enough to speak to an edge that runs.
 pub fn load_edge(path: &Path) -> Result<EdgeConfig, Report> {
-    load(path).map(|config| config.edge)
+    let text = read(path)?;
+    let problems = RefCell::new(Problems::new(path, &text));
+    let edge = root(&text, &problems).map(|document| {
+        let mut table = Table::new(document.get_ref(), "", 0, &problems);
+        edge::read(table.table("edge", "edge"), path).0
+    });
+    match problems.into_inner().into_sorted() {
+        errors if !errors.is_empty() => Err(Report { errors, lints: Vec::new() }),
+        _ => edge.ok_or_else(Report::default),
+    }
+}
+
+fn read(path: &Path) -> Result<String, Report> {
+    let problem = |what: String, valid: &str| Problem {
+        file: path.to_owned(),
+        place: None,
+        key: String::new(),
+        what,
+        valid: valid.to_owned(),
+        nearest: None,
+    };
+    let refuse = |problem| Report { errors: vec![problem], lints: Vec::new() };
+    let size = std::fs::metadata(path).map(|file| file.len());
+    match size.and_then(|size| if size > FILE_MAX { Ok(None) } else { std::fs::read_to_string(path).map(Some) }) {
+        Ok(Some(text)) => Ok(text),
+        Ok(None) => Err(refuse(problem(format!("is larger than {FILE_MAX} bytes"), "a configuration in TOML"))),
+        Err(error) => Err(refuse(problem(format!("cannot be read: {error}"), "a readable file in TOML"))),
+    }
+}
+
+/// The document, or the one error of its syntax.
+fn root<'i>(text: &'i str, problems: &RefCell<Problems<'i>>) -> Option<Spanned<DeTable<'i>>> {
+    match DeTable::parse(text) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            let at = error.span().map_or(0, |span| span.start);
+            let what = error.message().replace('\n', ", ");
+            problems.borrow_mut().add(at, Finding::new("", format!("is not TOML: {what}")));
+            None
+        }
+    }
+}
+
+fn parse<'i>(text: &'i str, path: &Path, problems: &RefCell<Problems<'i>>) -> Option<Config> {
+    let document = root(text, problems)?;
+    let mut table = Table::new(document.get_ref(), "", 0, problems);
+    let (edge, plugins) = edge::read(table.table("edge", "edge"), path);
+    let mut plugins = Plugins::new(plugins, edge::beside(path));
+    let given = table.tables("pair", "pair");
+    if given.is_empty() && !table.has("pair") {
+        table.missing("pair", "at least one table `[[pair]]`");
+    }
+    let pairs: Vec<pair::Read> = given.into_iter().map(|pair| pair::read(pair, &mut plugins, problems)).collect();
+    table.finish();
+    across::check(&edge, &pairs, problems);
+    let pairs = pairs.into_iter().map(pair::Read::config).collect::<Option<Vec<_>>>()?;
+    Some(Config { file: path.to_owned(), edge, pairs })
 }

@@ -1,0 +1,43 @@
+//! `[edge]`: all of it has a default.
+
+use super::EdgeConfig;
+use super::table::Table;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+
+const STATE: &str = "/var/lib/lockstep";
+const ADMIN_PORT: u16 = 7480;
+
+/// `[edge]`, and the plugins' directory when one is given. Relative paths start at the configuration's directory.
+pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Option<PathBuf>) {
+    let mut edge = EdgeConfig {
+        name: "edge".to_owned(),
+        state: PathBuf::from(STATE),
+        admin: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
+    };
+    let Some(mut table) = table else { return (edge, None) };
+    if let Some(name) = table.text("name") {
+        edge.name = name.value;
+    }
+    if let Some(state) = table.text("state") {
+        edge.state = beside(file).join(state.value);
+    }
+    if let Some(admin) = table.parsed("admin", "an address \"IP:PORT\", such as \"127.0.0.1:7480\"") {
+        edge.admin = admin.value;
+    }
+    let plugins = table.text("plugins").map(|directory| {
+        let path = beside(file).join(directory.value);
+        if !path.is_dir() {
+            let what = format!("{} is not a directory", path.display());
+            table.refuse(directory.at, "plugins", what, "the directory of the policies' plugins");
+        }
+        path
+    });
+    table.finish();
+    (edge, plugins)
+}
+
+/// The directory of the configuration.
+pub(super) fn beside(file: &Path) -> PathBuf {
+    file.parent().map(Path::to_owned).unwrap_or_default()
+}

@@ -1,0 +1,83 @@
+//! What is valid and odd.
+
+use super::{Config, PairConfig};
+use humantime::format_duration;
+use std::time::Duration;
+
+pub(super) fn lints(config: &Config) -> Vec<String> {
+    let admin = config.edge.admin;
+    let exposed = (!admin.ip().is_loopback()).then(|| {
+        format!(
+            "edge: edge.admin = {admin} is not loopback: the admin token crosses the network in clear text; \
+             listen on 127.0.0.1, or let only operators' machines reach it"
+        )
+    });
+    exposed.into_iter().chain(config.pairs.iter().flat_map(of_pair)).collect()
+}
+
+fn of_pair(pair: &PairConfig) -> Vec<String> {
+    let about = |text: String| format!("pair `{}`: {text}", pair.name);
+    let own = [max_wait(pair), fence(pair), probe_overlap(pair)];
+    own.into_iter().flatten().chain(of_policy(pair)).map(about).collect()
+}
+
+fn of_policy(pair: &PairConfig) -> Vec<String> {
+    let policy = &pair.policy;
+    let mut said: Vec<String> = match policy.library.lint(&policy.setup) {
+        Ok(lints) => lints.iter().map(ToString::to_string).collect(),
+        Err(error) => vec![error.to_string()],
+    };
+    match policy.library.expected_delay(&policy.setup) {
+        Ok(delay) => said.push(format!("expected switch delay, at worst: {}", format_duration(delay))),
+        Err(error) => said.push(error.to_string()),
+    }
+    said
+}
+
+/// A failover that must wait for the lease holds requests at least for so long.
+fn max_wait(pair: &PairConfig) -> Option<String> {
+    let settings = &pair.settings;
+    let drift = settings.terms.ttl.mul_f64(f64::from(settings.drift_ppm) / 1e6);
+    let fenced = settings.terms.ttl + drift + settings.margin + settings.terms.stop_max;
+    (pair.hold.max_wait < fenced).then(|| {
+        format!(
+            "hold.max_wait = {} is shorter than what a failover may have to wait for the lease alone, {} (ttl {} + \
+             drift + margin {} + stop_max {}): its held requests will be answered 503",
+            format_duration(pair.hold.max_wait),
+            whole(fenced),
+            format_duration(settings.terms.ttl),
+            format_duration(settings.margin),
+            format_duration(settings.terms.stop_max),
+        )
+    })
+}
+
+/// A planned handover gives up when the old side has not stood down in time.
+fn fence(pair: &PairConfig) -> Option<String> {
+    let (fence, stop_max) = (pair.settings.fence, pair.settings.terms.stop_max);
+    (fence < stop_max).then(|| {
+        format!(
+            "handover.fence = {} is shorter than lease.stop_max = {}: a planned handover is given up while the old \
+             side may still be stopping",
+            format_duration(fence),
+            format_duration(stop_max),
+        )
+    })
+}
+
+fn probe_overlap(pair: &PairConfig) -> Option<String> {
+    let detect = pair.policy.setup.detect;
+    let overlapping = detect.timeout_ms / detect.interval_ms.max(1);
+    (overlapping > 20).then(|| {
+        format!(
+            "detect.timeout = {} ms is {overlapping} times detect.interval = {} ms: so many probes of one server may \
+             be under way at once",
+            detect.timeout_ms, detect.interval_ms,
+        )
+    })
+}
+
+/// To the millisecond: what comes of a multiplication is not shown to the nanosecond.
+fn whole(time: Duration) -> humantime::FormattedDuration {
+    format_duration(Duration::from_millis(u64::try_from(time.as_millis()).unwrap_or(u64::MAX)))
+}

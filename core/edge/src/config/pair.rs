@@ -1,0 +1,234 @@
+//! One `[[pair]]`: its sides, times and bounds. Every default of a pair stands here.
+
+use super::policy::{self, Plugins};
+use super::problem::Problems;
+use super::table::{Placed, Table};
+use super::{HoldConfig, PolicyConfig, SideConfig};
+use lockstep_pair::coordinator::{Leftover, Settings};
+use lockstep_pair::protocol::Terms;
+use lockstep_policy::setup::Detect;
+use lockstep_policy::{Side, Sides};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// What a server's, a listener's or an agent's address must be. Names are not looked up: a pair must switch while DNS
+/// is down.
+const ADDRESS: &str = "an address \"IP:PORT\", such as \"10.0.0.1:80\" (names are not looked up)";
+
+/// A pair as it was read; what could not be read is at its default or missing, and has been refused.
+pub(super) struct Read {
+    pub name: Placed<String>,
+    pub listen: Vec<Placed<SocketAddr>>,
+    pub policy: Option<PolicyConfig>,
+    pub settings: Settings,
+    pub hold: HoldConfig,
+    pub sides: Sides<ReadSide>,
+}
+
+/// A side as it was read.
+pub(super) struct ReadSide {
+    pub servers: Vec<Placed<SocketAddr>>,
+    pub agent: Option<Placed<SocketAddr>>,
+}
+
+impl ReadSide {
+    fn config(&self) -> Option<SideConfig> {
+        let servers = self.servers.iter().map(|server| server.value).collect();
+        Some(SideConfig { servers, agent: self.agent?.value })
+    }
+}
+
+impl Read {
+    /// The pair's configuration, when nothing is missing.
+    pub fn config(self) -> Option<super::PairConfig> {
+        Some(super::PairConfig {
+            sides: Sides { a: self.sides.a.config()?, b: self.sides.b.config()? },
+            name: self.name.value,
+            listen: self.listen.iter().map(|listen| listen.value).collect(),
+            policy: self.policy?,
+            settings: self.settings,
+            hold: self.hold,
+        })
+    }
+}
+
+pub(super) fn read<'i>(
+    mut table: Table<'_, 'i>,
+    plugins: &mut Plugins,
+    problems: &std::cell::RefCell<Problems<'i>>,
+) -> Read {
+    let name = name(&mut table);
+    let listen = listen(&mut table);
+    let detect = detect(table.table("detect", "pair.detect"));
+    let terms = lease(table.table("lease", "pair.lease"));
+    let hold = hold(table.table("hold", "pair.hold"));
+    let settings = handover(table.table("handover", "pair.handover"), terms);
+    let a = side(table.table("a", "pair.a"), &table, Side::A);
+    let b = side(table.table("b", "pair.b"), &table, Side::B);
+    let sides = Sides { a, b };
+    let policy = match table.table("policy", "pair.policy") {
+        Some(policy) => {
+            let servers = Sides::from_fn(|side| sides[side].servers.iter().map(|s| s.value.to_string()).collect());
+            policy::read(policy, &name.value, detect, servers, plugins, problems)
+        }
+        None => {
+            table.missing("policy", "a table `[pair.policy]` with `plugin = \"NAME\"`");
+            None
+        }
+    };
+    table.finish();
+    Read { name, listen, policy, settings, hold, sides }
+}
+
+fn name(table: &mut Table<'_, '_>) -> Placed<String> {
+    let valid = "a name of 1 to 64 letters, digits, `-`, `_` or `.`";
+    let Some(name) = table.text("name") else {
+        table.missing("name", valid);
+        return Placed { value: String::new(), at: table.at() };
+    };
+    let sound = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    if name.value.is_empty() || name.value.len() > 64 || !name.value.chars().all(sound) {
+        table.refuse(name.at, "name", format!("\"{}\" is not a name", name.value), valid);
+    }
+    name
+}
+
+fn listen(table: &mut Table<'_, '_>) -> Vec<Placed<SocketAddr>> {
+    let listen = table.list("listen", ADDRESS);
+    if listen.is_none() {
+        table.missing("listen", "the VIP's listeners, such as `listen = [\"10.0.0.100:80\"]`");
+    }
+    listen.unwrap_or_default()
+}
+
+fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side) -> ReadSide {
+    let Some(mut table) = read else {
+        let valid = format!("a table `[pair.{side}]` with `servers` and `agent`");
+        pair.missing(&side.to_string(), &valid);
+        return ReadSide { servers: Vec::new(), agent: None };
+    };
+    let given = table.list::<SocketAddr>("servers", ADDRESS);
+    let example = "at least one, such as `servers = [\"10.0.0.1:80\"]`";
+    match &given {
+        None => table.missing("servers", example),
+        Some(servers) if servers.is_empty() => {
+            table.refuse(table.at(), "servers", format!("side {side} has no server"), example)
+        }
+        Some(_) => {}
+    }
+    let servers = given.unwrap_or_default();
+    for server in &servers {
+        if server.value.port() == 0 || server.value.ip().is_unspecified() {
+            table.refuse(server.at, "servers", format!("{} cannot be connected to", server.value), ADDRESS);
+        }
+    }
+    let agent = table.parsed::<SocketAddr>("agent", ADDRESS);
+    if agent.is_none() && !table.has("agent") {
+        table.missing("agent", "the side's agent, such as `agent = \"10.0.0.1:7401\"`");
+    }
+    table.finish();
+    ReadSide { servers, agent }
+}
+
+fn detect(table: Option<Table<'_, '_>>) -> Detect {
+    let (mut interval, mut timeout, mut failures) = (ms(100), ms(200), 2);
+    if let Some(mut table) = table {
+        interval = table.duration("interval", interval, ms(10)..=HOUR).value;
+        timeout = table.duration("timeout", timeout, ms(10)..=HOUR).value;
+        failures = table.number("failures", failures, 1..=1000);
+        table.finish();
+    }
+    let whole = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Detect {
+        interval_ms: whole(interval),
+        timeout_ms: whole(timeout),
+        failures: u32::try_from(failures).unwrap_or(u32::MAX),
+    }
+}
+
+/// A lease's times, and how far the edge's clock and a node's may run apart.
+struct Lease {
+    terms: Terms,
+    margin: Duration,
+    drift_ppm: u32,
+}
+
+impl Lease {
+    const DEFAULT: Lease = Lease {
+        terms: Terms { ttl: ms(3000), renew: ms(1000), stop_max: ms(5000) },
+        margin: ms(100),
+        drift_ppm: 10_000,
+    };
+    const LAN: Lease =
+        Lease { terms: Terms { ttl: ms(600), renew: ms(200), stop_max: ms(250) }, margin: ms(20), drift_ppm: 10_000 };
+}
+
+fn lease(table: Option<Table<'_, '_>>) -> Lease {
+    let Some(mut table) = table else { return Lease::DEFAULT };
+    let profile = table.word("profile", &[("default", &Lease::DEFAULT), ("lan", &Lease::LAN)]);
+    let base = profile.unwrap_or(&Lease::DEFAULT);
+    let ttl = table.duration("ttl", base.terms.ttl, ms(50)..=HOUR);
+    let renew = table.duration("renew", base.terms.renew, ms(10)..=HOUR);
+    let stop_max = table.duration("stop_max", base.terms.stop_max, ms(10)..=HOUR).value;
+    let margin = table.duration("margin", base.margin, ms(1)..=HOUR).value;
+    let drift_ppm = table.number("drift_ppm", u64::from(base.drift_ppm), 0..=200_000);
+    if renew.value > ttl.value / 2 {
+        let what = format!(
+            "{} is more than half of pair.lease.ttl ({}): one lost renewal would end the lease",
+            humantime::format_duration(renew.value),
+            humantime::format_duration(ttl.value)
+        );
+        let most = humantime::format_duration(ttl.value / 2);
+        table.refuse(renew.at, "renew", what, format!("at most {most}, or a longer ttl"));
+    }
+    table.finish();
+    let drift_ppm = u32::try_from(drift_ppm).unwrap_or(u32::MAX);
+    Lease { terms: Terms { ttl: ttl.value, renew: renew.value, stop_max }, margin, drift_ppm }
+}
+
+fn hold(table: Option<Table<'_, '_>>) -> HoldConfig {
+    let mut hold = HoldConfig { max_requests: 1000, max_wait: ms(15_000), retry_after: ms(5_000) };
+    if let Some(mut table) = table {
+        let max_requests = table.number("max_requests", hold.max_requests as u64, 0..=1_000_000);
+        hold.max_requests = usize::try_from(max_requests).unwrap_or(usize::MAX);
+        hold.max_wait = table.duration("max_wait", hold.max_wait, ms(1)..=HOUR).value;
+        hold.retry_after = table.duration("retry_after", hold.retry_after, ms(1000)..=HOUR).value;
+        table.finish();
+    }
+    hold
+}
+
+fn handover(table: Option<Table<'_, '_>>, lease: Lease) -> Settings {
+    let mut settings = Settings {
+        terms: lease.terms,
+        drift_ppm: lease.drift_ppm,
+        margin: lease.margin,
+        prepare: ms(10_000),
+        drain: ms(5_000),
+        leftover: Leftover::Cut,
+        fence: ms(10_000),
+        activate: ms(60_000),
+        activate_attempts: 2,
+        settle: ms(10_000),
+        recover: ms(2_000),
+    };
+    let Some(mut table) = table else { return settings };
+    settings.prepare = table.duration("prepare", settings.prepare, ms(0)..=HOUR).value;
+    settings.drain = table.duration("drain", settings.drain, ms(0)..=HOUR).value;
+    let leftover = table.word("leftover", &[("cut", Leftover::Cut), ("finish", Leftover::Finish)]);
+    settings.leftover = leftover.unwrap_or_default();
+    settings.fence = table.duration("fence", settings.fence, ms(10)..=HOUR).value;
+    settings.activate = table.duration("activate", settings.activate, ms(10)..=HOUR).value;
+    let attempts = table.number("activate_attempts", u64::from(settings.activate_attempts), 1..=100);
+    settings.activate_attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    settings.settle = table.duration("settle", settings.settle, ms(0)..=HOUR).value;
+    settings.recover = table.duration("recover", settings.recover, ms(10)..=HOUR).value;
+    table.finish();
+    settings
+}

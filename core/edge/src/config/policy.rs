@@ -1,0 +1,149 @@
+//! `[pair.policy]`: the plugin's file is found and loaded, and the parameters are checked by the plugin's own schema.
+
+use super::PolicyConfig;
+use super::problem::{Finding, Problems};
+use super::table::{Placed, Places, Table, nearest};
+use lockstep_policy::host::{InstanceError, Library, ParameterError};
+use lockstep_policy::setup::{Detect, SideSetup};
+use lockstep_policy::{Setup, Sides};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+/// Where plugins lie when the configuration does not say it.
+const INSTALLED: &str = "/usr/lib/lockstep/policies";
+
+/// Finds plugins' files, and opens each once.
+pub(super) struct Plugins {
+    /// `edge.plugins`, when given.
+    directory: Option<PathBuf>,
+    /// The configuration's own directory: paths with a `/` start there.
+    beside: PathBuf,
+    opened: BTreeMap<PathBuf, Result<Library, String>>,
+}
+
+impl Plugins {
+    pub fn new(directory: Option<PathBuf>, beside: PathBuf) -> Plugins {
+        Plugins { directory, beside, opened: BTreeMap::new() }
+    }
+
+    /// The directories in which a plugin is looked for by its name.
+    fn directories(&self) -> Vec<PathBuf> {
+        if let Some(directory) = &self.directory {
+            return vec![directory.clone()];
+        }
+        let running = std::env::current_exe().ok();
+        let beside_binary = running.as_deref().and_then(Path::parent).map(Path::to_owned);
+        beside_binary.into_iter().chain([PathBuf::from(INSTALLED)]).collect()
+    }
+
+    fn find(&self, plugin: &str) -> Result<PathBuf, String> {
+        let candidates = if plugin.contains('/') {
+            vec![self.beside.join(plugin)]
+        } else {
+            let file = format!("liblockstep_{}.so", plugin.replace('-', "_"));
+            self.directories().into_iter().map(|directory| directory.join(&file)).collect()
+        };
+        match candidates.iter().find(|file| file.exists()) {
+            Some(file) => Ok(file.clone()),
+            None => {
+                let sought: Vec<String> = candidates.iter().map(|file| file.display().to_string()).collect();
+                Err(format!("there is no plugin \"{plugin}\": no file {}", sought.join(", nor ")))
+            }
+        }
+    }
+
+    /// The names of the plugins that could be meant.
+    fn available(&self) -> Vec<String> {
+        let files = self.directories().into_iter().filter_map(|directory| std::fs::read_dir(directory).ok()).flatten();
+        let names = files.filter_map(|file| {
+            let name = file.ok()?.file_name().into_string().ok()?;
+            Some(name.strip_prefix("liblockstep_")?.strip_suffix(".so")?.to_owned())
+        });
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names.dedup();
+        names
+    }
+
+    fn open(&mut self, file: &Path) -> Result<Library, String> {
+        let open = || Library::open(file).map_err(|error| error.to_string());
+        self.opened.entry(file.to_owned()).or_insert_with(open).clone()
+    }
+}
+
+/// Reads `[pair.policy]`. A pair whose sides are refused elsewhere gets no instance here.
+pub(super) fn read<'i>(
+    mut table: Table<'_, 'i>,
+    pair: &str,
+    detect: Detect,
+    servers: Sides<Vec<String>>,
+    plugins: &mut Plugins,
+    problems: &RefCell<Problems<'i>>,
+) -> Option<PolicyConfig> {
+    let Some(plugin) = table.text("plugin") else {
+        if !table.has("plugin") {
+            table.missing("plugin", "a plugin's name, such as `plugin = \"telisca\"`, or a path");
+        }
+        return None;
+    };
+    let (file, library) = open(&plugin, plugins, problems)?;
+    let (parameters, places) = table.rest();
+    if let Err(errors) = library.check_parameters(&parameters) {
+        refuse_parameters(&errors, &places, problems);
+        return None;
+    }
+    let complete = servers.iter().all(|(_, servers)| !servers.is_empty());
+    let sides = servers.map(|_, servers| SideSetup { servers, agent: true });
+    let setup = Setup { pair: pair.to_owned(), parameters, detect, sides };
+    // A schema cannot say everything: what the policy itself refuses is known only when one is made.
+    if complete && let Err(error) = library.instance(&setup, 0) {
+        match error {
+            InstanceError::Parameters(errors) => refuse_parameters(&errors, &places, problems),
+            other => problems.borrow_mut().add(places.of(""), Finding::new("pair.policy", other.to_string())),
+        }
+        return None;
+    }
+    Some(PolicyConfig { file, library, setup })
+}
+
+fn open(
+    plugin: &Placed<String>,
+    plugins: &mut Plugins,
+    problems: &RefCell<Problems<'_>>,
+) -> Option<(PathBuf, Library)> {
+    let refuse = |finding: Finding| {
+        problems.borrow_mut().add(plugin.at, finding);
+        None
+    };
+    let file = match plugins.find(&plugin.value) {
+        Ok(file) => file,
+        Err(what) => {
+            let available = plugins.available();
+            let valid = match available.as_slice() {
+                [] => "a plugin's name, or a path with a `/`; `edge.plugins` names their directory".to_owned(),
+                names => format!("there are: {}", names.join(", ")),
+            };
+            let names: Vec<&str> = available.iter().map(String::as_str).collect();
+            let nearest = nearest(&plugin.value, &names);
+            return refuse(Finding::new("pair.policy.plugin", what).valid(valid).nearest(nearest));
+        }
+    };
+    match plugins.open(&file) {
+        Ok(library) => Some((file, library)),
+        Err(what) => refuse(Finding::new("pair.policy.plugin", what)),
+    }
+}
+
+fn refuse_parameters(errors: &[ParameterError], places: &Places<'_, '_>, problems: &RefCell<Problems<'_>>) {
+    for error in errors {
+        let what = match &error.value {
+            Some(value) => format!("`{value}` {}", error.problem),
+            None => error.problem.clone(),
+        };
+        let valid = if error.valid.is_empty() { String::new() } else { format!("valid: {}", error.valid) };
+        let key = if error.key.is_empty() { "pair.policy".to_owned() } else { format!("pair.policy.{}", error.key) };
+        let finding = Finding::new(key, what).valid(valid).nearest(error.nearest.clone());
+        problems.borrow_mut().add(places.of(&error.key), finding);
+    }
+}
