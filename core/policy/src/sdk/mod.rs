@@ -119,11 +119,10 @@ macro_rules! export_policy {
             );
 
             #[used]
-            #[allow(unsafe_code)]
             #[unsafe(link_section = ".lockstep.policy")]
             static STAMP: $crate::abi::Stamp = $crate::sdk::boundary::stamp::<$policy>(cfg!(panic = "unwind"));
 
-            #[allow(unsafe_code, non_upper_case_globals)]
+            #[allow(non_upper_case_globals)]
             #[unsafe(no_mangle)]
             static lockstep_policy_v1: $crate::abi::Table = $crate::sdk::boundary::table::<$policy>(&STAMP);
         };
