@@ -15,6 +15,7 @@
 
 pub mod admin;
 pub mod config;
+pub mod proxy;
 mod run;
 mod signals;
 

@@ -1,0 +1,127 @@
+//! What the edge itself says when no server can: a status, a sentence, and an end of the connection.
+
+use bytes::Bytes;
+use http::Method;
+use lockstep_policy::Side;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::ResponseHeader;
+use pingora_proxy::Session;
+use std::borrow::Cow;
+use std::time::Duration;
+
+/// An answer of the edge's own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) status: u16,
+    pub(super) text: Cow<'static, str>,
+    pub(super) retry_after: Option<Duration>,
+}
+
+impl Answer {
+    pub(super) const fn new(status: u16, text: &'static str) -> Answer {
+        Answer { status, text: Cow::Borrowed(text), retry_after: None }
+    }
+
+    /// 503, with the time after which it is worth another try.
+    pub(super) const fn unavailable(text: &'static str, retry_after: Duration) -> Answer {
+        Answer { status: 503, text: Cow::Borrowed(text), retry_after: Some(retry_after) }
+    }
+
+    /// What to say after an error for which no answer was chosen yet; `None` when the client is gone.
+    pub(super) fn to(error: &Error, method: &Method, side: Option<Side>) -> Option<Answer> {
+        let side = side.map_or_else(|| "the pair".to_owned(), |side| format!("side {side}"));
+        let (status, text) = match (error.esource(), error.etype()) {
+            (_, ErrorType::HTTPStatus(status)) => (*status, "the request is not acceptable".to_owned()),
+            (ErrorSource::Downstream, ErrorType::ReadTimedout) => {
+                (408, "the request's body did not come in time".to_owned())
+            }
+            (ErrorSource::Downstream, ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed) => {
+                return None;
+            }
+            (ErrorSource::Downstream, _) => (400, "the request is malformed".to_owned()),
+            (ErrorSource::Upstream, ErrorType::ReadTimedout) => {
+                (504, format!("{side} did not answer in time{}", not_again(method)))
+            }
+            (ErrorSource::Upstream, ErrorType::InvalidHTTPHeader) => {
+                (502, format!("what {side} answered is no HTTP{}", not_again(method)))
+            }
+            (ErrorSource::Upstream, _) => {
+                (502, format!("the connection to {side} ended before its answer came{}", not_again(method)))
+            }
+            (ErrorSource::Internal | ErrorSource::Unset, _) => {
+                (500, "the edge could not handle the request".to_owned())
+            }
+        };
+        Some(Answer { status, text: Cow::Owned(text), retry_after: None })
+    }
+
+    fn seconds(&self) -> Option<u64> {
+        self.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0))
+    }
+
+    fn body(&self) -> String {
+        format!("{}\n", self.text)
+    }
+
+    /// Answers a request that pingora has read.
+    pub(super) async fn give(&self, session: &mut Session) -> Result<()> {
+        let body = self.body();
+        let mut header = ResponseHeader::build(self.status, Some(4))?;
+        header.insert_header(http::header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+        header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
+        if let Some(seconds) = self.seconds() {
+            header.insert_header(http::header::RETRY_AFTER, seconds)?;
+        }
+        // It also ends the connection after the answer, and says so.
+        session.downstream_session.write_error_response(header, Bytes::from(body)).await
+    }
+
+    /// The answer to a request that never got as far as pingora.
+    pub(super) fn to_wire(&self) -> Vec<u8> {
+        let status = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let body = self.body();
+        let retry_after = self.seconds().map(|after| format!("Retry-After: {after}\r\n")).unwrap_or_default();
+        format!(
+            "HTTP/1.1 {status}\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: {}\r\n\
+             Cache-Control: no-store\r\n{retry_after}Connection: close\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes()
+    }
+}
+
+fn not_again(method: &Method) -> String {
+    if method.is_idempotent() {
+        String::new()
+    } else {
+        format!("; it may have been carried out, and {method} is not sent twice")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_post_that_failed_is_told_that_it_is_not_sent_twice() {
+        let error = Error::new_up(ErrorType::ConnectionClosed);
+        let post = Answer::to(&error, &Method::POST, Some(Side::A)).unwrap();
+        assert_eq!(post.status, 502);
+        assert_eq!(
+            post.text,
+            "the connection to side a ended before its answer came; it may have been carried out, and POST is not sent twice"
+        );
+        let get = Answer::to(&error, &Method::GET, Some(Side::A)).unwrap();
+        assert_eq!(get.text, "the connection to side a ended before its answer came");
+    }
+
+    #[test]
+    fn retry_after_is_rounded_up_to_whole_seconds() {
+        let wire = Answer::unavailable("not now", Duration::from_millis(1500)).to_wire();
+        let wire = String::from_utf8(wire).unwrap();
+        assert!(wire.starts_with("HTTP/1.1 503 Service Unavailable\r\n"), "{wire}");
+        assert!(wire.contains("\r\nRetry-After: 2\r\n"), "{wire}");
+        assert!(wire.ends_with("\r\n\r\nnot now\n"), "{wire}");
+    }
+}

@@ -1,0 +1,297 @@
+//! A client's connection, as pingora reads it: one request at a time.
+//!
+//! Between requests we read the next head ourselves, under our limits. Then pingora is let at the bytes of that request
+//! and no more: what a client sends ahead stays here until its turn comes. While an answer is being made, pingora
+//! reads on only to notice that the client has left.
+
+use super::answer::Answer;
+use super::head::{self, Body};
+use super::settings::ListenSettings;
+use async_trait::async_trait;
+use bytes::{Buf, BytesMut};
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{
+    GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
+};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::AsRawFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::time::{Instant, timeout, timeout_at};
+
+/// Holds an answer's head until its body follows: one packet instead of two.
+const WRITE_BUFFER: usize = 2 * 1024;
+const READ_STEP: usize = 4 * 1024;
+/// What a client may send ahead of its turn; more stays in the kernel.
+const AHEAD_MAX: usize = 16 * 1024;
+/// How long, and how much, is read from a client that we answered before it had said all.
+const LINGER: Duration = Duration::from_secs(1);
+const LINGER_BYTES: usize = 4 * 1024 * 1024;
+
+/// A client's connection.
+#[derive(Debug)]
+pub(super) struct Client {
+    /// `None` only while it is dropped.
+    socket: Option<BufWriter<TcpStream>>,
+    ahead: BytesMut,
+    open: Open,
+    /// The client has sent all that it will ever send.
+    ended: bool,
+    digest: Arc<SocketDigest>,
+    /// Its place among the listener's connections.
+    place: Option<OwnedSemaphorePermit>,
+}
+
+/// What pingora may read.
+#[derive(Clone, Copy, Debug)]
+enum Open {
+    Bytes(u64),
+    All,
+}
+
+/// Why no further head comes.
+#[derive(Debug)]
+pub(super) enum Over {
+    /// The client left, stayed idle for too long, or the listener closes.
+    Quietly,
+    /// The client is to be told.
+    With(Answer),
+}
+
+impl Client {
+    pub(super) fn new(socket: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) -> Client {
+        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+        let _ = digest.peer_addr.set(Some(address.into()));
+        Client {
+            socket: Some(BufWriter::with_capacity(WRITE_BUFFER, socket)),
+            ahead: BytesMut::new(),
+            open: Open::Bytes(0),
+            ended: false,
+            digest: Arc::new(digest),
+            place: Some(place),
+        }
+    }
+
+    fn socket(&mut self) -> &mut BufWriter<TcpStream> {
+        self.socket.as_mut().expect("the socket is taken out in drop only")
+    }
+
+    /// Waits until a whole head is here and lets pingora read that request.
+    pub(super) async fn next_request(
+        &mut self,
+        first: bool,
+        limits: &ListenSettings,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Result<(), Over> {
+        if !first && !self.first_byte(limits, closing).await {
+            return Err(Over::Quietly);
+        }
+        let deadline = Instant::now() + limits.head_timeout;
+        match timeout_at(deadline, self.head(limits.head_bytes)).await {
+            Ok(Ok(head)) => {
+                self.open = match head.body {
+                    Body::Length(body) => Open::Bytes(body.saturating_add(head.length as u64)),
+                    Body::Unknown => Open::All,
+                };
+                Ok(())
+            }
+            Ok(Err(over)) => Err(over),
+            Err(_) if self.ahead.is_empty() => Err(Over::Quietly),
+            Err(_) => Err(Over::With(head::TOO_SLOW)),
+        }
+    }
+
+    /// Waits for the first byte of a further request.
+    async fn first_byte(&mut self, limits: &ListenSettings, closing: &mut watch::Receiver<bool>) -> bool {
+        if !self.ahead.is_empty() {
+            return true;
+        }
+        tokio::select! {
+            read = timeout(limits.idle_timeout, self.read_ahead()) => matches!(read, Ok(Ok(1..))),
+            // A sender that is gone closes the listener as well.
+            _ = closing.wait_for(|closing| *closing) => false,
+        }
+    }
+
+    async fn head(&mut self, longest: usize) -> Result<head::Head, Over> {
+        let mut empty_lines = 0;
+        let mut judged = 0;
+        loop {
+            // RFC 9112 section 2.2: empty lines before a request are ignored.
+            while judged == 0 && matches!(self.ahead.first(), Some(b'\r' | b'\n')) {
+                self.ahead.advance(1);
+                empty_lines += 1;
+            }
+            // Judged at the start, to refuse garbage at once, and then once a line, not once a byte.
+            let news = &self.ahead[judged..];
+            if !news.is_empty() && (judged == 0 || news.contains(&b'\n')) {
+                judged = self.ahead.len();
+                if let Some(head) = head::judge(&self.ahead[..judged.min(longest)]).map_err(Over::With)? {
+                    return Ok(head);
+                }
+            }
+            if self.ahead.len() + empty_lines >= longest {
+                return Err(Over::With(head::TOO_LONG));
+            }
+            match self.read_ahead().await {
+                Ok(1..) => {}
+                Ok(0) | Err(_) => return Err(Over::Quietly),
+            }
+        }
+    }
+
+    async fn read_ahead(&mut self) -> io::Result<usize> {
+        self.ahead.reserve(READ_STEP);
+        let socket = self.socket.as_mut().expect("the socket is taken out in drop only");
+        let read = socket.read_buf(&mut self.ahead).await?;
+        self.ended |= read == 0;
+        Ok(read)
+    }
+
+    /// Answers a request that is not passed on. The connection is at its end.
+    pub(super) async fn refuse(&mut self, answer: &Answer, limits: &ListenSettings) {
+        let wire = answer.to_wire();
+        let socket = self.socket();
+        let written = timeout(limits.write_timeout, async {
+            socket.write_all(&wire).await?;
+            socket.flush().await
+        });
+        // A client that does not take its refusal loses nothing more.
+        let _ = written.await;
+    }
+
+    /// Whether the client has sent, or may be about to send, what nobody will read.
+    fn has_unread(&self) -> bool {
+        !self.ended && (!self.ahead.is_empty() || !matches!(self.open, Open::Bytes(0)))
+    }
+}
+
+/// Closing a socket with unread bytes resets the connection, and the reset may overtake our answer. So what still comes
+/// is read for a moment.
+impl Drop for Client {
+    fn drop(&mut self) {
+        let unread = self.has_unread();
+        let (Some(socket), Ok(runtime)) = (self.socket.take(), tokio::runtime::Handle::try_current()) else { return };
+        if unread {
+            runtime.spawn(linger(socket.into_inner(), self.place.take()));
+        }
+    }
+}
+
+async fn linger(mut socket: TcpStream, _place: Option<OwnedSemaphorePermit>) {
+    let rest = async {
+        let _ = socket.shutdown().await;
+        let mut sink = vec![0; READ_STEP];
+        let mut read = 0;
+        while read < LINGER_BYTES {
+            match socket.read(&mut sink).await {
+                Ok(some @ 1..) => read += some,
+                Ok(0) | Err(_) => return,
+            }
+        }
+    };
+    let _ = timeout(LINGER, rest).await;
+}
+
+impl AsyncRead for Client {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        let allowed = match this.open {
+            Open::Bytes(0) => return this.poll_left(cx),
+            Open::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(into.remaining()),
+            Open::All => into.remaining(),
+        };
+        let read = if this.ahead.is_empty() {
+            let mut part = ReadBuf::new(into.initialize_unfilled_to(allowed));
+            let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
+            ready!(Pin::new(socket).poll_read(cx, &mut part))?;
+            let read = part.filled().len();
+            into.advance(read);
+            this.ended |= read == 0 && allowed > 0;
+            read
+        } else {
+            let read = allowed.min(this.ahead.len());
+            into.put_slice(&this.ahead.split_to(read));
+            read
+        };
+        if let Open::Bytes(left) = &mut this.open {
+            *left -= read as u64;
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Client {
+    /// Ready, with nothing read, when the client has left; what it sends ahead is put aside.
+    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.ahead.len() < AHEAD_MAX {
+            let mut bytes = [0; 512];
+            let mut part = ReadBuf::new(&mut bytes);
+            let socket = self.socket.as_mut().expect("the socket is taken out in drop only");
+            ready!(Pin::new(socket).poll_read(cx, &mut part))?;
+            if part.filled().is_empty() {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            self.ahead.extend_from_slice(part.filled());
+        }
+        // Enough: the answer that is being made ends this wait, nothing else needs to.
+        Poll::Pending
+    }
+}
+
+impl AsyncWrite for Client {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(self.get_mut().socket()).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().socket()).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(self.get_mut().socket()).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Client {
+    async fn shutdown(&mut self) {
+        // What cannot be shut down is closed already.
+        let _ = AsyncWriteExt::shutdown(self).await;
+    }
+}
+
+impl UniqueID for Client {
+    fn id(&self) -> i32 {
+        self.socket.as_ref().map_or(-1, |socket| socket.get_ref().as_raw_fd())
+    }
+}
+
+impl Ssl for Client {}
+
+impl Peek for Client {}
+
+impl GetTimingDigest for Client {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        Vec::new()
+    }
+}
+
+impl GetProxyDigest for Client {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        None
+    }
+}
+
+impl GetSocketDigest for Client {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        Some(Arc::clone(&self.digest))
+    }
+}

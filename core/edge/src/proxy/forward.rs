@@ -1,0 +1,424 @@
+//! One request's way: take off for the side that the route names, or wait for a route that names one.
+//!
+//! Pingora drives it through the hooks of [`ProxyHttp`]; `upstream_peer` is asked again for each attempt, and so it is
+//! there that a request waits. An attempt that failed is followed by another one when no byte of the request had left,
+//! or when its method is idempotent (RFC 9110 section 9.2.2), its body is still at hand and no part of an answer was seen.
+
+use super::answer::Answer;
+use super::flight::Flight;
+use super::hold::Ticket;
+use super::links::{CUT, Link, OURS};
+use super::pair::Shared;
+use super::servers::Server;
+use super::table::{Target, Way};
+use super::traffic::{ProxyEvent, trouble_of};
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header;
+use lockstep_policy::{At, Side};
+use lockstep_wire::clock;
+use pingora_core::protocols::Digest;
+use pingora_core::upstreams::peer::HttpPeer;
+use pingora_core::{Error, ErrorSource, ErrorType, Result};
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::net::SocketAddr;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+const FULL: &str = "the pair is changing sides and too many requests wait already";
+const TOO_LONG: &str = "no side of the pair became ready in time";
+const REFUSED: &str = "no side of the pair is active";
+
+/// The pair's rules for pingora.
+pub(super) struct Forward {
+    pair: Arc<Shared>,
+}
+
+/// One request, from its head to its last byte.
+pub(super) struct Passage {
+    id: u64,
+    begun: Instant,
+    /// Set by the first wait, for all waits.
+    hold_deadline: Option<tokio::time::Instant>,
+    waited: Duration,
+    attempts: u32,
+    resends: u32,
+    attempt: Option<Attempt>,
+    /// The side of the last attempt.
+    side: Option<Side>,
+    answer: Option<Answer>,
+    status: Option<u16>,
+}
+
+/// One try to have the request answered by a server.
+struct Attempt {
+    target: Arc<Target>,
+    generation: u64,
+    server: Arc<Server>,
+    /// `None` once the connection is upgraded: a drain does not wait for those, a cut ends them.
+    flight: Option<Flight>,
+    link: Option<Arc<Link>>,
+    /// Bytes of the request may have left.
+    sent: bool,
+    /// The answer's body ends where its connection ends.
+    until_close: bool,
+}
+
+impl Forward {
+    pub(super) fn new(pair: Arc<Shared>) -> Forward {
+        Forward { pair }
+    }
+
+    /// The server for this attempt, as soon as there is one.
+    async fn choose(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        let pair = &*self.pair;
+        let mut waiting: Option<(Ticket, watch::Receiver<()>)> = None;
+        loop {
+            if let Some((ticket, changes)) = &mut waiting {
+                // Whatever changes from here on is seen by the wait below.
+                changes.mark_unchanged();
+                ticket.carry_to(&pair.table.standing().tally);
+            }
+            let now = clock::now();
+            let generation = pair.table.generation();
+            let try_again = match pair.table.way(now) {
+                Way::To(target) => match pair.servers[target.side].pick(now, pair.settings.retry_interval) {
+                    Ok((server, address)) => {
+                        let Some(flight) = pair.table.take_off(&pair.flights, &target, generation) else {
+                            continue;
+                        };
+                        if let Some((ticket, _)) = waiting {
+                            passage.waited += ticket.released();
+                        }
+                        let peer = self.peer(&target, address);
+                        passage.take_off(Attempt::new(target, generation, server, flight));
+                        return Ok(peer);
+                    }
+                    Err(at) => Some(at.since(now)),
+                },
+                Way::Wait => None,
+                Way::Refuse => {
+                    if let Some((ticket, _)) = waiting {
+                        passage.waited += ticket.refused();
+                    } else {
+                        pair.table.standing().tally.turned_away();
+                    }
+                    return self.refuse(passage, REFUSED);
+                }
+            };
+            let Some((ticket, changes)) = &mut waiting else {
+                let changes = pair.table.changes();
+                let Some(ticket) = pair.hold.enter(&pair.table.standing().tally) else {
+                    return self.refuse(passage, FULL);
+                };
+                // Once more round: what changed before we listened is seen now.
+                waiting = Some((ticket, changes));
+                continue;
+            };
+            let now = tokio::time::Instant::now();
+            let deadline = *passage.hold_deadline.get_or_insert(now + pair.settings.hold.max_wait);
+            if now >= deadline {
+                if let Some((ticket, _)) = waiting {
+                    passage.waited += ticket.refused();
+                }
+                return self.refuse(passage, TOO_LONG);
+            }
+            let until = try_again.map_or(deadline, |after| deadline.min(now + after));
+            let _ = ticket;
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(until) => {}
+                error = client_left(session) => return Err(error),
+            }
+        }
+    }
+
+    fn peer(&self, target: &Target, address: SocketAddr) -> Box<HttpPeer> {
+        let settings = &self.pair.settings;
+        let mut peer = Box::new(HttpPeer::new(address, false, String::new()));
+        peer.group_key = target.group();
+        peer.options.read_timeout = Some(settings.read_timeout);
+        peer.options.write_timeout = Some(settings.write_timeout);
+        peer.options.idle_timeout = Some(settings.idle_timeout);
+        peer.options.custom_l4 = Some(Arc::clone(&target.dial) as _);
+        peer
+    }
+
+    fn refuse<T>(&self, passage: &mut Passage, text: &'static str) -> Result<T> {
+        passage.answer = Some(Answer::unavailable(text, self.pair.settings.hold.retry_after));
+        Err(Error::new_in(ErrorType::HTTPStatus(503)))
+    }
+
+    /// Ends an attempt that failed: what it shows about the side is counted, unless we ended it ourselves.
+    fn failed(&self, attempt: &Attempt, error: &Error) {
+        let ours = attempt.link.as_ref().is_some_and(|link| link.was_cut()) || matches!(error.etype(), &CUT | &OURS);
+        if ours || *error.esource() == ErrorSource::Downstream {
+            return;
+        }
+        let Some(kind) = trouble_of(error) else {
+            if *error.etype() == ErrorType::InvalidHTTPHeader {
+                self.pair.traffic.answered(attempt.target.side, false);
+            }
+            return;
+        };
+        let (side, epoch, at) = (attempt.target.side, attempt.target.epoch, clock::now());
+        tracing::debug!(pair = self.pair.name, %side, %epoch, ?kind, %error, "trouble at a side");
+        if self.pair.traffic.trouble(side, kind, at, self.pair.settings.trouble_interval) {
+            (self.pair.events)(ProxyEvent::Trouble { side, epoch, kind, at });
+        }
+    }
+
+    fn first(&self, flag: &AtomicBool, event: impl FnOnce(At) -> ProxyEvent) {
+        if !flag.load(Relaxed) && !flag.swap(true, Relaxed) {
+            (self.pair.events)(event(clock::now()));
+        }
+    }
+
+    /// The request needs its connection no more. One whose epoch is over does not stay in the pool.
+    fn land(&self, passage: &mut Passage) {
+        let Some(Attempt { target, link: Some(link), .. }) = passage.attempt.take() else { return };
+        let idle = link.leave(passage.id);
+        if idle && self.pair.table.serving() != Some((target.side, target.epoch)) {
+            link.cut();
+        }
+    }
+}
+
+impl Attempt {
+    fn new(target: Arc<Target>, generation: u64, server: Arc<Server>, flight: Flight) -> Attempt {
+        Attempt { target, generation, server, flight: Some(flight), link: None, sent: false, until_close: false }
+    }
+}
+
+impl Passage {
+    fn take_off(&mut self, attempt: Attempt) {
+        self.attempts += 1;
+        self.side = Some(attempt.target.side);
+        self.attempt = Some(attempt);
+    }
+}
+
+/// Resolves when the client is gone. A client whose body is still to be read is not looked at.
+async fn client_left(session: &mut Session) -> Box<Error> {
+    if !session.as_mut().is_body_done() {
+        return std::future::pending().await;
+    }
+    match session.downstream_session.read_body_or_idle(true).await {
+        Ok(_) => std::future::pending().await,
+        Err(error) => error.into_down(),
+    }
+}
+
+/// Whether a part of an answer has gone to the client that cannot be taken back.
+fn answer_begun(session: &Session) -> bool {
+    session.response_written().is_some_and(|header| !header.status.is_informational() || header.status == 101)
+}
+
+/// RFC 9112 section 6.3: an answer without length and without transfer coding ends with its connection.
+fn ends_with_connection(method: &http::Method, answer: &ResponseHeader) -> bool {
+    let without_body = method == http::Method::HEAD || matches!(answer.status.as_u16(), 204 | 304);
+    let framed =
+        [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| answer.headers.contains_key(name));
+    !without_body && !framed
+}
+
+#[async_trait]
+impl ProxyHttp for Forward {
+    type CTX = Passage;
+
+    fn new_ctx(&self) -> Passage {
+        Passage {
+            id: self.pair.done.requests.fetch_add(1, Relaxed) + 1,
+            begun: Instant::now(),
+            hold_deadline: None,
+            waited: Duration::ZERO,
+            attempts: 0,
+            resends: 0,
+            attempt: None,
+            side: None,
+            answer: None,
+            status: None,
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        self.choose(session, passage).await
+    }
+
+    /// No byte has left: whatever the method is, it may be tried again, which `choose` bounds by the hold deadline.
+    fn fail_to_connect(
+        &self,
+        _: &mut Session,
+        _: &HttpPeer,
+        passage: &mut Passage,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let Some(attempt) = passage.attempt.take() else { return error };
+        if *error.etype() != CUT {
+            attempt.server.is_down(clock::now() + self.pair.settings.retry_interval);
+        }
+        self.failed(&attempt, &error);
+        error.set_retry(true);
+        error
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _: &mut Session,
+        reused: bool,
+        _: &HttpPeer,
+        _: RawFd,
+        digest: Option<&Digest>,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
+        attempt.link = digest.and_then(Link::of);
+        if let Some(link) = &attempt.link {
+            link.take(passage.id);
+        }
+        if !reused && attempt.server.is_up() {
+            self.pair.table.wake();
+        }
+        // The last look before the first byte. In between lie no waits.
+        if self.pair.table.still(&attempt.target, attempt.generation, clock::now()) {
+            Ok(())
+        } else {
+            Err(Error::new_in(CUT))
+        }
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let client = session.client_addr().and_then(|address| address.as_inet());
+        if let Some(client) = client {
+            request.insert_header("X-Forwarded-For", client.ip().to_canonical().to_string())?;
+        }
+        request.insert_header("X-Forwarded-Proto", "http")?;
+        request.remove_header("Forwarded");
+        let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
+        attempt.sent = true;
+        let epoch = attempt.target.epoch;
+        self.first(&attempt.target.first_sent, |at| ProxyEvent::FirstSent { epoch, at });
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        answer: &mut ResponseHeader,
+        passage: &mut Passage,
+    ) -> Result<()> {
+        let Some(attempt) = &mut passage.attempt else { return Ok(()) };
+        if answer.status == 101 {
+            attempt.flight = None;
+        } else if answer.status.is_informational() {
+            return Ok(());
+        } else {
+            attempt.until_close = ends_with_connection(&session.req_header().method, answer);
+        }
+        let good = answer.status.as_u16() < 500;
+        self.pair.traffic.answered(attempt.target.side, good);
+        passage.status = Some(answer.status.as_u16());
+        if good {
+            let epoch = attempt.target.epoch;
+            self.first(&attempt.target.first_answer, |at| ProxyEvent::FirstAnswer { epoch, at });
+        }
+        Ok(())
+    }
+
+    /// An answer that ends with its connection must not look whole when it was we who ended that.
+    fn upstream_response_body_filter(
+        &self,
+        _: &mut Session,
+        _: &mut Option<Bytes>,
+        end: bool,
+        passage: &mut Passage,
+    ) -> Result<Option<Duration>> {
+        let cut = passage.attempt.as_ref().is_some_and(|attempt| {
+            end && attempt.until_close && attempt.link.as_ref().is_some_and(|link| link.was_cut())
+        });
+        if cut { Err(Error::new_up(ErrorType::ConnectionClosed)) } else { Ok(None) }
+    }
+
+    fn error_while_proxy(
+        &self,
+        _: &HttpPeer,
+        session: &mut Session,
+        mut error: Box<Error>,
+        passage: &mut Passage,
+        _: bool,
+    ) -> Box<Error> {
+        let Some(attempt) = passage.attempt.take() else { return error };
+        self.failed(&attempt, &error);
+        let whose = error.esource();
+        let again = if attempt.sent {
+            let safe = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
+            *whose == ErrorSource::Upstream && safe && passage.resends < self.pair.settings.resends
+        } else {
+            *error.etype() == CUT
+        } && !answer_begun(session);
+        if again && attempt.sent {
+            passage.resends += 1;
+        }
+        error.set_retry(again);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, passage: &mut Passage) -> FailToProxy {
+        passage.attempt = None;
+        let method = &session.req_header().method;
+        let answer = passage.answer.take().or_else(|| Answer::to(error, method, passage.side));
+        let status = answer.as_ref().map_or(0, |answer| answer.status);
+        if let Some(answer) = answer
+            && !answer_begun(session)
+        {
+            match status {
+                503 => self.pair.done.refused.fetch_add(1, Relaxed),
+                502 | 504 => self.pair.done.failed.fetch_add(1, Relaxed),
+                _ => 0,
+            };
+            passage.status = Some(status);
+            if let Err(error) = answer.give(session).await {
+                tracing::debug!(pair = self.pair.name, %error, "an answer of our own could not be written");
+            }
+        }
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
+        let epoch = passage.attempt.as_ref().map(|attempt| attempt.target.epoch.0);
+        self.land(passage);
+        let retried = passage.attempts.saturating_sub(1);
+        self.pair.done.retried.fetch_add(u64::from(retried), Relaxed);
+        tracing::debug!(
+            target: "lockstep::access",
+            pair = self.pair.name,
+            side = passage.side.map(tracing::field::display),
+            epoch,
+            method = %session.req_header().method,
+            path = %session.req_header().uri.path(),
+            status = passage.status,
+            ms = passage.begun.elapsed().as_millis(),
+            hold_ms = passage.waited.as_millis(),
+            retries = retried,
+            error = error.map(tracing::field::display),
+        );
+    }
+
+    // Pingora's own log lines would be one for each attempt; ours is the line above.
+    fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Passage, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+}

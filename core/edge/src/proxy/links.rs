@@ -1,0 +1,221 @@
+//! Every connection to the servers, known by side and epoch, so that an epoch's connections can be cut at once:
+//! in use, idle in the pool, upgraded, or still being made.
+//!
+//! Pingora's pool cannot be told to let go of a connection. So we make the connections ourselves, keep a second handle
+//! to each socket, and `shutdown(2)` it: whoever reads from it, request or pool, sees its end.
+
+use async_trait::async_trait;
+use lockstep_policy::{Epoch, Side, Sides};
+use pingora_core::connectors::L4Connect;
+use pingora_core::protocols::l4::socket::SocketAddr;
+use pingora_core::protocols::l4::stream::Stream;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::{Digest, GetProxyDigest};
+use pingora_core::upstreams::peer::{Tracer, Tracing};
+use pingora_core::{Error, ErrorType, OrErr, Result};
+use pingora_http::ResponseHeader;
+use rustix::net::{Shutdown, shutdown};
+use std::collections::HashMap;
+use std::io::ErrorKind;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// The error of a connect or a connection that we ended ourselves: nobody's fault but the route's.
+pub(super) const CUT: ErrorType = ErrorType::Custom("cut");
+
+/// The error of a connect that failed for want of something on this machine: no descriptor, no port.
+pub(super) const OURS: ErrorType = ErrorType::Custom("no local resource");
+
+/// One connection to a server.
+#[derive(Debug)]
+pub(super) struct Link {
+    id: u64,
+    side: Side,
+    epoch: Epoch,
+    socket: OwnedFd,
+    /// The request that uses it; 0: none. A number and not a flag, because the pool may have given the connection to
+    /// the next request before the former one is done with its bookkeeping.
+    user: AtomicU64,
+    cut: AtomicBool,
+}
+
+impl Link {
+    /// The link of the connection that pingora hands to a request.
+    pub(super) fn of(digest: &Digest) -> Option<Arc<Link>> {
+        let carried = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
+        carried.downcast_ref::<Arc<Link>>().map(Arc::clone)
+    }
+
+    pub(super) fn take(&self, request: u64) {
+        self.user.store(request, SeqCst);
+    }
+
+    /// Ends the use by `request`, unless the pool has passed the connection on already. True: it is idle now.
+    pub(super) fn leave(&self, request: u64) -> bool {
+        self.user.compare_exchange(request, 0, SeqCst, SeqCst).is_ok()
+    }
+
+    fn is_idle(&self) -> bool {
+        self.user.load(SeqCst) == 0
+    }
+
+    /// Whether we ended it ourselves.
+    pub(super) fn was_cut(&self) -> bool {
+        self.cut.load(SeqCst)
+    }
+
+    pub(super) fn cut(&self) {
+        self.cut.store(true, SeqCst);
+        self.close();
+    }
+
+    fn close(&self) {
+        // It fails only when the connection is gone already, which is what we want.
+        let _ = shutdown(&self.socket, Shutdown::Both);
+    }
+}
+
+/// All connections of one pair.
+#[derive(Debug, Default)]
+pub(super) struct Links {
+    open: Mutex<HashMap<u64, Arc<Link>>>,
+    floors: Sides<AtomicU64>,
+    floor_raised: Notify,
+    last_id: AtomicU64,
+}
+
+impl Links {
+    fn open(&self) -> MutexGuard<'_, HashMap<u64, Arc<Link>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The lowest epoch that may still have connections to the side.
+    pub(super) fn floor(&self, side: Side) -> Epoch {
+        Epoch(self.floors[side].load(SeqCst))
+    }
+
+    /// Ends every connection of a lower epoch to the side, and every attempt to make one, now and later.
+    pub(super) fn cut(&self, side: Side, before: Epoch) -> usize {
+        self.floors[side].fetch_max(before.0, SeqCst);
+        self.floor_raised.notify_waiters();
+        self.each(|link| link.side == side && link.epoch < before)
+    }
+
+    /// Ends the connections that no request uses and that are not of the given side and epoch.
+    pub(super) fn cut_idle_except(&self, serving: Option<(Side, Epoch)>) -> usize {
+        self.each(|link| Some((link.side, link.epoch)) != serving && link.is_idle())
+    }
+
+    pub(super) fn cut_all(&self) -> usize {
+        self.each(|_| true)
+    }
+
+    fn each(&self, chosen: impl Fn(&Link) -> bool) -> usize {
+        let open = self.open();
+        let chosen = open.values().filter(|link| chosen(link));
+        chosen.inspect(|link| link.cut()).count()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.open().len()
+    }
+
+    /// Takes a new connection in; `None` when its epoch has been cut meanwhile.
+    fn admit(&self, side: Side, epoch: Epoch, socket: OwnedFd) -> Option<Arc<Link>> {
+        let mut open = self.open();
+        // Under the lock that `cut` takes after it raised the floor: one of the two sees the other.
+        if epoch < self.floor(side) {
+            return None;
+        }
+        let id = self.last_id.fetch_add(1, SeqCst) + 1;
+        // In use from the start: the request that had it made has not said so yet.
+        let user = AtomicU64::new(u64::MAX);
+        let link = Arc::new(Link { id, side, epoch, socket, user, cut: AtomicBool::new(false) });
+        open.insert(id, Arc::clone(&link));
+        Some(link)
+    }
+}
+
+/// Takes the link out of the registry when pingora drops the connection.
+#[derive(Clone, Debug)]
+struct Farewell {
+    links: Arc<Links>,
+    link: Arc<Link>,
+}
+
+impl Tracing for Farewell {
+    fn on_connected(&self) {}
+
+    fn on_disconnected(&self) {
+        self.links.open().remove(&self.link.id);
+        // Our second handle would keep the connection open for as long as somebody holds the link.
+        self.link.close();
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Tracing> {
+        Box::new(self.clone())
+    }
+}
+
+/// Makes the connections to one side in one epoch.
+#[derive(Debug)]
+pub(super) struct Dial {
+    pub(super) links: Arc<Links>,
+    pub(super) side: Side,
+    pub(super) epoch: Epoch,
+    pub(super) timeout: Duration,
+}
+
+#[async_trait]
+impl L4Connect for Dial {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let Some(address) = address.as_inet() else {
+            return Error::e_explain(OURS, "a server without an internet address");
+        };
+        let socket = tokio::select! {
+            connected = tokio::time::timeout(self.timeout, TcpStream::connect(*address)) => match connected {
+                Ok(Ok(socket)) => socket,
+                Ok(Err(error)) => return Error::e_because(kind(&error), format!("connecting to {address}"), error),
+                Err(_) => return Error::e_explain(ErrorType::ConnectTimedout, format!("connecting to {address}")),
+            },
+            () = self.cut() => return Error::e_explain(CUT, "while connecting"),
+        };
+        let second = socket.as_fd().try_clone_to_owned().or_err(OURS, "a second handle to a connection")?;
+        let Some(link) = self.links.admit(self.side, self.epoch, second) else {
+            return Error::e_explain(CUT, "while connecting");
+        };
+        let mut stream = Stream::from(socket);
+        stream.tracer = Some(Tracer(Box::new(Farewell { links: Arc::clone(&self.links), link: Arc::clone(&link) })));
+        // The digest is the one thing that travels from here to the request: it carries the link.
+        stream.set_proxy_digest(ProxyDigest::new(Box::new(ResponseHeader::build(200, Some(0))?), Some(Box::new(link))));
+        Ok(stream)
+    }
+}
+
+impl Dial {
+    /// Resolves when this epoch's connections have been cut.
+    async fn cut(&self) {
+        loop {
+            let raised = self.links.floor_raised.notified();
+            tokio::pin!(raised);
+            raised.as_mut().enable();
+            if self.epoch < self.links.floor(self.side) {
+                return;
+            }
+            raised.await;
+        }
+    }
+}
+
+fn kind(error: &std::io::Error) -> ErrorType {
+    match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => ErrorType::ConnectRefused,
+        ErrorKind::TimedOut => ErrorType::ConnectTimedout,
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+        _ => OURS,
+    }
+}

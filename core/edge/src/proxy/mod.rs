@@ -1,0 +1,33 @@
+//! Requests, by the route of the moment: given to the side that the route names, held, or refused.
+//!
+//! A [`PairProxy`] serves one pair on any number of [`Listener`]s. The pair's driver tells it the route; it tells the
+//! driver what requests show. What it keeps, and where:
+//!
+//! - I2, a request goes to a side only while the route of the current epoch names it: `table` (the route stands still
+//!   while a request takes off, and nothing is served after `serve_until`), `flight` (a drained side has no request that
+//!   could still reach it), `links` (no connection outlives its epoch).
+//! - I6, a held request is answered, and none is sent twice unless that is safe: `hold` (bounded waiting), `forward`
+//!   (what may be sent again), `answer` (what is said when nothing may).
+//!
+//! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), within limits that pingora does
+//! not have, and hands whole heads to pingora.
+
+mod answer;
+mod client;
+mod flight;
+mod forward;
+mod head;
+mod hold;
+mod links;
+mod listen;
+mod pair;
+mod servers;
+mod settings;
+mod table;
+mod traffic;
+
+pub use hold::HoldStats;
+pub use listen::{BindError, Listener};
+pub use pair::PairProxy;
+pub use settings::{HoldSettings, ListenSettings, ProxySettings};
+pub use traffic::{ProxyEvent, ProxyTotals, TrafficCounts, Trouble};

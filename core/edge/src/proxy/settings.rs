@@ -1,0 +1,101 @@
+//! What the proxy may take and how long it may wait: every limit, with its default, in one place.
+
+use std::time::Duration;
+
+/// How requests wait while the route is hold (I6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HoldSettings {
+    /// Requests of one pair that may wait at once; one more is answered 503 at once.
+    pub max_requests: usize,
+    /// How long a request may wait, counted from its first hold.
+    pub max_wait: Duration,
+    /// The `Retry-After` of a 503, rounded up to whole seconds.
+    pub retry_after: Duration,
+}
+
+impl Default for HoldSettings {
+    fn default() -> Self {
+        HoldSettings { max_requests: 1000, max_wait: Duration::from_secs(15), retry_after: Duration::from_secs(5) }
+    }
+}
+
+/// How one pair's requests are given to its servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// The waiting room.
+    pub hold: HoldSettings,
+    /// How long a connect may take.
+    pub connect_timeout: Duration,
+    /// How long a server may be silent while an answer is due; it ends a silent WebSocket too.
+    pub read_timeout: Duration,
+    /// How long a server may not take bytes of a request.
+    pub write_timeout: Duration,
+    /// How long an unused connection to a server is kept.
+    pub idle_timeout: Duration,
+    /// Unused connections kept for one pair.
+    pub pool: usize,
+    /// How long a server that refused a connect is left alone before one request tries again.
+    pub retry_interval: Duration,
+    /// How often one request may be sent again after bytes of it had left. Only safe ones are sent again at all.
+    pub resends: u32,
+    /// How often a server's name is looked up again.
+    pub resolve_every: Duration,
+    /// Trouble at a side is reported at most this often.
+    pub trouble_interval: Duration,
+}
+
+impl Default for ProxySettings {
+    fn default() -> Self {
+        ProxySettings {
+            hold: HoldSettings::default(),
+            connect_timeout: Duration::from_secs(1),
+            read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            pool: 256,
+            retry_interval: Duration::from_millis(50),
+            resends: 3,
+            resolve_every: Duration::from_secs(30),
+            trouble_interval: Duration::from_millis(20),
+        }
+    }
+}
+
+/// What one listener takes from its clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListenSettings {
+    /// Bind although the address is not on this machine yet (`IP_FREEBIND`): a VIP may arrive later.
+    pub freebind: bool,
+    /// Connections that the kernel may keep until we accept them.
+    pub backlog: u32,
+    /// Clients connected at once; one more is answered 503 and closed.
+    pub connections: usize,
+    /// From a connection's start, or a later request's first byte, to the end of the request's head.
+    pub head_timeout: Duration,
+    /// The longest head, in bytes.
+    pub head_bytes: usize,
+    /// How long a client may stay between two requests.
+    pub idle_timeout: Duration,
+    /// How long a client may be silent while its body is due.
+    pub read_timeout: Duration,
+    /// How long a client may not take bytes of an answer.
+    pub write_timeout: Duration,
+    /// How long requests under way may go on when the listener is closed.
+    pub grace: Duration,
+}
+
+impl Default for ListenSettings {
+    fn default() -> Self {
+        ListenSettings {
+            freebind: true,
+            backlog: 1024,
+            connections: 10_000,
+            head_timeout: Duration::from_secs(10),
+            head_bytes: 64 * 1024,
+            idle_timeout: Duration::from_secs(60),
+            read_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(60),
+            grace: Duration::from_secs(5),
+        }
+    }
+}

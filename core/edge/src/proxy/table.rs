@@ -1,0 +1,164 @@
+//! The route of the moment: read on each request without a lock, and proven to stand still while a request takes off.
+
+use super::flight::{Flight, Flights};
+use super::hold::{Hold, Tally};
+use super::links::{Dial, Links};
+use super::settings::ProxySettings;
+use arc_swap::ArcSwap;
+use lockstep_pair::{Route, RouteKind};
+use lockstep_policy::{At, Epoch, Side};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst, fence};
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::watch;
+
+/// A side that is served in an epoch.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) side: Side,
+    pub(super) epoch: Epoch,
+    pub(super) dial: Arc<Dial>,
+    /// Whether its first request has been given to it.
+    pub(super) first_sent: AtomicBool,
+    /// Whether its first answer below 500 has come.
+    pub(super) first_answer: AtomicBool,
+}
+
+impl Target {
+    /// Keeps the pool's connections apart: none of one epoch or side is ever found for another.
+    pub(super) fn group(&self) -> u64 {
+        self.epoch.0 << 1 | u64::from(self.side == Side::B)
+    }
+}
+
+/// One route, with what requests need to follow it.
+#[derive(Debug)]
+pub(super) struct Standing {
+    pub(super) route: Route,
+    target: Option<Arc<Target>>,
+    pub(super) tally: Arc<Tally>,
+}
+
+/// What a request shall do by the route.
+#[derive(Debug)]
+pub(super) enum Way {
+    To(Arc<Target>),
+    Wait,
+    Refuse,
+}
+
+/// The route, and until when it may be followed.
+#[derive(Debug)]
+pub(super) struct Table {
+    standing: ArcSwap<Standing>,
+    /// Grows after each change of `standing`.
+    generation: AtomicU64,
+    serve_until: AtomicU64,
+    changed: watch::Sender<()>,
+    writer: Mutex<()>,
+    links: Arc<Links>,
+}
+
+impl Table {
+    /// Holds, and serves nothing, until it is told otherwise: after a restart what is unknown is unknown.
+    pub(super) fn new(links: Arc<Links>, hold: &Hold) -> Table {
+        let route = Route { epoch: Epoch(0), kind: RouteKind::Hold };
+        Table {
+            standing: ArcSwap::from_pointee(Standing { route, target: None, tally: hold.tally(route.epoch) }),
+            generation: AtomicU64::new(0),
+            serve_until: AtomicU64::new(0),
+            changed: watch::Sender::new(()),
+            writer: Mutex::new(()),
+            links,
+        }
+    }
+
+    pub(super) fn standing(&self) -> arc_swap::Guard<Arc<Standing>> {
+        self.standing.load()
+    }
+
+    /// Wakes whoever waits for something to change.
+    pub(super) fn wake(&self) {
+        self.changed.send_replace(());
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// False: that was the route already.
+    pub(super) fn set(&self, route: Route, hold: &Hold, settings: &ProxySettings) -> bool {
+        let _one_at_a_time = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.standing.load().route == route {
+            return false;
+        }
+        let target = match route.kind {
+            RouteKind::Serve(side) => Some(self.target(side, route.epoch, settings)),
+            RouteKind::Hold | RouteKind::Refuse => None,
+        };
+        self.standing.store(Arc::new(Standing { route, target, tally: hold.tally(route.epoch) }));
+        self.generation.fetch_add(1, SeqCst);
+        fence(SeqCst);
+        self.wake();
+        true
+    }
+
+    fn target(&self, side: Side, epoch: Epoch, settings: &ProxySettings) -> Arc<Target> {
+        if epoch < self.links.floor(side) {
+            tracing::error!(%side, %epoch, "a route names an epoch whose connections have been cut: its requests will wait");
+        }
+        let timeout = settings.connect_timeout;
+        let dial = Arc::new(Dial { links: Arc::clone(&self.links), side, epoch, timeout });
+        Arc::new(Target { side, epoch, dial, first_sent: AtomicBool::new(false), first_answer: AtomicBool::new(false) })
+    }
+
+    pub(super) fn serve_until(&self, until: At, now: At) {
+        let before = self.serve_until.swap(until.0, SeqCst);
+        // Only a limit that had passed can have made anybody wait.
+        if before <= now.0 {
+            self.wake();
+        }
+    }
+
+    /// What the route says now.
+    pub(super) fn way(&self, now: At) -> Way {
+        let standing = self.standing.load();
+        match (&standing.target, standing.route.kind) {
+            (Some(target), _) if self.may_serve(target, now) => Way::To(Arc::clone(target)),
+            (_, RouteKind::Refuse) => Way::Refuse,
+            _ => Way::Wait,
+        }
+    }
+
+    fn may_serve(&self, target: &Target, now: At) -> bool {
+        now.0 < self.serve_until.load(SeqCst) && target.epoch >= self.links.floor(target.side)
+    }
+
+    /// Whether a request that took off for the target in that generation may still be given to it.
+    pub(super) fn still(&self, target: &Target, generation: u64, now: At) -> bool {
+        self.generation() == generation && self.may_serve(target, now)
+    }
+
+    /// Takes off for the target, unless the route changed meanwhile.
+    ///
+    /// The flight is counted first and the generation is read again after it, while [`Table::set`] raises the generation
+    /// first and the drain counts flights after it: so either the drain waits for this request, or this request sees
+    /// that it comes too late.
+    pub(super) fn take_off(&self, flights: &Arc<Flights>, target: &Target, generation: u64) -> Option<Flight> {
+        let flight = flights.take_off(target.side);
+        (self.generation() == generation).then_some(flight)
+    }
+
+    /// To be read before [`Table::way`].
+    pub(super) fn generation(&self) -> u64 {
+        self.generation.load(SeqCst)
+    }
+
+    /// The side and epoch that are served now.
+    ///
+    /// Whoever leaves a connection idle asks this after, and whoever changes the route looks for idle connections after:
+    /// with the fence here and the one in [`Table::set`], one of the two closes it.
+    pub(super) fn serving(&self) -> Option<(Side, Epoch)> {
+        fence(SeqCst);
+        self.standing.load().target.as_ref().map(|target| (target.side, target.epoch))
+    }
+}
