@@ -1,0 +1,143 @@
+//! The steps of the play: each does one thing to the pair, and waits until it has come out of it.
+
+use super::processes::{Process, signal_all};
+use super::stage::{PAIR, Stage};
+use crate::now;
+use anyhow::Context;
+use lockstep_edge::admin::api::{Handover, SwitchAnswer, SwitchOrder};
+use lockstep_pair::record::Outcome;
+use lockstep_policy::Side;
+use nix::sys::signal::Signal;
+use serde::Serialize;
+use std::time::Duration;
+
+/// How long the client is watched before and after what is done to the pair.
+const MARGIN: Duration = Duration::from_millis(400);
+/// For how long a hung node hangs on after the other side has taken over.
+const HANG_ON: Duration = Duration::from_millis(700);
+
+/// What is done to the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Act {
+    /// Nothing, to compare with.
+    Nothing,
+    /// An operator moves the active role.
+    Planned,
+    /// `kill -9` of the active side's application.
+    KillApplication,
+    /// Every process of the active node is stopped, and goes on when the other side has long taken over.
+    Hang,
+    /// `kill -9` of the active side's agent, which is started again when the other side has taken over.
+    KillAgent,
+}
+
+/// One step as it went.
+#[derive(Clone, Debug, Serialize)]
+pub struct Seen {
+    /// What was done.
+    pub act: Act,
+    /// The side that was active before.
+    pub before: Side,
+    /// The side that was active after.
+    pub after: Side,
+    /// When the step's window began, in nanoseconds of `CLOCK_BOOTTIME`.
+    pub from: u64,
+    /// When it was done.
+    pub done_at: u64,
+    /// When the window ended.
+    pub to: u64,
+    /// The edge's record of the handover.
+    pub handover: Option<Handover>,
+}
+
+/// Plays all steps, in one stream of requests.
+pub async fn play(stage: &mut Stage) -> anyhow::Result<Vec<Seen>> {
+    println!(
+        "An edge, two agents with their services, and a client of {} requests/s; all on loopback.",
+        stage.options.rate
+    );
+    let first = stage.healthy().await?;
+    println!("Side {first} is active, side {} is fit.\n", first.other());
+    stage.start_client()?;
+    let mut seen = vec![step(stage, Act::Nothing).await?];
+    for act in [Act::Planned, Act::KillApplication, Act::Hang, Act::KillAgent, Act::Planned] {
+        seen.push(step(stage, act).await?);
+    }
+    // Back to where it began.
+    if seen.last().is_some_and(|last| last.after != first) {
+        seen.push(step(stage, Act::Planned).await?);
+    }
+    stage.stop_client().await?;
+    Ok(seen)
+}
+
+async fn step(stage: &mut Stage, act: Act) -> anyhow::Result<Seen> {
+    let before = stage.healthy().await?;
+    println!("… {}", announce(act, before));
+    let from = now();
+    tokio::time::sleep(MARGIN).await;
+    let done_at = now();
+    match act {
+        Act::Nothing => tokio::time::sleep(MARGIN * 2).await,
+        Act::Planned => planned(stage, before.other()).await?,
+        Act::KillApplication => {
+            kill_one(stage, before, &["simulate", "app"])?;
+            stage.serving(Some(before.other())).await?;
+        }
+        Act::Hang => hang(stage, before).await?,
+        Act::KillAgent => {
+            kill_one(stage, before, &["agent"])?;
+            stage.serving(Some(before.other())).await?;
+            stage.restart_agent(before)?;
+        }
+    }
+    let after = stage.healthy().await.with_context(|| format!("after this step: {}", announce(act, before)))?;
+    tokio::time::sleep(MARGIN).await;
+    let to = now();
+    let handover = if act == Act::Nothing { None } else { Some(stage.operator()?.why(PAIR, None).await?) };
+    Ok(Seen { act, before, after, from, done_at, to, handover })
+}
+
+fn announce(act: Act, active: Side) -> String {
+    match act {
+        Act::Nothing => "nothing happens, to compare with".to_owned(),
+        Act::Planned => format!("planned switch from {active} to {}", active.other()),
+        Act::KillApplication => format!("kill -9 of side {active}'s application"),
+        Act::Hang => format!("side {active} hangs (SIGSTOP of all its processes), and goes on after the failover"),
+        Act::KillAgent => format!("kill -9 of side {active}'s agent; it is started again after the failover"),
+    }
+}
+
+async fn planned(stage: &Stage, to: Side) -> anyhow::Result<()> {
+    let order = SwitchOrder { to, confirmed: true, by: "demo".to_owned() };
+    match stage.operator()?.switch(PAIR, &order).await? {
+        SwitchAnswer::Ended(handover) => {
+            let completed = handover.record.outcome == Some(Outcome::Completed);
+            anyhow::ensure!(completed, "the planned switch to {to} was not completed: {}", handover.record.why);
+            Ok(())
+        }
+        SwitchAnswer::Question(said) | SwitchAnswer::Refused(said) => {
+            anyhow::bail!("the planned switch to {to} was not begun: {said}")
+        }
+    }
+}
+
+fn kill_one(stage: &Stage, side: Side, verb: &[&str]) -> anyhow::Result<()> {
+    let victims: Vec<Process> = stage.node(side)?.into_iter().filter(|process| process.runs(verb)).collect();
+    anyhow::ensure!(!victims.is_empty(), "no process of side {side} runs `{}`", verb.join(" "));
+    signal_all(&victims, Signal::SIGKILL);
+    Ok(())
+}
+
+/// Stops a node like a machine that hangs. It wakes up in the order that is worst: what is exclusive first, what would stop it last.
+async fn hang(stage: &mut Stage, side: Side) -> anyhow::Result<()> {
+    let node = stage.node(side)?;
+    signal_all(&node, Signal::SIGSTOP);
+    let served = stage.serving(Some(side.other())).await;
+    tokio::time::sleep(HANG_ON).await;
+    let (services, keepers): (Vec<_>, Vec<_>) = node.into_iter().partition(|process| process.runs(&["simulate"]));
+    signal_all(&services, Signal::SIGCONT);
+    signal_all(&keepers, Signal::SIGCONT);
+    served.map(|_| ())
+}
