@@ -36,6 +36,14 @@ pub struct Settings {
     pub recover: Duration,
 }
 
+impl Settings {
+    /// By how much two clocks may come apart in such a time.
+    pub(super) fn drift(&self, time: Duration) -> Duration {
+        let nanos = time.as_nanos() * u128::from(self.drift_ppm) / 1_000_000;
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+}
+
 /// What happens to requests that are in flight when the drain's deadline is there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

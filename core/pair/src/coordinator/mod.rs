@@ -92,7 +92,7 @@ impl Coordinator {
     pub fn handle(&mut self, now: At, input: Input) {
         match input {
             Input::Tick => {}
-            Input::Link { side, up } => self.linked(side, up),
+            Input::Link { side, up } => self.linked(now, side, up),
             Input::Node { side, message: FromNode::Report(report) } => self.reported(now, side, report),
             Input::Node { side, message: FromNode::Answer(answer) } => self.answered(now, side, answer),
             Input::Switch(order) => self.switch(now, order),
@@ -151,8 +151,8 @@ impl Coordinator {
 
 /// What agents say.
 impl Coordinator {
-    fn linked(&mut self, side: Side, up: bool) {
-        self.sides[side].link(up);
+    fn linked(&mut self, now: At, side: Side, up: bool) {
+        self.sides[side].link(now, up);
         if up {
             self.fence_pending(side);
             self.forget_activation(side);
@@ -357,7 +357,7 @@ impl Coordinator {
             && handover.is_activating()
         {
             let other = &self.sides[handover.to.other()];
-            assert!(other.is_fenced(handover.epoch, now), "I1: nobody is activated before the other side is fenced");
+            assert!(other.is_clear(handover.epoch, now), "I1: nobody is activated before the other side is fenced");
         }
         if !matches!(self.state, State::Settled) {
             assert!(self.deadline().is_some(), "I5: whatever is under way ends");

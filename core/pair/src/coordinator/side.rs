@@ -1,7 +1,7 @@
 //! What the coordinator knows and believes of one side.
 
 use super::Settings;
-use crate::protocol::{Lease, Report};
+use crate::protocol::{Lease, Report, Session, Stamp};
 use lockstep_policy::event::Role;
 use lockstep_policy::{At, Epoch};
 use std::time::Duration;
@@ -11,6 +11,8 @@ use std::time::Duration;
 pub(super) struct SideView {
     /// The main connection to its agent is up.
     pub(super) linked: bool,
+    /// When it came up.
+    linked_at: At,
     /// The agent's last report over the present connection.
     pub(super) report: Option<Report>,
     /// When that came.
@@ -21,6 +23,32 @@ pub(super) struct SideView {
     pub(super) sure_until: At,
     /// The highest epoch in which it confirmed that it has stood down.
     stood_down: Epoch,
+    delay: Delay,
+}
+
+/// How far behind reports come. The least difference between the edge's clock and a report's stamp that was ever seen
+/// is that of a report that came at once; what a report is behind it, it was under way.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Delay {
+    session: Session,
+    /// The least difference, in nanoseconds, and when it was last brought up to date.
+    least: i128,
+    at: At,
+}
+
+impl Delay {
+    fn of(&mut self, settings: &Settings, now: At, stamp: Stamp) -> Duration {
+        let difference = i128::from(now.0) - i128::from(stamp.at.0);
+        if self.session == stamp.session {
+            // The clocks may have drifted apart since.
+            let drifted = i128::try_from(settings.drift(now.since(self.at)).as_nanos()).unwrap_or(i128::MAX);
+            self.least = difference.min(self.least.saturating_add(drifted));
+        } else {
+            *self = Delay { session: stamp.session, least: difference, at: now };
+        }
+        self.at = now;
+        Duration::from_nanos(u64::try_from(difference - self.least).unwrap_or(u64::MAX))
+    }
 }
 
 impl SideView {
@@ -28,26 +56,34 @@ impl SideView {
     pub(super) fn unknown(settings: &Settings, now: At) -> SideView {
         let mut side = SideView {
             linked: false,
+            linked_at: At::ZERO,
             report: None,
             heard_at: At::ZERO,
             clear_at: At::ZERO,
             sure_until: At::ZERO,
             stood_down: Epoch(0),
+            delay: Delay::default(),
         };
         side.grant(settings, now);
         side
     }
 
-    pub(super) fn link(&mut self, up: bool) {
+    pub(super) fn link(&mut self, now: At, up: bool) {
         self.linked = up;
+        self.linked_at = now;
         self.report = None;
         self.sure_until = At::ZERO;
     }
 
     pub(super) fn hear(&mut self, settings: &Settings, now: At, report: Report) {
         self.heard_at = now;
-        // The report was under way for a while; the margin stands for that.
-        self.sure_until = now + report.lease_left.saturating_sub(settings.margin);
+        // The margin stands for what a report is under way at best.
+        let under_way = match self.report {
+            Some(_) => self.delay.of(settings, now, report.stamp),
+            // There is nothing to compare the first one with: it was written since the connection came up.
+            None => self.delay.of(settings, now, report.stamp).max(now.since(self.linked_at)),
+        };
+        self.sure_until = now + report.lease_left.saturating_sub(under_way).saturating_sub(settings.margin);
         self.report = Some(report);
     }
 
@@ -59,10 +95,7 @@ impl SideView {
     pub(super) fn grant(&mut self, settings: &Settings, now: At) {
         let terms = settings.terms;
         let longest = terms.ttl + terms.stop_max;
-        let drift = Duration::from_nanos(
-            u64::try_from(longest.as_nanos() * u128::from(settings.drift_ppm) / 1_000_000).unwrap_or(u64::MAX),
-        );
-        self.clear_at = self.clear_at.max(now + longest + drift + settings.margin);
+        self.clear_at = self.clear_at.max(now + longest + settings.drift(longest) + settings.margin);
     }
 
     /// The lease that may be granted by the last report's stamp; none when the stamp is too old to be worth it.
@@ -75,7 +108,12 @@ impl SideView {
     /// Whether nothing exclusive runs there any more: it confirmed so in this epoch, or its lease is surely over and
     /// it does not say otherwise.
     pub(super) fn is_fenced(&self, epoch: Epoch, now: At) -> bool {
-        self.stood_down >= epoch || (now >= self.clear_at && !self.defies())
+        self.is_clear(epoch, now) && (self.stood_down >= epoch || !self.defies())
+    }
+
+    /// Whether nothing exclusive may run there any more, whatever it says.
+    pub(super) fn is_clear(&self, epoch: Epoch, now: At) -> bool {
+        self.stood_down >= epoch || now >= self.clear_at
     }
 
     /// When [`SideView::is_fenced`] becomes true by itself.
