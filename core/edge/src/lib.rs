@@ -14,10 +14,15 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+mod agents;
 pub mod config;
+mod crash;
+mod probe;
 pub mod proxy;
 mod run;
 mod signals;
+mod store;
+mod wall;
 
 pub use lockstep_policy::Side;
 pub use run::{EdgeError, run};

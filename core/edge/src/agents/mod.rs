@@ -1,0 +1,84 @@
+//! Two connections to each side's agent, each on a TCP connection of its own, each mended for as long as the edge runs.
+//!
+//! The main one carries leases, commands and reports; the auxiliary one pings. What an agent says is handed on in its
+//! order; a connection that has fallen silent is given up, because an unplugged node sends no farewell.
+
+mod auxiliary;
+mod main_link;
+mod pace;
+
+use lockstep_pair::protocol::Terms;
+use lockstep_policy::Side;
+use lockstep_wire::{Commands, FromAgent, Hello, Welcome};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::task::JoinHandle;
+
+/// No connect, and no first answer, is waited for longer.
+const CONNECT_MAX: Duration = Duration::from_millis(500);
+
+/// Which agent, and as whom to speak to it.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentOf {
+    pub address: SocketAddr,
+    pub pair: String,
+    pub side: Side,
+    /// The edge's name.
+    pub edge: String,
+    pub terms: Terms,
+}
+
+impl AgentOf {
+    fn hello(&self) -> Hello {
+        Hello { protocol: 0, pair: self.pair.clone(), side: self.side, edge: self.edge.clone(), terms: self.terms }
+    }
+
+    /// Without a frame for so long, a connection is dead: reports come every `renew`.
+    fn silence(&self) -> Duration {
+        self.terms.ttl.max(self.terms.renew * 3)
+    }
+}
+
+/// What happens on the connections to one agent.
+#[derive(Debug)]
+pub(crate) enum LinkEvent {
+    /// The main connection is up; its sending half.
+    Up(Commands, Welcome),
+    /// The main connection is down, because.
+    Down(String),
+    /// The main connection could not be made, because; it is tried again.
+    Failed(String),
+    /// The agent, or the edge, refuses the other: a person must change a configuration.
+    Refused(String),
+    /// A message over the main connection.
+    Message(FromAgent),
+    /// The auxiliary connection is up or, because, down.
+    Auxiliary(Result<(), String>),
+}
+
+/// Takes what happens; waits for room. Whether somebody still listens.
+pub(crate) type Deliver = Arc<dyn Fn(Side, LinkEvent) -> Delivery + Send + Sync>;
+
+/// A delivery under way: `false` when nobody listens any more.
+pub(crate) type Delivery = std::pin::Pin<Box<dyn Future<Output = bool> + Send>>;
+
+/// Both connections to one agent. Dropped, both end.
+#[derive(Debug)]
+pub(crate) struct Links {
+    tasks: [JoinHandle<()>; 2],
+}
+
+impl Links {
+    pub fn spawn(agent: AgentOf, deliver: Deliver) -> Links {
+        let main = tokio::spawn(main_link::keep(agent.clone(), Arc::clone(&deliver)));
+        let auxiliary = tokio::spawn(auxiliary::keep(agent, deliver));
+        Links { tasks: [main, auxiliary] }
+    }
+}
+
+impl Drop for Links {
+    fn drop(&mut self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
+    }
+}

@@ -1,0 +1,166 @@
+//! What is durable: one SQLite file that a person can read with `sqlite3`, written by one thread.
+//!
+//! A pair's state is on the disk before its write is answered. The journal is written in batches behind it: it may
+//! lose its last moments in a crash, and never makes a state wait for more than one small batch.
+
+mod open;
+mod read;
+mod write;
+
+pub use open::StoreError;
+pub use read::Reader;
+
+use crate::admin::api::{JournalEntry, Measures, Pause};
+use lockstep_pair::coordinator::{Stored, Ticket};
+use lockstep_pair::record::HandoverRecord;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+
+/// Writes that may wait for the disk.
+const QUEUE: usize = 4096;
+
+/// Of these, what the journal may take: a state always finds a place.
+const JOURNAL_QUEUE: usize = 3072;
+
+/// The store of one edge. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    file: PathBuf,
+    jobs: SyncSender<Job>,
+    /// Journal entries in the queue.
+    journal_waiting: Arc<AtomicUsize>,
+    journal_lost: Arc<AtomicU64>,
+}
+
+/// What a pair is found with when its edge starts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Its state; the default when it is new.
+    pub stored: Stored,
+    /// Whether the policy's own switches are refused.
+    pub pause: Option<Pause>,
+    /// No event of the journal has this number or a higher one.
+    pub next_seq: u64,
+}
+
+/// A handover to be kept.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptHandover {
+    /// When it was ordered.
+    pub when: String,
+    /// The coordinator's record.
+    pub record: HandoverRecord,
+    /// What was measured.
+    pub measures: Measures,
+}
+
+/// Called from the store's thread when a write is done, or was not. Must not block for long.
+pub type Answer = Box<dyn FnOnce(Result<(), String>) + Send>;
+
+enum Job {
+    State {
+        pair: String,
+        stored: Stored,
+        answer: Answer,
+    },
+    Pause {
+        pair: String,
+        pause: Option<Pause>,
+        answer: Answer,
+    },
+    Handover {
+        pair: String,
+        kept: Box<KeptHandover>,
+    },
+    Journal {
+        pair: String,
+        entry: Box<JournalEntry>,
+    },
+    Flush {
+        answer: Answer,
+    },
+    #[cfg(test)]
+    Wait(std::sync::mpsc::Receiver<()>),
+}
+
+impl Store {
+    /// Opens the store in a directory, which is created when it is not there, and starts its thread. One edge at a
+    /// time may have it open.
+    pub fn open(directory: &Path) -> Result<Store, StoreError> {
+        let opened = open::open(directory)?;
+        let file = opened.file.clone();
+        let (jobs, inbox) = sync_channel(QUEUE);
+        let journal_waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&journal_waiting);
+        std::thread::Builder::new()
+            .name("store".to_owned())
+            .spawn(move || write::Writer::new(opened, waiting).run(&inbox))
+            .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
+        Ok(Store { file, jobs, journal_waiting, journal_lost: Arc::default() })
+    }
+
+    /// A second, read-only connection: long answers hold up no write.
+    pub fn reader(&self) -> Result<Reader, StoreError> {
+        Reader::open(&self.file)
+    }
+
+    /// What a pair is found with.
+    pub fn find(&self, pair: &str) -> Result<Found, StoreError> {
+        self.reader()?.find(pair)
+    }
+
+    /// Makes a pair's state durable, then answers. Never waits.
+    pub fn put_state(&self, pair: &str, _ticket: Ticket, stored: Stored, answer: Answer) {
+        self.answered(Job::State { pair: pair.to_owned(), stored, answer });
+    }
+
+    /// Makes a pause, or its end, durable, then answers. Never waits.
+    pub fn put_pause(&self, pair: &str, pause: Option<Pause>, answer: Answer) {
+        self.answered(Job::Pause { pair: pair.to_owned(), pause, answer });
+    }
+
+    /// Keeps a handover's record; a later one of the same epoch replaces it. Never waits.
+    pub fn put_handover(&self, pair: &str, kept: KeptHandover) {
+        self.later(Job::Handover { pair: pair.to_owned(), kept: Box::new(kept) });
+    }
+
+    /// Adds to a pair's journal. Never waits.
+    pub fn put_journal(&self, pair: &str, entry: JournalEntry) {
+        self.later(Job::Journal { pair: pair.to_owned(), entry: Box::new(entry) });
+    }
+
+    /// Answers when all that was put before is written.
+    pub fn flush(&self, answer: Answer) {
+        self.answered(Job::Flush { answer });
+    }
+
+    /// How many entries of the journal found no place since the edge started.
+    #[must_use]
+    pub fn journal_lost(&self) -> u64 {
+        self.journal_lost.load(Ordering::Relaxed)
+    }
+
+    fn answered(&self, job: Job) {
+        let Err(error) = self.jobs.try_send(job) else { return };
+        let (job, why) = match error {
+            TrySendError::Full(job) => (job, format!("{QUEUE} writes wait for the disk already")),
+            TrySendError::Disconnected(job) => (job, "its thread has ended".to_owned()),
+        };
+        if let Job::State { answer, .. } | Job::Pause { answer, .. } | Job::Flush { answer } = job {
+            answer(Err(why));
+        }
+    }
+
+    fn later(&self, job: Job) {
+        let waiting = self.journal_waiting.fetch_add(1, Ordering::Relaxed);
+        if waiting >= JOURNAL_QUEUE || self.jobs.try_send(job).is_err() {
+            self.journal_waiting.fetch_sub(1, Ordering::Relaxed);
+            self.journal_lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,120 @@
+//! What is asked of the store.
+
+use super::open::StoreError;
+use super::{Found, KeptHandover};
+use crate::admin::api::{JournalEntry, Pause};
+use rusqlite::types::Type;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
+use serde::de::DeserializeOwned;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Each life of an edge counts its events from a round number on, beyond all that an earlier life may not have
+/// written any more: no number is ever used twice.
+const LIFE: u64 = 10_000;
+
+/// A read-only connection.
+#[derive(Debug)]
+pub struct Reader {
+    file: PathBuf,
+    connection: Connection,
+}
+
+impl Reader {
+    pub(super) fn open(file: &Path) -> Result<Reader, StoreError> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let open = || {
+            let connection = Connection::open_with_flags(file, flags)?;
+            connection.busy_timeout(Duration::from_millis(500))?;
+            Ok(connection)
+        };
+        match open() {
+            Ok(connection) => Ok(Reader { file: file.to_owned(), connection }),
+            Err(error) => Err(StoreError::from_sqlite(file, &error)),
+        }
+    }
+
+    /// What a pair is found with.
+    pub fn find(&self, pair: &str) -> Result<Found, StoreError> {
+        let find = || {
+            let stored = self
+                .connection
+                .query_row("SELECT state FROM pair WHERE name = ?1", [pair], |row| json(row, 0))
+                .optional()?
+                .unwrap_or_default();
+            let pause = self
+                .connection
+                .query_row("SELECT who, reason, since FROM pause WHERE pair = ?1", [pair], |row| {
+                    Ok(Pause { by: row.get(0)?, reason: row.get(1)?, since: row.get(2)? })
+                })
+                .optional()?;
+            let last: Option<u64> =
+                self.connection.query_row("SELECT max(seq) FROM journal WHERE pair = ?1", [pair], |row| {
+                    Ok(row.get::<_, Option<i64>>(0)?.and_then(|seq| u64::try_from(seq).ok()))
+                })?;
+            let next_seq = last.map_or(1, |last| (last / LIFE + 1) * LIFE + 1);
+            Ok(Found { stored, pause, next_seq })
+        };
+        self.damage(find())
+    }
+
+    /// A handover of a pair; the latest when no epoch is named.
+    pub fn handover(&self, pair: &str, epoch: Option<u64>) -> Result<Option<KeptHandover>, StoreError> {
+        let sql = "SELECT ordered, record, measures FROM handover
+                   WHERE pair = ?1 AND (?2 IS NULL OR epoch = ?2) ORDER BY epoch DESC LIMIT 1";
+        let epoch = epoch.map(|epoch| i64::try_from(epoch).unwrap_or(i64::MAX));
+        let read =
+            |row: &Row<'_>| Ok(KeptHandover { when: row.get(0)?, record: json(row, 1)?, measures: json(row, 2)? });
+        self.damage(self.connection.query_row(sql, params![pair, epoch], read).optional())
+    }
+
+    /// A pair's journal from a number on, oldest first.
+    pub fn journal(&self, pair: &str, from: u64, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
+        let sql = "SELECT seq, at_ms, day, kind, what FROM journal WHERE pair = ?1 AND seq >= ?2
+                   ORDER BY seq, id LIMIT ?3";
+        let from = i64::try_from(from).unwrap_or(i64::MAX);
+        let read = || self.connection.prepare_cached(sql)?.query_map(params![pair, from, limit], entry)?.collect();
+        self.damage(read())
+    }
+
+    /// The events of a pair with these numbers, as far as they are still kept.
+    pub fn events(&self, pair: &str, seqs: &[u64]) -> Result<Vec<JournalEntry>, StoreError> {
+        let sql = "SELECT seq, at_ms, day, kind, what FROM journal WHERE pair = ?1 AND seq = ?2 AND kind = 'event'";
+        let read = || {
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let mut found = Vec::new();
+            for seq in seqs {
+                let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
+                found.extend(statement.query_row(params![pair, seq], entry).optional()?);
+            }
+            Ok(found)
+        };
+        self.damage(read())
+    }
+
+    fn damage<T>(&self, read: rusqlite::Result<T>) -> Result<T, StoreError> {
+        read.map_err(|error| match error {
+            rusqlite::Error::FromSqlConversionFailure(..) => {
+                StoreError::Damaged { path: self.file.clone(), why: error.to_string() }
+            }
+            other => StoreError::from_sqlite(&self.file, &other),
+        })
+    }
+}
+
+fn entry(row: &Row<'_>) -> rusqlite::Result<JournalEntry> {
+    let seq: i64 = row.get(0)?;
+    Ok(JournalEntry {
+        seq: u64::try_from(seq).unwrap_or(0),
+        at_ms: row.get(1)?,
+        when: row.get(2)?,
+        kind: row.get(3)?,
+        what: json(row, 4)?,
+    })
+}
+
+fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
+    let text: String = row.get(column)?;
+    serde_json::from_str(&text)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}

@@ -1,0 +1,191 @@
+//! The store's one writing thread.
+
+use super::open::Opened;
+use super::{Answer, Job, KeptHandover};
+use crate::admin::api::{JournalEntry, Pause};
+use crate::wall;
+use lockstep_pair::coordinator::Stored;
+use rusqlite::{Connection, params};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, TryRecvError};
+
+/// Entries of the journal that are written at once: a state waits for no more.
+const BATCH: usize = 128;
+
+/// The journal keeps so many entries of all pairs together …
+const JOURNAL_ROWS: i64 = 1_000_000;
+
+/// … of so many days …
+const JOURNAL_DAYS: u64 = 30;
+
+/// … and is looked through after so many new ones.
+const TRIM_EVERY: usize = 10_000;
+
+/// Handovers that are kept for each pair.
+const HANDOVERS: i64 = 1000;
+
+pub(super) struct Writer {
+    opened: Opened,
+    journal_waiting: Arc<AtomicUsize>,
+    since_trim: usize,
+    /// Answered when the present batch is written.
+    flushed: Vec<Answer>,
+}
+
+impl Writer {
+    pub fn new(opened: Opened, journal_waiting: Arc<AtomicUsize>) -> Writer {
+        Writer { opened, journal_waiting, since_trim: TRIM_EVERY, flushed: Vec::new() }
+    }
+
+    /// Writes until every [`super::Store`] is gone.
+    pub fn run(mut self, inbox: &Receiver<Job>) {
+        while let Ok(first) = inbox.recv() {
+            let mut later = Vec::new();
+            self.sort(first, &mut later);
+            loop {
+                match inbox.try_recv() {
+                    Ok(job) => self.sort(job, &mut later),
+                    Err(TryRecvError::Empty | TryRecvError::Disconnected) => break,
+                }
+                if later.len() >= BATCH {
+                    break;
+                }
+            }
+            self.write_later(&later);
+            for flush in self.flushed.drain(..) {
+                flush(Ok(()));
+            }
+        }
+    }
+
+    /// Does at once what is waited for, and puts aside what is not.
+    fn sort(&mut self, job: Job, later: &mut Vec<Job>) {
+        match job {
+            Job::State { pair, stored, answer } => {
+                crate::crash::point("before-store");
+                let written = put_state(&self.opened.connection, &pair, &stored);
+                crate::crash::point("after-store");
+                tell(answer, written);
+            }
+            Job::Pause { pair, pause, answer } => {
+                tell(answer, put_pause(&self.opened.connection, &pair, pause.as_ref()));
+            }
+            Job::Handover { .. } | Job::Journal { .. } => later.push(job),
+            Job::Flush { answer } => self.flushed.push(answer),
+            #[cfg(test)]
+            Job::Wait(until) => {
+                let _ = until.recv();
+            }
+        }
+    }
+
+    fn write_later(&mut self, later: &[Job]) {
+        if later.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write_batch(later) {
+            tracing::warn!(%error, lost = later.len(), "the journal does not take writes");
+        }
+        self.journal_waiting.fetch_sub(later.len(), Ordering::Relaxed);
+        self.since_trim += later.len();
+        if self.since_trim >= TRIM_EVERY {
+            self.since_trim = 0;
+            if let Err(error) = trim(&self.opened.connection) {
+                tracing::warn!(%error, "the journal cannot be trimmed");
+            }
+        }
+    }
+
+    /// Without waiting for the disk: the next state's write brings this with it.
+    fn write_batch(&mut self, later: &[Job]) -> rusqlite::Result<()> {
+        let connection = &mut self.opened.connection;
+        connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let written = (|| {
+            let batch = connection.transaction()?;
+            for job in later {
+                match job {
+                    Job::Journal { pair, entry } => put_journal(&batch, pair, entry)?,
+                    Job::Handover { pair, kept } => put_handover(&batch, pair, kept)?,
+                    _ => {}
+                }
+            }
+            batch.commit()
+        })();
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        written
+    }
+}
+
+fn tell(answer: Answer, written: rusqlite::Result<()>) {
+    answer(written.map_err(|error| error.to_string()));
+}
+
+fn put_state(connection: &Connection, pair: &str, stored: &Stored) -> rusqlite::Result<()> {
+    let (active, active_epoch) = stored.active.map(|(side, epoch)| (side.to_string(), number(epoch.0))).unzip();
+    let intent = stored.intent.as_ref();
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO pair (name, epoch, active, active_epoch, intent_to, intent_epoch, state, written)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    )?;
+    statement.execute(params![
+        pair,
+        number(stored.epoch.0),
+        active,
+        active_epoch,
+        intent.map(|intent| intent.to.to_string()),
+        intent.map(|intent| number(intent.epoch.0)),
+        json(stored)?,
+        wall::now(),
+    ])?;
+    Ok(())
+}
+
+fn put_pause(connection: &Connection, pair: &str, pause: Option<&Pause>) -> rusqlite::Result<()> {
+    match pause {
+        Some(pause) => connection.execute(
+            "INSERT OR REPLACE INTO pause (pair, who, reason, since) VALUES (?1, ?2, ?3, ?4)",
+            params![pair, pause.by, pause.reason, pause.since],
+        ),
+        None => connection.execute("DELETE FROM pause WHERE pair = ?1", [pair]),
+    }
+    .map(|_| ())
+}
+
+fn put_handover(connection: &Connection, pair: &str, kept: &KeptHandover) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO handover (pair, epoch, ordered, record, measures) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    let (record, measures) = (json(&kept.record)?, json(&kept.measures)?);
+    statement.execute(params![pair, number(kept.record.epoch.0), kept.when, record, measures])?;
+    Ok(())
+}
+
+fn put_journal(connection: &Connection, pair: &str, entry: &JournalEntry) -> rusqlite::Result<()> {
+    let mut statement = connection
+        .prepare_cached("INSERT INTO journal (pair, seq, at_ms, day, kind, what) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
+    statement.execute(params![pair, number(entry.seq), entry.at_ms, entry.when, entry.kind, entry.what.to_string()])?;
+    Ok(())
+}
+
+fn trim(connection: &Connection) -> rusqlite::Result<()> {
+    connection.execute(
+        "DELETE FROM journal WHERE id <= (SELECT max(id) FROM journal) - ?1 OR day < ?2",
+        params![JOURNAL_ROWS, wall::days_ago(JOURNAL_DAYS)],
+    )?;
+    connection.execute(
+        "DELETE FROM handover WHERE (SELECT count(*) FROM handover AS later
+         WHERE later.pair = handover.pair AND later.epoch > handover.epoch) >= ?1",
+        [HANDOVERS],
+    )?;
+    Ok(())
+}
+
+/// SQLite has signed numbers only. An epoch that large is never reached.
+fn number(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}
+
+fn json(value: &impl serde::Serialize) -> rusqlite::Result<String> {
+    serde_json::to_string(value).map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))
+}
