@@ -469,10 +469,11 @@ impl Coordinator {
     }
 
     pub(super) fn handover_deadline(&self, handover: &Handover) -> Option<At> {
-        let clear = (handover.step == Step::Fence).then(|| self.sides[handover.to.other()].clear_at());
-        // Once the lease is over and the side says that it runs on, only the phase's own end is waited for.
-        let clear = clear.filter(|at| *at < handover.until && self.sides[handover.to.other()].awaits_clearance());
-        Some(clear.map_or(handover.until, |at| at.min(handover.until)))
+        let fenced = match handover.step {
+            Step::Fence => self.sides[handover.to.other()].fenced_at(&self.settings),
+            _ => None,
+        };
+        Some(fenced.map_or(handover.until, |at| at.min(handover.until)))
     }
 
     pub(super) fn pass_handover_time(&mut self, now: At) {
@@ -480,7 +481,7 @@ impl Coordinator {
         let Some(handover) = self.handover() else { return };
         let (step, to, epoch, until) = (handover.step, handover.to, handover.epoch, handover.until);
         let (planned, rolling_back) = (handover.urgency == Urgency::Planned, handover.rolling_back);
-        if step == Step::Fence && self.sides[to.other()].is_fenced(epoch, now) {
+        if step == Step::Fence && self.sides[to.other()].is_fenced(&self.settings, epoch, now) {
             return self.activate(now);
         }
         if now < until {
@@ -588,16 +589,15 @@ impl Coordinator {
     }
 
     pub(super) fn stand_down_deadline(&self, order: &StandDown) -> Option<At> {
-        let view = &self.sides[order.side];
-        let waits = order.ticket.is_none() && view.awaits_clearance();
-        let clear = Some(view.clear_at()).filter(|at| waits && *at < order.until);
-        Some(clear.map_or(order.until, |at| at.min(order.until)))
+        // Before its epoch is durable, nothing that the side does ends it.
+        let fenced = self.sides[order.side].fenced_at(&self.settings).filter(|_| order.ticket.is_none());
+        Some(fenced.map_or(order.until, |at| at.min(order.until)))
     }
 
     fn pass_stand_down_time(&mut self, now: At) {
         let State::StandingDown(order) = &self.state else { return };
         let durable = order.ticket.is_none();
-        if durable && self.sides[order.side].is_fenced(order.epoch, now) {
+        if durable && self.sides[order.side].is_fenced(&self.settings, order.epoch, now) {
             self.end_stand_down("");
         } else if now >= order.until {
             self.end_stand_down("it did not confirm in time");

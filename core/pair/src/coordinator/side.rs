@@ -23,6 +23,8 @@ pub(super) struct SideView {
     pub(super) sure_until: At,
     /// The highest epoch in which it confirmed that it has stood down.
     stood_down: Epoch,
+    /// It said that something exclusive runs although its lease was over, or cannot be stopped.
+    defies: bool,
     delay: Delay,
 }
 
@@ -62,6 +64,7 @@ impl SideView {
             clear_at: At::ZERO,
             sure_until: At::ZERO,
             stood_down: Epoch(0),
+            defies: false,
             delay: Delay::default(),
         };
         side.grant(settings, now);
@@ -77,6 +80,7 @@ impl SideView {
 
     pub(super) fn hear(&mut self, settings: &Settings, now: At, report: Report) {
         self.heard_at = now;
+        self.defies = report.running && (now >= self.clear_at || report.role == Role::Failed);
         // The margin stands for what a report is under way at best.
         let under_way = match self.report {
             Some(_) => self.delay.of(settings, now, report.stamp),
@@ -89,6 +93,7 @@ impl SideView {
 
     pub(super) fn stood_down(&mut self, epoch: Epoch) {
         self.stood_down = self.stood_down.max(epoch);
+        self.defies = false;
     }
 
     /// Notes that a lease of full length is granted now: from a stamp that the node made before now.
@@ -107,8 +112,20 @@ impl SideView {
 
     /// Whether nothing exclusive runs there any more: it confirmed so in this epoch, or its lease is surely over and
     /// it does not say otherwise.
-    pub(super) fn is_fenced(&self, epoch: Epoch, now: At) -> bool {
-        self.is_clear(epoch, now) && (self.stood_down >= epoch || !self.defies())
+    pub(super) fn is_fenced(&self, settings: &Settings, epoch: Epoch, now: At) -> bool {
+        self.stood_down >= epoch || self.fenced_at(settings).is_some_and(|at| now >= at)
+    }
+
+    /// When it counts as fenced without a confirmation, if nothing more is heard; never, if it said that something
+    /// exclusive runs on.
+    pub(super) fn fenced_at(&self, settings: &Settings) -> Option<At> {
+        if self.defies {
+            return None;
+        }
+        // One that is being stopped, and talks, is about to say that it has stopped.
+        let talks = self.linked && self.report.as_ref().is_some_and(|report| report.running);
+        let heard_out = if talks { self.heard_at + settings.terms.renew * 2 } else { At::ZERO };
+        Some(self.clear_at.max(heard_out))
     }
 
     /// Whether nothing exclusive may run there any more, whatever it says.
@@ -116,19 +133,9 @@ impl SideView {
         self.stood_down >= epoch || now >= self.clear_at
     }
 
-    /// When [`SideView::is_fenced`] becomes true by itself.
+    /// When its last lease is surely over, and what ran under it has surely been stopped.
     pub(super) fn clear_at(&self) -> At {
         self.clear_at
-    }
-
-    /// Whether the lease's end is still to be waited for.
-    pub(super) fn awaits_clearance(&self) -> bool {
-        !self.defies()
-    }
-
-    /// It said, after its last lease was surely over, that something exclusive runs all the same.
-    fn defies(&self) -> bool {
-        self.linked && self.heard_at >= self.clear_at && self.report.as_ref().is_some_and(|report| report.running)
     }
 
     /// Whether it says that it is active in this epoch and everything that serving needs is there.

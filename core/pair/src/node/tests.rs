@@ -1,1 +1,273 @@
+//! What a node obeys, refuses, and does when its lease is over.
 
+use super::*;
+use lockstep_policy::event::Role;
+use proptest::prelude::*;
+
+fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+const SESSION: Session = Session(5);
+
+struct Rig {
+    node: Node,
+    now: u64,
+}
+
+impl Rig {
+    /// A node that has gone through its boot, standing by.
+    fn standby(stored: Stored) -> Rig {
+        let mut rig = Rig { node: Node::new(SESSION, stored, At::from_millis(1_000)), now: 1_000 };
+        rig.say(Input::Terms(Terms { ttl: ms(600), renew: ms(200), stop_max: ms(250) }));
+        rig.say(Input::Condition(Condition { fit: true, ..Condition::default() }));
+        rig.carry_out();
+        rig
+    }
+
+    /// Active in epoch 1, with a lease from now.
+    fn active() -> Rig {
+        let mut rig = Rig::standby(Stored::default());
+        rig.message(ToNode::Activate { epoch: Epoch(1), lease: rig.lease() });
+        rig.carry_out();
+        assert_eq!(rig.role(), Role::Active);
+        rig
+    }
+
+    fn lease(&self) -> Lease {
+        Lease { stamp: Stamp { session: SESSION, at: At::from_millis(self.now) }, ttl: ms(600) }
+    }
+
+    fn say(&mut self, input: Input) {
+        self.node.handle(At::from_millis(self.now), input);
+    }
+
+    fn message(&mut self, message: ToNode) {
+        self.say(Input::Message(message));
+    }
+
+    fn outputs(&mut self) -> Vec<Output> {
+        std::iter::from_fn(|| self.node.poll()).collect()
+    }
+
+    /// Does everything that the node asks for, at once. Returns all of it.
+    fn carry_out(&mut self) -> Vec<Output> {
+        let mut said = Vec::new();
+        while let Some(output) = self.node.poll() {
+            match &output {
+                Output::Store { ticket, .. } => self.say(Input::Stored(*ticket)),
+                Output::Start(run) => {
+                    let condition = Condition { fit: true, ready: true, running: true, ..Condition::default() };
+                    self.say(Input::Condition(condition));
+                    self.say(Input::Started(*run));
+                }
+                Output::Stop { run, .. } => {
+                    self.say(Input::Condition(Condition { fit: true, ..Condition::default() }));
+                    self.say(Input::Stopped(*run));
+                }
+                Output::Deadman(_) | Output::Send(_) => {}
+            }
+            said.push(output);
+        }
+        said
+    }
+
+    fn role(&self) -> Role {
+        self.node.report(At::from_millis(self.now)).role
+    }
+}
+
+fn answers(said: &[Output]) -> Vec<Answer> {
+    let answers = said.iter().filter_map(|output| match output {
+        Output::Send(FromNode::Answer(answer)) => Some(answer.clone()),
+        _ => None,
+    });
+    answers.collect()
+}
+
+#[test]
+fn a_life_begins_with_a_stop() {
+    let mut node = Node::new(SESSION, Stored { epoch: Epoch(7), active: true }, At::ZERO);
+    assert!(matches!(node.poll(), Some(Output::Stop { .. })));
+    assert_eq!(node.report(At::ZERO).role, Role::StandingDown);
+}
+
+#[test]
+fn i4_an_activation_is_durable_and_the_dead_mans_switch_armed_before_anything_is_started() {
+    let mut rig = Rig::standby(Stored::default());
+    rig.message(ToNode::Activate { epoch: Epoch(1), lease: rig.lease() });
+    let said: Vec<Output> =
+        rig.carry_out().into_iter().filter(|output| !matches!(output, Output::Send(FromNode::Report(_)))).collect();
+    assert!(matches!(
+        said[..],
+        [
+            Output::Store { stored: Stored { epoch: Epoch(1), active: true }, .. },
+            Output::Deadman(_),
+            Output::Start(_),
+            Output::Send(FromNode::Answer(Answer::Activated { epoch: Epoch(1) })),
+        ]
+    ));
+}
+
+#[test]
+fn i1_a_node_whose_lease_is_over_stands_down_by_itself_and_within_stop_max() {
+    let mut rig = Rig::active();
+    let over = At::from_millis(rig.now + 600);
+    assert!(rig.node.deadline().is_some_and(|at| at <= over));
+    rig.now += 700;
+    // Whatever comes first after a sleep, the lease is looked at before it.
+    rig.message(ToNode::Renew { epoch: Epoch(1), lease: rig.lease() });
+    let said = rig.outputs();
+    let stop = said.iter().find_map(|output| match output {
+        Output::Stop { by, urgency, .. } => Some((*by, *urgency)),
+        _ => None,
+    });
+    assert_eq!(stop, Some((over + ms(250), Urgency::Failover)), "counted from the lease's end, not from now");
+}
+
+#[test]
+fn i1_a_grant_that_was_under_way_for_too_long_is_worth_nothing() {
+    let mut rig = Rig::standby(Stored::default());
+    let lease = rig.lease();
+    rig.now += 600;
+    rig.message(ToNode::Activate { epoch: Epoch(1), lease });
+    let said = rig.carry_out();
+    assert!(matches!(answers(&said)[..], [Answer::Refused { .. }]), "{said:?}");
+    assert_eq!(rig.role(), Role::Standby);
+}
+
+#[test]
+fn a_lease_of_an_earlier_life_or_from_the_future_is_refused() {
+    for (session, at) in [(Session(4), 1_000), (SESSION, 900_000)] {
+        let mut rig = Rig::standby(Stored::default());
+        let lease = Lease { stamp: Stamp { session, at: At::from_millis(at) }, ttl: ms(600) };
+        rig.message(ToNode::Activate { epoch: Epoch(1), lease });
+        assert!(matches!(answers(&rig.carry_out())[..], [Answer::Refused { .. }]));
+    }
+}
+
+#[test]
+fn i3_nothing_of_a_lower_epoch_is_obeyed() {
+    let stored = Stored { epoch: Epoch(5), active: false };
+    for message in [
+        ToNode::Prepare { epoch: Epoch(4) },
+        ToNode::StandDown { epoch: Epoch(4), urgency: Urgency::Failover },
+        ToNode::Activate { epoch: Epoch(4), lease: Rig::standby(stored).lease() },
+        // In epoch 5 it stood down: nobody can be told to be active and to stand down in one epoch.
+        ToNode::Activate { epoch: Epoch(5), lease: Rig::standby(stored).lease() },
+    ] {
+        let mut rig = Rig::standby(stored);
+        rig.message(message);
+        let said = rig.carry_out();
+        assert!(matches!(answers(&said)[..], [Answer::Refused { highest: Epoch(5), .. }]), "{message:?}: {said:?}");
+        assert_eq!(rig.role(), Role::Standby);
+    }
+}
+
+#[test]
+fn i3_a_fence_ends_the_right_to_be_renewed_before_it_is_durable() {
+    let mut rig = Rig::active();
+    rig.now += 100;
+    rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
+    rig.outputs();
+    rig.message(ToNode::Renew { epoch: Epoch(1), lease: rig.lease() });
+    assert!(!rig.outputs().iter().any(|output| matches!(output, Output::Deadman(_))));
+}
+
+#[test]
+fn a_stand_down_is_confirmed_after_it_is_durable_and_everything_has_stopped() {
+    let mut rig = Rig::active();
+    rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
+    let [Output::Store { ticket, .. }] = rig.outputs()[..] else { panic!("first it is stored") };
+    rig.say(Input::Stored(ticket));
+    let said = rig.outputs();
+    let [Output::Stop { run, .. }, ..] = said[..] else { panic!("then it stops: {said:?}") };
+    assert!(answers(&said).is_empty());
+    rig.say(Input::Stopped(run));
+    assert_eq!(answers(&rig.outputs()), [Answer::StoodDown { epoch: Epoch(2) }]);
+}
+
+#[test]
+fn a_stand_down_that_cannot_be_stored_stops_all_the_same_and_is_not_confirmed() {
+    let mut rig = Rig::active();
+    rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
+    let [Output::Store { ticket, .. }] = rig.outputs()[..] else { panic!("first it is stored") };
+    rig.say(Input::StoreFailed { ticket, why: "disk full".into() });
+    let said = rig.carry_out();
+    assert!(matches!(answers(&said)[..], [Answer::Failed { epoch: Epoch(2), .. }]), "{said:?}");
+    assert_eq!(rig.role(), Role::Standby);
+}
+
+#[test]
+fn services_that_do_not_start_are_stopped_before_it_is_said() {
+    let mut rig = Rig::standby(Stored::default());
+    rig.message(ToNode::Activate { epoch: Epoch(1), lease: rig.lease() });
+    let [Output::Store { ticket, .. }, ..] = rig.outputs()[..] else { panic!("first it is stored") };
+    rig.say(Input::Stored(ticket));
+    let run = rig.outputs().into_iter().find_map(|output| match output {
+        Output::Start(run) => Some(run),
+        _ => None,
+    });
+    rig.say(Input::StartFailed { run: run.expect("then it starts"), why: "port in use".into() });
+    let said = rig.carry_out();
+    assert!(said.iter().any(|output| matches!(output, Output::Stop { .. })));
+    assert!(matches!(&answers(&said)[..], [Answer::Failed { why, .. }] if why == "port in use"), "{said:?}");
+    assert_eq!(rig.role(), Role::Failed);
+}
+
+#[test]
+fn services_that_do_not_stop_are_reported_as_running() {
+    let mut rig = Rig::active();
+    rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
+    let [Output::Store { ticket, .. }] = rig.outputs()[..] else { panic!("first it is stored") };
+    rig.say(Input::Stored(ticket));
+    let [Output::Stop { run, .. }, ..] = rig.outputs()[..] else { panic!("then it stops") };
+    rig.say(Input::StopFailed { run, why: "in the kernel".into() });
+    assert!(matches!(answers(&rig.outputs())[..], [Answer::Failed { epoch: Epoch(2), .. }]));
+    assert!(rig.node.report(At::from_millis(rig.now)).running);
+}
+
+#[test]
+fn an_active_node_that_is_activated_in_a_later_epoch_goes_on_without_a_stop() {
+    let mut rig = Rig::active();
+    rig.message(ToNode::Activate { epoch: Epoch(2), lease: rig.lease() });
+    let said = rig.carry_out();
+    assert_eq!(answers(&said), [Answer::Activated { epoch: Epoch(2) }]);
+    assert!(!said.iter().any(|output| matches!(output, Output::Stop { .. } | Output::Start(_))));
+}
+
+proptest! {
+    /// The invariants in `check_invariants` hold after every input, in whatever order they come; and no activation of
+    /// an epoch in which the node has stood down, or of a lower one, is ever confirmed.
+    #[test]
+    fn invariants_hold_for_inputs_in_any_order(
+        inputs in prop::collection::vec((0_u64..400, 0_u8..9, 0_u64..6, any::<bool>()), 1..200),
+    ) {
+        let mut rig = Rig::standby(Stored::default());
+        let mut stood_down = Epoch(0);
+        for (pause, kind, number, flag) in inputs {
+            let epoch = Epoch(number);
+            match kind {
+                0 | 1 => rig.message(ToNode::Activate { epoch, lease: rig.lease() }),
+                2 => rig.message(ToNode::StandDown { epoch, urgency: Urgency::Failover }),
+                3 => rig.message(ToNode::Renew { epoch, lease: rig.lease() }),
+                4 => rig.message(ToNode::Prepare { epoch }),
+                5 => rig.say(Input::Started(Run(number))),
+                6 => rig.say(Input::StopFailed { run: Run(number), why: "why".into() }),
+                7 => rig.say(Input::StoreFailed { ticket: Ticket(number), why: "why".into() }),
+                _ => rig.say(Input::Condition(Condition { fit: flag, ready: flag, ..Condition::default() })),
+            }
+            if flag {
+                for answer in answers(&rig.carry_out()) {
+                    match answer {
+                        Answer::StoodDown { epoch } => stood_down = stood_down.max(epoch),
+                        Answer::Activated { epoch } => prop_assert!(epoch > stood_down, "I3"),
+                        _ => {}
+                    }
+                }
+            }
+            rig.now += pause;
+            rig.say(Input::Tick);
+        }
+    }
+}

@@ -258,11 +258,9 @@ impl World {
             What::Started { side, life, run, good } if life == self.hosts[side].life => self.started(side, run, good),
             What::Stopped { side, life, run } if life == self.hosts[side].life => self.stopped(side, run),
             What::Deadman { side } => self.deadman(side),
-            What::OrphanDies { side, service } => {
-                if self.hosts[side].service == Some(service) {
-                    self.hosts[side].service = None;
-                    self.hosts[side].ready = false;
-                }
+            What::OrphanDies { side, service } if self.hosts[side].service == Some(service) => {
+                self.hosts[side].service = None;
+                self.hosts[side].ready = false;
             }
             What::Wake { side } => self.wake(side),
             What::Fault => self.fault(),
