@@ -1,0 +1,119 @@
+//! Waiting: bounded in number and time, and answered in every case (I6).
+
+use super::rig::{Client, PATIENCE, Rig, Server, eventually, field, get};
+use lockstep_policy::{At, Epoch, Side};
+use std::time::{Duration, Instant};
+
+#[tokio::test]
+async fn i6_a_held_request_is_answered_503_at_its_deadline() {
+    let rig = Rig::holding(10, Duration::from_millis(200)).await;
+    rig.hold(1);
+    let begun = Instant::now();
+    let reply = get(rig.at, "/").await.unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(200));
+    assert_eq!(reply.status, 503);
+    assert_eq!(field(&reply.head, "retry-after").unwrap(), "5");
+    assert_eq!(reply.body, "no side of the pair became ready in time\n");
+    let stats = rig.pair.hold_stats(Epoch(1));
+    assert_eq!((stats.held, stats.released, stats.refused), (1, 0, 1));
+    assert_eq!(rig.a.count() + rig.b.count(), 0);
+}
+
+#[tokio::test]
+async fn i6_one_request_more_than_may_wait_is_answered_503_at_once() {
+    let rig = Rig::holding(2, PATIENCE * 10).await;
+    rig.hold(1);
+    let held = [rig.spawn_get("/"), rig.spawn_get("/")];
+    eventually("two wait", || rig.pair.totals().held_now == 2).await;
+    let reply = get(rig.at, "/").await.unwrap();
+    assert_eq!((reply.status, field(&reply.head, "retry-after").as_deref()), (503, Some("5")));
+    rig.serve(Side::B, 1);
+    for held in held {
+        assert_eq!(held.await.unwrap().unwrap().body, "b");
+    }
+    let totals = rig.pair.totals();
+    assert_eq!((totals.held, totals.released, totals.refused, totals.held_now), (2, 2, 1, 0));
+}
+
+#[tokio::test]
+async fn a_refusing_route_answers_503_to_all_who_come_and_all_who_wait() {
+    let rig = Rig::new().await;
+    rig.hold(1);
+    let held = rig.spawn_get("/");
+    eventually("one waits", || rig.pair.totals().held_now == 1).await;
+    rig.refuse(1);
+    for reply in [held.await.unwrap(), get(rig.at, "/").await] {
+        assert_eq!(reply.unwrap().status, 503);
+    }
+    assert_eq!(rig.pair.totals().refused, 2);
+}
+
+#[tokio::test]
+async fn i2_nothing_is_served_before_the_pair_has_said_until_when() {
+    let rig = Rig::new().await;
+    rig.pair.serve_until(At::ZERO);
+    rig.serve(Side::A, 1);
+    let held = rig.spawn_get("/");
+    eventually("it waits", || rig.pair.totals().held_now == 1).await;
+    rig.pair.serve_until(At(u64::MAX));
+    assert_eq!(held.await.unwrap().unwrap().body, "a");
+}
+
+#[tokio::test]
+async fn i2_after_serve_until_requests_wait_until_it_is_extended() {
+    let rig = Rig::new().await;
+    rig.serve(Side::A, 1);
+    let mut client = Client::connect(rig.at).await;
+    assert_eq!(client.get("/").await.unwrap().body, "a");
+    rig.pair.serve_until(lockstep_wire::clock::now() + Duration::from_millis(30));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    client.send("GET / HTTP/1.1\r\nHost: pair\r\n\r\n").await;
+    eventually("it waits", || rig.pair.totals().held_now == 1).await;
+    assert_eq!(rig.a.count(), 1);
+    rig.pair.serve_until(At(u64::MAX));
+    assert_eq!(client.reply().await.unwrap().body, "a");
+}
+
+#[tokio::test]
+async fn i6_a_server_that_refuses_connects_is_waited_for() {
+    let rig = Rig::new().await;
+    rig.a.kill().await;
+    rig.serve(Side::A, 1);
+    let held: Vec<_> = (0..20).map(|_| rig.spawn_send("POST", "/", "order".into())).collect();
+    eventually("all wait", || rig.pair.totals().held_now == 20).await;
+    // Who waits is not at the side: a drain does not wait for them.
+    eventually("nothing is in flight", || rig.pair.in_flight(Side::A) == 0).await;
+    let again = Server::start_at("again", rig.a.address).await;
+    for held in held {
+        assert_eq!(held.await.unwrap().unwrap().body, "again");
+    }
+    assert_eq!(again.count(), 20, "each was sent once");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_makes_room() {
+    let rig = Rig::holding(1, PATIENCE * 10).await;
+    rig.hold(1);
+    let mut client = Client::connect(rig.at).await;
+    client.send("GET / HTTP/1.1\r\nHost: pair\r\n\r\n").await;
+    eventually("it waits", || rig.pair.totals().held_now == 1).await;
+    drop(client);
+    eventually("its place is free", || rig.pair.totals().held_now == 0).await;
+    assert_eq!(rig.pair.hold_stats(Epoch(1)).abandoned, 1);
+    let held = rig.spawn_get("/");
+    eventually("the next one waits", || rig.pair.totals().held_now == 1).await;
+    rig.serve(Side::A, 1);
+    assert_eq!(held.await.unwrap().unwrap().body, "a");
+    assert_eq!(rig.a.count(), 1, "who left is not served");
+}
+
+#[tokio::test]
+async fn a_route_back_to_the_old_side_releases_too() {
+    let rig = Rig::new().await;
+    rig.serve(Side::A, 1);
+    rig.hold(2);
+    let held = rig.spawn_get("/");
+    eventually("it waits", || rig.pair.totals().held_now == 1).await;
+    rig.serve(Side::A, 2);
+    assert_eq!(held.await.unwrap().unwrap().body, "a");
+}

@@ -1,0 +1,9 @@
+//! The proxy with real sockets: servers and clients here write and read every byte themselves.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+mod clients;
+mod hold;
+mod race;
+mod resend;
+mod rig;
+mod switch;
