@@ -1,0 +1,41 @@
+# make demo   a simulated pair on this machine, broken in every way (as root or not)
+# make test   everything that a change must pass
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := build
+.PHONY: demo build dist test lint fmt clean need need-test
+
+# Arguments for the demo: make demo ARGS="--stay"
+ARGS ?=
+
+demo: need
+	cargo build --profile demo -p lockstep -p lockstep-telisca
+	target/demo/lockstep demo $(ARGS)
+
+build: need
+	cargo build -p lockstep -p lockstep-telisca
+
+# What is shipped: minutes of linking for the last third of speed.
+dist: need
+	cargo build --profile dist -p lockstep -p lockstep-telisca
+
+test: need-test lint
+	cargo build --workspace
+	.ci/test
+
+lint: need
+	cargo fmt --all -- --check
+	cargo clippy --workspace --all-targets -- -D warnings
+
+fmt:
+	cargo fmt --all
+
+clean:
+	cargo clean
+
+need:
+	@.ci/need cargo rustc cargo-fmt cargo-clippy cc cmake make
+
+# The end-to-end tests run in network namespaces of their own.
+need-test: need
+	@.ci/need unshare ip nft
