@@ -37,6 +37,60 @@ pub struct HandoverRecord {
     pub first_answer_at: Option<At>,
 }
 
+impl HandoverRecord {
+    /// A handover that begins now.
+    pub(crate) fn new(
+        now: At,
+        epoch: Epoch,
+        from: Option<Side>,
+        to: Side,
+        urgency: Urgency,
+        why: Motive,
+    ) -> HandoverRecord {
+        let Motive { reason, by, evidence } = why;
+        HandoverRecord {
+            epoch,
+            from,
+            to,
+            urgency,
+            reason,
+            by,
+            evidence,
+            began: now,
+            phases: Vec::new(),
+            outcome: None,
+            why: String::new(),
+            activated_at: None,
+            first_sent_at: None,
+            first_answer_at: None,
+        }
+    }
+
+    pub(crate) fn begin_phase(&mut self, now: At, epoch: Epoch, phase: Phase) {
+        self.end_phase(now, "");
+        self.phases.push(PhaseRecord { phase, epoch, began: now, ended: None, note: String::new() });
+    }
+
+    pub(crate) fn end_phase(&mut self, now: At, note: &str) {
+        if let Some(last) = self.phases.last_mut().filter(|last| last.ended.is_none()) {
+            last.ended = Some(now);
+            last.note = note.to_owned();
+        }
+    }
+
+    /// Whether requests under this epoch's route are the first ones after this handover.
+    pub(crate) fn settles_in(&self, epoch: Epoch) -> bool {
+        self.phases.last().is_some_and(|last| last.phase == Phase::Settle && last.epoch == epoch)
+    }
+}
+
+/// Why a handover was ordered, and by whom.
+pub(crate) struct Motive {
+    pub(crate) reason: String,
+    pub(crate) by: String,
+    pub(crate) evidence: Vec<u64>,
+}
+
 /// One phase of a handover.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PhaseRecord {

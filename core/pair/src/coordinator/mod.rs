@@ -1,23 +1,27 @@
 //! The edge's half of the handover: one per pair.
 //!
 //! It owns the route, renews the active side's lease with each report, and runs one handover at a time
-//! ([`handover`]). After a start it first asks both agents where they are ([`recovery`]). It decides *how* the active
+//! (`handover`, in the order of its phases; `setback`, when it goes wrong). After a start it first asks both agents where they are (`recovery`). It decides *how* the active
 //! role moves; *when* is the policy's, whose orders come in as [`Input::Switch`].
 
 mod contract;
 mod handover;
+mod order;
 mod recovery;
+mod setback;
 mod side;
+mod stand_down;
 
 pub use contract::{End, Input, Intent, Leftover, Order, OrderId, Output, Settings, Stored, Ticket};
 
 use crate::protocol::{Answer, FromNode, Report, ToNode};
 use crate::record::{HandoverRecord, Outcome, Phase};
 use crate::route::{Route, RouteKind};
-use handover::{Handover, StandDown};
+use handover::Handover;
 use lockstep_policy::event::{Role, Stage};
 use lockstep_policy::{At, Epoch, Side, Sides};
 use side::SideView;
+use stand_down::StandDown;
 use std::collections::VecDeque;
 use std::time::Duration;
 
