@@ -6,7 +6,6 @@
 
 use super::answer::Answer;
 use super::flight::Flight;
-use super::hold::Ticket;
 use super::links::{CUT, Link, OURS};
 use super::pair::Shared;
 use super::servers::Server;
@@ -17,6 +16,7 @@ use bytes::Bytes;
 use http::header;
 use lockstep_policy::{At, Side};
 use lockstep_wire::clock;
+use pingora_core::modules::http::HttpModules;
 use pingora_core::protocols::Digest;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
@@ -27,7 +27,6 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
 
 const FULL: &str = "the pair is changing sides and too many requests wait already";
 const TOO_LONG: &str = "no side of the pair became ready in time";
@@ -54,6 +53,14 @@ pub(super) struct Passage {
     status: Option<u16>,
 }
 
+/// What a request can do now.
+enum Look {
+    Go(Attempt, SocketAddr),
+    /// And look again after that time at the latest, if there is one.
+    Wait(Option<Duration>),
+    Refuse,
+}
+
 /// One try to have the request answered by a server.
 struct Attempt {
     target: Arc<Target>,
@@ -75,66 +82,79 @@ impl Forward {
 
     /// The server for this attempt, as soon as there is one.
     async fn choose(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        let pair = &*self.pair;
-        let mut waiting: Option<(Ticket, watch::Receiver<()>)> = None;
-        loop {
-            if let Some((ticket, changes)) = &mut waiting {
-                // Whatever changes from here on is seen by the wait below.
-                changes.mark_unchanged();
-                ticket.carry_to(&pair.table.standing().tally);
+        match self.look() {
+            Look::Go(attempt, address) => Ok(self.take_off(passage, attempt, address)),
+            Look::Wait(_) => self.wait(session, passage).await,
+            Look::Refuse => {
+                self.pair.table.standing().tally.turned_away();
+                self.refuse(passage, REFUSED)
             }
+        }
+    }
+
+    /// What the route and the servers allow now.
+    fn look(&self) -> Look {
+        let pair = &*self.pair;
+        loop {
             let now = clock::now();
             let generation = pair.table.generation();
-            let try_again = match pair.table.way(now) {
-                Way::To(target) => match pair.servers[target.side].pick(now, pair.settings.retry_interval) {
-                    Ok((server, address)) => {
-                        let Some(flight) = pair.table.take_off(&pair.flights, &target, generation) else {
-                            continue;
-                        };
-                        if let Some((ticket, _)) = waiting {
-                            passage.waited += ticket.released();
-                        }
-                        let peer = self.peer(&target, address);
-                        passage.take_off(Attempt::new(target, generation, server, flight));
-                        return Ok(peer);
-                    }
-                    Err(at) => Some(at.since(now)),
-                },
-                Way::Wait => None,
-                Way::Refuse => {
-                    if let Some((ticket, _)) = waiting {
-                        passage.waited += ticket.refused();
-                    } else {
-                        pair.table.standing().tally.turned_away();
-                    }
+            let target = match pair.table.way(now) {
+                Way::To(target) => target,
+                Way::Wait => return Look::Wait(None),
+                Way::Refuse => return Look::Refuse,
+            };
+            let (server, address) = match pair.servers[target.side].pick(now, pair.settings.retry_interval) {
+                Ok(picked) => picked,
+                Err(at) => return Look::Wait(Some(at.since(now))),
+            };
+            // Without a flight the route has changed under us: look again.
+            if let Some(flight) = pair.table.take_off(&pair.flights, &target, generation) {
+                return Look::Go(Attempt::new(target, generation, server, flight), address);
+            }
+        }
+    }
+
+    /// Waits in the waiting room until the request can take off, or must be refused.
+    async fn wait(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        let pair = &*self.pair;
+        let mut changes = pair.table.changes();
+        let Some(mut ticket) = pair.hold.enter(&pair.table.standing().tally) else {
+            return self.refuse(passage, FULL);
+        };
+        let deadline = *passage.hold_deadline.get_or_insert_with(|| now_in(pair.settings.hold.max_wait));
+        loop {
+            // What changes before the look is seen by it, what changes after it ends the wait below.
+            changes.mark_unchanged();
+            ticket.carry_to(&pair.table.standing().tally);
+            let again = match self.look() {
+                Look::Go(attempt, address) => {
+                    passage.waited += ticket.released();
+                    return Ok(self.take_off(passage, attempt, address));
+                }
+                Look::Refuse => {
+                    passage.waited += ticket.refused();
                     return self.refuse(passage, REFUSED);
                 }
+                Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
             };
-            let Some((ticket, changes)) = &mut waiting else {
-                let changes = pair.table.changes();
-                let Some(ticket) = pair.hold.enter(&pair.table.standing().tally) else {
-                    return self.refuse(passage, FULL);
-                };
-                // Once more round: what changed before we listened is seen now.
-                waiting = Some((ticket, changes));
-                continue;
-            };
-            let now = tokio::time::Instant::now();
-            let deadline = *passage.hold_deadline.get_or_insert(now + pair.settings.hold.max_wait);
-            if now >= deadline {
-                if let Some((ticket, _)) = waiting {
-                    passage.waited += ticket.refused();
-                }
+            if now_in(Duration::ZERO) >= deadline {
+                passage.waited += ticket.refused();
                 return self.refuse(passage, TOO_LONG);
             }
-            let until = try_again.map_or(deadline, |after| deadline.min(now + after));
-            let _ = ticket;
             tokio::select! {
                 _ = changes.changed() => {}
-                () = tokio::time::sleep_until(until) => {}
+                () = tokio::time::sleep_until(again) => {}
                 error = client_left(session) => return Err(error),
             }
         }
+    }
+
+    fn take_off(&self, passage: &mut Passage, attempt: Attempt, address: SocketAddr) -> Box<HttpPeer> {
+        let peer = self.peer(&attempt.target, address);
+        passage.attempts += 1;
+        passage.side = Some(attempt.target.side);
+        passage.attempt = Some(attempt);
+        peer
     }
 
     fn peer(&self, target: &Target, address: SocketAddr) -> Box<HttpPeer> {
@@ -194,12 +214,8 @@ impl Attempt {
     }
 }
 
-impl Passage {
-    fn take_off(&mut self, attempt: Attempt) {
-        self.attempts += 1;
-        self.side = Some(attempt.target.side);
-        self.attempt = Some(attempt);
-    }
+fn now_in(after: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + after
 }
 
 /// Resolves when the client is gone. A client whose body is still to be read is not looked at.
@@ -244,6 +260,9 @@ impl ProxyHttp for Forward {
             status: None,
         }
     }
+
+    /// None: what a server answers is passed on as it is.
+    fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         self.choose(session, passage).await

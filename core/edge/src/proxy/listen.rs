@@ -84,6 +84,8 @@ impl Listener {
             match accepted {
                 Ok((socket, address)) => match Arc::clone(&places).try_acquire_owned() {
                     Ok(place) => {
+                        // A small answer must not wait for the acknowledgement of the one before.
+                        let _ = socket.set_nodelay(true);
                         let client = Client::new(socket, address, place);
                         clients.spawn(converse(client, Arc::clone(&pair), settings, closing.clone()));
                     }

@@ -162,3 +162,113 @@ impl Table {
         self.standing.load().target.as_ref().map(|target| (target.side, target.epoch))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::AtomicUsize;
+
+    const FOREVER: At = At(u64::MAX);
+
+    struct Rig {
+        table: Table,
+        hold: Hold,
+        links: Arc<Links>,
+        flights: Arc<Flights>,
+    }
+
+    impl Rig {
+        fn new() -> Rig {
+            let (links, hold) = (Arc::<Links>::default(), Hold::new(1));
+            let table = Table::new(Arc::clone(&links), &hold);
+            table.serve_until(FOREVER, At::ZERO);
+            Rig { table, hold, links, flights: Arc::default() }
+        }
+
+        fn set(&self, epoch: u64, kind: RouteKind) -> bool {
+            self.table.set(Route { epoch: Epoch(epoch), kind }, &self.hold, &ProxySettings::default())
+        }
+
+        fn target(&self) -> Option<Arc<Target>> {
+            match self.table.way(At(1)) {
+                Way::To(target) => Some(target),
+                Way::Wait | Way::Refuse => None,
+            }
+        }
+    }
+
+    #[test]
+    fn i2_a_request_that_looked_before_a_change_does_not_take_off_after_it() {
+        let rig = Rig::new();
+        rig.set(1, RouteKind::Serve(Side::A));
+        let (generation, target) = (rig.table.generation(), rig.target().unwrap());
+        let flight = rig.table.take_off(&rig.flights, &target, generation).unwrap();
+        assert!(rig.table.still(&target, generation, At(1)));
+        rig.set(2, RouteKind::Hold);
+        assert!(!rig.table.still(&target, generation, At(1)));
+        drop(flight);
+        assert!(rig.table.take_off(&rig.flights, &target, generation).is_none());
+        assert_eq!(rig.flights.count(Side::A), 0);
+    }
+
+    #[test]
+    fn i2_nothing_is_served_from_serve_until_on_or_below_the_floor() {
+        let rig = Rig::new();
+        rig.set(1, RouteKind::Serve(Side::A));
+        rig.table.serve_until(At(5), At(1));
+        assert!(matches!(rig.table.way(At(4)), Way::To(_)));
+        assert!(matches!(rig.table.way(At(5)), Way::Wait));
+        rig.table.serve_until(FOREVER, At(5));
+        rig.links.cut(Side::A, Epoch(2));
+        assert!(matches!(rig.table.way(At(5)), Way::Wait));
+        rig.set(2, RouteKind::Serve(Side::A));
+        assert!(matches!(rig.table.way(At(5)), Way::To(_)));
+    }
+
+    #[test]
+    fn the_same_route_told_again_changes_nothing() {
+        let rig = Rig::new();
+        assert!(rig.set(1, RouteKind::Serve(Side::A)));
+        let target = rig.target().unwrap();
+        assert!(!rig.set(1, RouteKind::Serve(Side::A)));
+        assert!(Arc::ptr_eq(&target, &rig.target().unwrap()), "its first request stays the first");
+        assert!(rig.set(1, RouteKind::Serve(Side::B)));
+        assert_ne!(target.group(), rig.target().unwrap().group());
+    }
+
+    #[test]
+    fn i2_what_is_drained_stays_drained_under_any_interleaving() {
+        const CHANGES: u64 = 20_000;
+        let rig = Rig::new();
+        let (arrived, stop) = (AtomicUsize::new(0), AtomicBool::new(false));
+        std::thread::scope(|threads| {
+            for _ in 0..3 {
+                threads.spawn(|| {
+                    while !stop.load(SeqCst) {
+                        let generation = rig.table.generation();
+                        let Some(target) = rig.target() else { continue };
+                        if let Some(_flight) = rig.table.take_off(&rig.flights, &target, generation) {
+                            arrived.fetch_add(1, SeqCst);
+                        }
+                    }
+                });
+            }
+            for epoch in 1..=CHANGES {
+                rig.set(epoch * 2, RouteKind::Serve(Side::A));
+                (0..epoch % 64).for_each(|_| std::hint::spin_loop());
+                rig.set(epoch * 2 + 1, RouteKind::Hold);
+                while rig.flights.count(Side::A) > 0 {
+                    std::hint::spin_loop();
+                }
+                let before = arrived.load(SeqCst);
+                (0..64).for_each(|_| std::hint::spin_loop());
+                if arrived.load(SeqCst) != before {
+                    stop.store(true, SeqCst);
+                    panic!("a request arrived after the drain of change {epoch}");
+                }
+            }
+            stop.store(true, SeqCst);
+        });
+        assert!(arrived.load(SeqCst) > 0);
+    }
+}
