@@ -13,6 +13,8 @@ pub mod action;
 pub mod event;
 #[cfg(feature = "host")]
 pub mod host;
+#[cfg(feature = "scenario")]
+pub mod scenario;
 pub mod sdk;
 pub mod setup;
 mod side;

@@ -1,12 +1,13 @@
 //! One switch at a time: what is under way, what came of it, and when to try again.
 
 use crate::Telisca;
-use crate::timing::{HANDOVER_MAX, RETRIES, SLOW_RETRY};
+use crate::timing::{HANDOVER_MAX, REFUSED_RETRY, RETRIES};
 use lockstep_policy::action::{Action, Alert, Level, Switch, Urgency};
 use lockstep_policy::event::{ActionResult, Outcome};
 use lockstep_policy::sdk::{Actions, Period};
 use lockstep_policy::{At, Side};
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// What is under way, and what came of the attempts before.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -55,8 +56,12 @@ impl Attempts {
     pub(crate) fn ended(&mut self, well: bool) {
         self.running = None;
         if well {
-            *self = Attempts { asked: self.asked, ..Attempts::default() };
+            self.forget_failures();
         }
+    }
+
+    fn forget_failures(&mut self) {
+        *self = Attempts { asked: self.asked, running: self.running, ..Attempts::default() };
     }
 
     /// When something must be looked at again.
@@ -79,8 +84,15 @@ impl Telisca {
         let Some(asked) = self.attempts.asked.filter(|asked| asked.action == result.action) else { return };
         self.attempts.asked = None;
         match result.outcome {
-            Outcome::Done => self.attempts.ended(true),
-            Outcome::Refused | Outcome::Failed => self.on_failed_attempt(asked, &result.why, at, out),
+            Outcome::Done => {
+                self.attempts.forget_failures();
+                // Should the result come before the handover's end, that end is waited for.
+                if self.active != Some(asked.to) && self.attempts.running.is_none() {
+                    self.attempts.begun(at);
+                }
+            }
+            Outcome::Refused => self.on_failed_attempt(asked, &result.why, Some(REFUSED_RETRY), at, out),
+            Outcome::Failed => self.on_failed_attempt(asked, &result.why, None, at, out),
         }
     }
 
@@ -92,11 +104,11 @@ impl Telisca {
         if let Some(asked) = self.attempts.asked.filter(|asked| at.since(asked.since) >= HANDOVER_MAX) {
             self.attempts.asked = None;
             let why = format!("nothing was heard of it for {}", Period(HANDOVER_MAX));
-            self.on_failed_attempt(asked, &why, at, out);
+            self.on_failed_attempt(asked, &why, None, at, out);
         }
     }
 
-    fn on_failed_attempt(&mut self, asked: Asked, why: &str, at: At, out: &mut Actions) {
+    fn on_failed_attempt(&mut self, asked: Asked, why: &str, at_most: Option<Duration>, at: At, out: &mut Actions) {
         let Asked { to, order, .. } = asked;
         if order != 0 {
             // The operator reads the answer to the order, and decides whether to try again.
@@ -106,6 +118,7 @@ impl Telisca {
         attempts.failed = attempts.failed.saturating_add(1);
         attempts.failed_to = Some(to);
         let pause = self.timing.pause(attempts.failed);
+        let pause = at_most.map_or(pause, |most| pause.min(most));
         attempts.not_before = at + pause;
         let (failed, pause) = (attempts.failed, Period(pause));
         // A rollback has to earn its count again.
@@ -115,9 +128,8 @@ impl Telisca {
             out.push(Action::Alert(Alert { level: Level::Warning, text }));
         } else if failed == RETRIES {
             let text = format!(
-                "{failed} attempts in a row came to nothing, the last to {to}: {why}; from now on one each {}. \
-                 Look at the nodes' agents and services",
-                Period(SLOW_RETRY)
+                "{failed} attempts in a row came to nothing, the last to {to}: {why}; from now on one each {pause}. \
+                 Look at the nodes' agents and services"
             );
             out.push(Action::Alert(Alert { level: Level::Critical, text }));
         }

@@ -33,16 +33,16 @@ impl Telisca {
         if self.attempts.busy() {
             return;
         }
-        self.suspect(active, out);
-        let Some(cause) = self.cause(active, at) else {
-            self.suspicion.told = false;
-            return;
-        };
-        if !self.attempts.free(at) {
-            return;
-        }
+        let cause = self.cause(active, at);
+        self.suspicion.told &= cause.is_some();
+        let Some(cause) = cause.filter(|_| self.attempts.free(at)) else { return self.suspect(active, out) };
         match self.target(active, &cause) {
-            Ok(to) => self.switch(to, Urgency::Failover, Why::new(cause.reason, cause.evidence), at, out),
+            Ok(to) => {
+                if active == Side::A && to == Side::B {
+                    self.a_fails(at);
+                }
+                self.switch(to, Urgency::Failover, Why::new(cause.reason, cause.evidence), at, out);
+            }
             Err(why_not) if !self.suspicion.told => {
                 self.suspicion.told = true;
                 let other = active.other();

@@ -41,6 +41,7 @@ use lockstep_policy::action::{Action, HttpProbe, ProbeKind, Watch};
 use lockstep_policy::event::{AgentReport, Event, Handover, ProbeId, Role, Stage, Start, TimerId, What};
 use lockstep_policy::sdk::{Actions, Policy};
 use lockstep_policy::{At, Epoch, Lint, Rule, Setup, Side, Sides};
+use rollback::Rollbacks;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use timing::Timing;
@@ -71,6 +72,7 @@ pub struct Telisca {
     sides: Sides<View>,
     attempts: Attempts,
     suspicion: Suspicion,
+    rollbacks: Rollbacks,
     dual: Dual,
     watchdog: Watchdog,
     /// Operators were told that no side can become active.
@@ -110,6 +112,7 @@ impl Policy for Telisca {
             sides: Sides::from_fn(|side| View::new(setup.sides[side].agent)),
             attempts: Attempts::default(),
             suspicion: Suspicion::default(),
+            rollbacks: Rollbacks::default(),
             dual: Dual::default(),
             watchdog: Watchdog::default(),
             told_of_none: false,
@@ -182,7 +185,7 @@ impl Telisca {
         }
     }
 
-    /// All that was known is forgotten but the counts of the watchdog: what is unknown is unknown, never up.
+    /// All that was seen is forgotten, but not what the policy counts of its own acts: what is unknown is unknown, never up.
     fn on_start(&mut self, start: Start, at: At, out: &mut Actions) {
         self.started = Some(at);
         self.active = start.active;

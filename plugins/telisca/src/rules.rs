@@ -22,7 +22,8 @@ pub(crate) const RULES: &[Rule] = &[
         "Rollback. B is active, `first_server_auto_restart_as_active` is on, A is fit and has answered \
          `failures_to_switch` probes in a row since B became active, or A's agent says that it has started again and A \
          answers: a planned switch to A. `rollback_after` adds a time for which A must have been well; with `fast` it is \
-         5 s unless set, and a start alone is not enough.",
+         5 s unless set, and a start alone is not enough. When A fails again soon after a rollback, the time for which it \
+         must be well doubles.",
     ),
     Rule::new(
         "T3",

@@ -2,6 +2,7 @@
 
 use crate::Telisca;
 use crate::attempt::Why;
+use crate::timing::STALE_REPORT;
 use lockstep_policy::action::{Action, Alert, Level, Urgency};
 use lockstep_policy::event::Role;
 use lockstep_policy::sdk::Actions;
@@ -16,7 +17,7 @@ impl Telisca {
         if waiting && !Side::BOTH.into_iter().all(|side| self.heard(side)) {
             return;
         }
-        match self.candidate(waiting) {
+        match self.candidate(waiting, at) {
             Some((side, reason)) => {
                 let evidence = self.sides[side].report.as_ref().map(|report| report.seq).into_iter().collect();
                 self.switch(side, Urgency::Failover, Why::new(reason, evidence), at, out);
@@ -36,8 +37,11 @@ impl Telisca {
     }
 
     /// The side to make active, and why. In the grace of the start B does not come before A.
-    fn candidate(&self, waiting: bool) -> Option<(Side, String)> {
-        let has_the_role = |side: Side| self.sides[side].word().is_some_and(|report| report.role == Role::Active);
+    fn candidate(&self, waiting: bool, at: At) -> Option<(Side, String)> {
+        let has_the_role = |side: Side| {
+            let word = self.sides[side].word();
+            word.is_some_and(|report| report.role == Role::Active && at.since(report.at) <= STALE_REPORT)
+        };
         let mut sides: Vec<Side> = Side::BOTH.into_iter().filter(|side| has_the_role(*side)).collect();
         let rest =
             Side::BOTH.into_iter().filter(|side| !has_the_role(*side) && self.sides[*side].can_take_over().is_ok());

@@ -5,9 +5,8 @@ use lockstep_policy::Setup;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Without `fast` a role that an agent has given up is believed at once only when the agent had said before that it
-/// holds it; otherwise the report may be older than the handover that it seems to contradict. Agents report at least
-/// once a second.
+/// Agents report at least once a second: an older report is a node's last word, not its present one, and one that comes
+/// sooner after a handover may have been sent before it.
 pub(crate) const STALE_REPORT: Duration = Duration::from_secs(2);
 
 /// A handover that has not ended after this is counted as failed: every phase has a deadline far below.
@@ -17,6 +16,10 @@ pub(crate) const HANDOVER_MAX: Duration = Duration::from_secs(300);
 pub(crate) const RETRIES: u32 = 6;
 /// The longest pause between two attempts.
 pub(crate) const SLOW_RETRY: Duration = Duration::from_secs(60);
+
+/// The longest pause after a switch that was refused: nothing was begun, and what stood in its way (an operator's pause,
+/// say) may be gone at any time.
+pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
 
 /// The times in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -30,7 +30,7 @@ pub(crate) struct Streak {
     pub(crate) good: u32,
     /// Since when no answer was bad.
     pub(crate) good_since: Option<At>,
-    /// The last bad answers' event numbers.
+    /// The event numbers of the last answers, all good or all bad.
     pub(crate) evidence: Vec<u64>,
 }
 
@@ -62,30 +62,38 @@ impl View {
     }
 
     pub(crate) fn on_probe(&mut self, result: &ProbeResult, seq: u64, at: At) {
+        let good = result.verdict == Verdict::Good;
         let streak = &mut self.probes;
+        if streak.last.is_some_and(|last| (last == Verdict::Good) != good) {
+            streak.evidence.clear();
+        }
         streak.last = Some(result.verdict);
         streak.detail.clone_from(&result.detail);
-        if result.verdict == Verdict::Good {
+        if good {
             streak.good = streak.good.saturating_add(1);
             streak.bad = 0;
             streak.good_since = streak.good_since.or(Some(at));
-            streak.evidence.clear();
         } else {
             streak.bad = streak.bad.saturating_add(1);
             streak.good = 0;
             streak.good_since = None;
-            if streak.evidence.len() == MAX_EVIDENCE {
-                streak.evidence.remove(0);
-            }
-            streak.evidence.push(seq);
         }
+        if streak.evidence.len() == MAX_EVIDENCE {
+            streak.evidence.remove(0);
+        }
+        streak.evidence.push(seq);
     }
 
     pub(crate) fn on_link(&mut self, link: Link, seq: u64, at: At) {
         let changed = self.link.is_none_or(|known| known.up != link.up);
-        if link.connection == Connection::Main && changed {
-            self.link = Some(LinkView { up: link.up, since: at, seq });
+        if link.connection != Connection::Main || !changed {
+            return;
         }
+        if !link.up {
+            // What it said before it went away is no word of the agent that comes back.
+            self.report = None;
+        }
+        self.link = Some(LinkView { up: link.up, since: at, seq });
     }
 
     pub(crate) fn on_report(&mut self, report: &AgentReport, seq: u64, at: At) {

@@ -1,0 +1,310 @@
+//! Plays a script in virtual time.
+
+use super::header::Header;
+use super::script::{Happening, Line};
+use super::{moment, render};
+use crate::action::{ProbeKind, Watch};
+use crate::event::{ActionResult, ProbeId, ProbeResult, TimerId, Verdict, What};
+use crate::{Action, At, Event, Sides};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// How long a simulated server takes to answer.
+const ANSWER: Duration = Duration::from_millis(20);
+/// The most events of one scenario: a policy whose timer is always due at once ends here.
+const MAX_EVENTS: u64 = 200_000;
+
+/// A scenario cannot be played, or does not give what it says.
+#[derive(Debug, thiserror::Error)]
+pub enum ScenarioError {
+    /// The file cannot be read or written.
+    #[error("{name}: {source}")]
+    File {
+        /// The file.
+        name: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line cannot be understood.
+    #[error("{name}:{line}: {why}")]
+    Line {
+        /// The file.
+        name: String,
+        /// The line's number.
+        line: usize,
+        /// What is wrong, and what would be valid.
+        why: String,
+    },
+    /// The plugin makes no instance for it.
+    #[error("{name}: {why}")]
+    Instance {
+        /// The file.
+        name: String,
+        /// Why.
+        why: String,
+    },
+    /// The policy fails.
+    #[error("{name}: at {at}: {why}")]
+    Step {
+        /// The file.
+        name: String,
+        /// The time in the scenario.
+        at: String,
+        /// Why.
+        why: String,
+    },
+    /// The policy does something else.
+    #[error("{name}: the policy does otherwise (- expected, + done):\n{diff}")]
+    Different {
+        /// The file.
+        name: String,
+        /// The difference, line by line.
+        diff: String,
+    },
+}
+
+/// The script again, with what the policy did.
+pub(super) fn play(
+    name: &str,
+    header: &Header,
+    lines: &[Line],
+    step: impl FnMut(&Event) -> Result<Vec<Action>, String>,
+) -> Result<String, ScenarioError> {
+    let mut stage = Play {
+        name,
+        header,
+        step,
+        now: At::ZERO,
+        seq: 0,
+        given: 0,
+        times: BTreeMap::new(),
+        last_of_kind: BTreeMap::new(),
+        timers: BTreeMap::new(),
+        watches: BTreeMap::new(),
+        servers: Sides::default(),
+        transcript: String::new(),
+    };
+    // What happens by itself before a line stands before the remarks above that line.
+    let mut remarks = String::new();
+    for line in lines {
+        match line {
+            Line::Remark(text) => remarks = remarks + text + "\n",
+            Line::Happens { text, number, relative, time, turns, what } => {
+                let mut due = if *relative { stage.now + *time } else { At::ZERO + *time };
+                if due < stage.now {
+                    let why = format!("it is {} already", moment::at(stage.now));
+                    return Err(ScenarioError::Line { name: name.to_owned(), line: *number, why });
+                }
+                stage.pass(due)?;
+                stage.transcript += &remarks;
+                stage.transcript += text.trim_end();
+                stage.transcript.push('\n');
+                remarks.clear();
+                for turn in 1..=*turns {
+                    if turn > 1 {
+                        due = due + *time;
+                        stage.pass(due)?;
+                    }
+                    stage.happen(what, *number, (*turns > 1).then_some(turn))?;
+                }
+            }
+        }
+    }
+    Ok(stage.transcript + &remarks)
+}
+
+/// A scenario being played.
+struct Play<'a, F> {
+    name: &'a str,
+    header: &'a Header,
+    step: F,
+    now: At,
+    seq: u64,
+    given: u64,
+    times: BTreeMap<u64, At>,
+    last_of_kind: BTreeMap<&'static str, u64>,
+    timers: BTreeMap<TimerId, At>,
+    watches: BTreeMap<ProbeId, Watched>,
+    servers: Sides<Option<Verdict>>,
+    transcript: String,
+}
+
+/// A declared probe, and the times of what it does by itself.
+struct Watched {
+    watch: Watch,
+    next: At,
+    /// Answers that are under way: when, and what.
+    answers: BTreeMap<At, Verdict>,
+}
+
+impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
+    /// Lets time pass, and happen what happens by itself.
+    fn pass(&mut self, until: At) -> Result<(), ScenarioError> {
+        loop {
+            let timer = self.timers.iter().map(|(timer, due)| (*due, *timer)).min();
+            let probe = self.watches.iter().map(|(probe, watched)| (watched.soonest(), *probe)).min();
+            let timer_is_next = match (timer, probe) {
+                (Some((due, _)), Some((soonest, _))) => due <= soonest,
+                (timer, _) => timer.is_some(),
+            };
+            match (timer, probe) {
+                (Some((due, timer)), _) if timer_is_next && due <= until => {
+                    self.now = self.now.max(due);
+                    self.timers.remove(&timer);
+                    let actions = self.feed(What::Timer(timer))?;
+                    self.write_by_itself("time passes", &actions);
+                }
+                (_, Some((soonest, probe))) if !timer_is_next && soonest <= until => {
+                    self.now = self.now.max(soonest);
+                    self.probe_moves(probe)?;
+                }
+                _ => break,
+            }
+        }
+        self.now = until;
+        Ok(())
+    }
+
+    /// A declared probe goes out, or is answered.
+    fn probe_moves(&mut self, probe: ProbeId) -> Result<(), ScenarioError> {
+        let now = self.now;
+        let Some(watched) = self.watches.get_mut(&probe) else { return Ok(()) };
+        let side = watched.watch.side;
+        if let Some(verdict) = watched.answers.remove(&now) {
+            let latency = if verdict == Verdict::Silent { watched.watch.timeout } else { ANSWER };
+            let status = if verdict == Verdict::Good { 200 } else { 0 };
+            let what = What::Probe(ProbeResult { probe, side, verdict, latency, status, detail: String::new() });
+            let actions = self.feed(what)?;
+            self.write_by_itself(&format!("probe {side} {}", in_words(verdict)), &actions);
+            return Ok(());
+        }
+        watched.next = now + watched.watch.interval.max(Duration::from_millis(1));
+        if let Some(verdict) = self.servers[side] {
+            let delay = if verdict == Verdict::Silent { watched.watch.timeout } else { ANSWER };
+            watched.answers.insert(now + delay, verdict);
+        }
+        Ok(())
+    }
+
+    fn happen(&mut self, what: &Happening, number: usize, turn: Option<u32>) -> Result<(), ScenarioError> {
+        let wrong = |why: String| ScenarioError::Line { name: self.name.to_owned(), line: number, why };
+        let event = match what {
+            Happening::Event(event) => event.clone(),
+            Happening::Probe { side, word, verdict, status, detail } => {
+                let mut fitting = self.watches.iter().filter(|(_, watched)| {
+                    watched.watch.side == *side && word.as_ref().is_none_or(|word| fits(&watched.watch, word))
+                });
+                let probe = fitting.next().map(|(probe, _)| *probe);
+                let probe = probe.ok_or_else(|| wrong(format!("the policy has declared no such probe of {side}")))?;
+                if fitting.next().is_some() {
+                    return Err(wrong(format!("several probes of {side} fit: say which, by a part of its path")));
+                }
+                What::Probe(ProbeResult {
+                    probe,
+                    side: *side,
+                    verdict: *verdict,
+                    latency: ANSWER,
+                    status: *status,
+                    detail: detail.clone(),
+                })
+            }
+            Happening::Result { kind, outcome, why } => {
+                let action = self.last_of_kind.get(kind.as_str());
+                let action = action.ok_or_else(|| wrong(format!("the policy has given no action `{kind}`")))?;
+                What::Result(ActionResult { action: *action, outcome: *outcome, why: why.clone() })
+            }
+            Happening::Server { side, verdict } => {
+                self.servers[*side] = Some(*verdict);
+                return Ok(());
+            }
+            Happening::End => return Ok(()),
+        };
+        let actions = self.feed(event)?;
+        self.write(&actions, turn);
+        Ok(())
+    }
+
+    /// Hands the policy an event, and does what it asks for.
+    fn feed(&mut self, what: What) -> Result<Vec<Action>, ScenarioError> {
+        self.seq += 1;
+        let failed = |why| ScenarioError::Step { name: self.name.to_owned(), at: moment::at(self.now), why };
+        if self.seq > MAX_EVENTS {
+            return Err(failed(format!("more than {MAX_EVENTS} events: is a timer always due at once?")));
+        }
+        self.times.insert(self.seq, self.now);
+        let actions = (self.step)(&Event { seq: self.seq, at: self.now, what }).map_err(failed)?;
+        for action in &actions {
+            self.given += 1;
+            self.last_of_kind.insert(render::kind(action), self.given);
+            self.obey(action);
+        }
+        Ok(actions)
+    }
+
+    fn obey(&mut self, action: &Action) {
+        match action {
+            Action::Watch(watch) => {
+                let watched = Watched { watch: watch.clone(), next: self.now, answers: BTreeMap::new() };
+                self.watches.insert(watch.probe, watched);
+            }
+            Action::Unwatch(probe) => {
+                self.watches.remove(probe);
+            }
+            Action::ProbeNow(probe) => {
+                if let Some(watched) = self.watches.get_mut(probe) {
+                    watched.next = self.now;
+                }
+            }
+            Action::SetTimer(timer, due) => {
+                self.timers.insert(*timer, *due);
+            }
+            Action::CancelTimer(timer) => {
+                self.timers.remove(timer);
+            }
+            _ => {}
+        }
+    }
+
+    fn write_by_itself(&mut self, what: &str, actions: &[Action]) {
+        let shown = actions.iter().any(|action| self.is_shown(action));
+        if shown {
+            self.transcript += &format!("~ {:<7} {what}\n", moment::at(self.now));
+            self.write(actions, None);
+        }
+    }
+
+    fn write(&mut self, actions: &[Action], turn: Option<u32>) {
+        let turn = turn.map_or(String::new(), |turn| format!("x{turn}: "));
+        for action in actions {
+            if self.is_shown(action) {
+                self.transcript += &format!("          -> {turn}{}\n", render::action(action, &self.times));
+            }
+        }
+    }
+
+    fn is_shown(&self, action: &Action) -> bool {
+        self.header.show_timers || !render::is_timer(action)
+    }
+}
+
+impl Watched {
+    fn soonest(&self) -> At {
+        self.answers.keys().next().map_or(self.next, |answer| self.next.min(*answer))
+    }
+}
+
+fn fits(watch: &Watch, word: &str) -> bool {
+    match &watch.kind {
+        ProbeKind::Tcp { .. } => word == "tcp",
+        ProbeKind::Http(http) => word == "http" || http.path.contains(word),
+    }
+}
+
+fn in_words(verdict: Verdict) -> &'static str {
+    match verdict {
+        Verdict::Good => "good",
+        Verdict::Wrong => "wrong",
+        Verdict::Silent => "silent",
+        Verdict::Refused => "refused",
+    }
+}

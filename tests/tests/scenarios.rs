@@ -1,0 +1,71 @@
+//! Each policy does what its scenarios say, rule by rule. `BLESS=1` rewrites what the policies do; commit only a
+//! difference that you can explain.
+
+use lockstep_policy::host::Library;
+use lockstep_policy::scenario::{Scenario, check};
+use lockstep_tests::plugin;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+/// The scenarios' files, by the plugin that they are for.
+fn scenarios() -> BTreeMap<String, Vec<PathBuf>> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let folders =
+        std::fs::read_dir(root).expect("tests/scenarios is there").map(|folder| folder.expect("readable").path());
+    folders
+        .map(|folder| {
+            let name = folder.file_name().expect("it has a name").to_string_lossy().into_owned();
+            let files = std::fs::read_dir(&folder).expect("readable").map(|file| file.expect("readable").path());
+            (name, files.collect::<BTreeSet<_>>().into_iter().collect())
+        })
+        .collect()
+}
+
+#[test]
+fn every_scenario_plays_as_written() {
+    let bless = std::env::var_os("BLESS").is_some();
+    let mut failures = Vec::new();
+    for (name, files) in scenarios() {
+        let library = Library::open(&plugin(&name)).expect("the plugin loads");
+        assert_eq!(library.id(), name);
+        failures
+            .extend(files.iter().filter_map(|file| check(file, &library, bless).err()).map(|error| error.to_string()));
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn every_rule_has_a_scenario() {
+    for (name, files) in scenarios() {
+        let library = Library::open(&plugin(&name)).expect("the plugin loads");
+        let rules: BTreeSet<&str> = library.rules().iter().map(|rule| rule.id.as_ref()).collect();
+        let scenarios: Vec<Scenario> =
+            files.iter().map(|file| Scenario::read(file).expect("it is well formed")).collect();
+        let proved: BTreeSet<&str> = scenarios.iter().flat_map(Scenario::rules).map(String::as_str).collect();
+        assert!(proved.is_subset(&rules), "{name}: scenarios name rules that there are not: {proved:?}");
+        // A lint is no behaviour in time: its own test is in plugins/telisca.
+        let unproved: Vec<_> = rules.difference(&proved).filter(|rule| **rule != "T9").collect();
+        assert!(unproved.is_empty(), "{name}: no scenario proves {unproved:?}");
+    }
+}
+
+/// The same events give the same actions, also when the policy is saved and restored before any of them.
+#[test]
+fn a_policy_saved_and_restored_goes_on_the_same() {
+    for (name, files) in scenarios() {
+        let library = Library::open(&plugin(&name)).expect("the plugin loads");
+        for file in files {
+            let scenario = Scenario::read(&file).expect("it is well formed");
+            let fresh = || library.instance(scenario.setup(), scenario.seed()).expect("its setup is valid");
+            let whole = scenario.run(&mut fresh()).expect("it plays");
+            let mut instance = fresh();
+            let cut = scenario.play(|event| {
+                let saved = instance.save().map_err(|error| error.to_string())?;
+                instance = fresh();
+                instance.restore(&saved).map_err(|error| error.to_string())?;
+                instance.step(event).map_err(|error| error.to_string())
+            });
+            assert_eq!(cut.expect("it plays"), whole, "{}", file.display());
+        }
+    }
+}
