@@ -1,20 +1,239 @@
-//! An edge's life: everything is bound and opened first, then it starts; nothing starts by halves.
+//! An edge's life: everything is read, opened and bound first, then it starts; nothing starts by halves.
 
-use crate::config::Report;
+use crate::admin::server::{Edge, PairDoor, router};
+use crate::admin::token::Token;
+use crate::config::{Config, PairConfig, Report};
+use crate::driver::{self, Driver, Feed, Parts};
+use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, ProxySettings};
+use crate::store::{Found, Store, StoreError};
+use crate::{reload, signals, wall};
+use arc_swap::ArcSwap;
 use std::future::Future;
-use std::path::Path;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
 
-/// An edge does not start, or cannot go on.
+/// What the journal has not written by then, when an edge ends, it loses.
+const FLUSH: Duration = Duration::from_secs(5);
+
+/// An edge does not start, or cannot go on. Each is a sentence with its remedy.
 #[derive(Debug, thiserror::Error)]
 pub enum EdgeError {
     /// The configuration is not valid.
     #[error("{0}")]
     Config(#[from] Report),
+    /// The state directory or what is in it cannot be used.
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    /// A VIP's listener cannot be bound.
+    #[error("{}: pair.listen of pair \"{pair}\": {source}", file.display())]
+    Listen {
+        /// The configuration.
+        file: PathBuf,
+        /// The pair.
+        pair: String,
+        /// Why.
+        source: BindError,
+    },
+    /// The admin API cannot be bound.
+    #[error("{}: edge.admin: cannot listen on {address}: {source}: is another edge running? give each an address of its own", file.display())]
+    Admin {
+        /// The configuration.
+        file: PathBuf,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The admin token cannot be written.
+    #[error("{}: edge.state: the admin token cannot be written: {source}: let the edge's user write to the state directory", file.display())]
+    Token {
+        /// The configuration.
+        file: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// A part of the edge has ended that must not: the process is to be started again.
+    #[error("{what} has ended unexpectedly: {why}; start the edge again")]
+    Broken {
+        /// Which part.
+        what: String,
+        /// Why.
+        why: String,
+    },
 }
 
-/// Runs an edge until `shutdown` is there.
+/// Runs an edge until `shutdown` is there, or until a part of it breaks. SIGHUP has the configuration read again.
 pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
-    let _config = crate::config::load(config)?;
-    shutdown.await;
-    Ok(())
+    let path = config.to_owned();
+    let config = off_the_loop(move || crate::config::load(&path)).await??;
+    let edge = Bound::new(config).await?.start();
+    edge.live(shutdown).await
+}
+
+/// Everything that can fail, done; nothing serves yet.
+struct Bound {
+    config: Config,
+    store: Store,
+    token: Token,
+    admin: TcpListener,
+    pairs: Vec<(PairConfig, Found, Vec<Listener>)>,
+}
+
+impl Bound {
+    async fn new(config: Config) -> Result<Bound, EdgeError> {
+        let file = config.file.clone();
+        let state = config.edge.state.clone();
+        let store = off_the_loop(move || Store::open(&state)).await??;
+        let address = config.edge.admin;
+        let admin = TcpListener::bind(address).await.map_err(|source| EdgeError::Admin {
+            file: file.clone(),
+            address,
+            source,
+        })?;
+        let mut pairs = Vec::new();
+        for pair in &config.pairs {
+            let bind = |address: &SocketAddr| {
+                Listener::bind(*address, ListenSettings::default()).map_err(|source| EdgeError::Listen {
+                    file: file.clone(),
+                    pair: pair.name.clone(),
+                    source,
+                })
+            };
+            let listeners = pair.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+            pairs.push((pair.clone(), store.find(&pair.name)?, listeners));
+        }
+        // Last: the token of an edge that runs already must stay.
+        let token = Token::create(&config.edge.state).map_err(|source| EdgeError::Token { file, source })?;
+        Ok(Bound { config, store, token, admin, pairs })
+    }
+
+    fn start(self) -> Running {
+        let Bound { config, store, token, admin, pairs } = self;
+        let (closing, closed) = watch::channel(false);
+        let (stopping, stopped) = watch::channel(false);
+        let (mut listeners, mut drivers, mut doors) = (JoinSet::new(), JoinSet::new(), Vec::new());
+        for (pair, found, bound) in pairs {
+            let inlet = driver::inlet();
+            let proxy = proxy(&pair, inlet.0.clone());
+            for listener in bound {
+                listeners.spawn(listener.serve(Arc::clone(&proxy), closed.clone()));
+            }
+            doors.push(PairDoor {
+                name: pair.name.clone(),
+                feeds: inlet.0.clone(),
+                policy: ArcSwap::from_pointee(pair.policy.clone()),
+            });
+            let edge = config.edge.name.clone();
+            let name = pair.name.clone();
+            let parts = Parts { edge, config: pair, found, store: store.clone(), proxy, inlet };
+            let run = Driver::new(parts).run(stopped.clone());
+            drivers.spawn(async move {
+                run.await;
+                name
+            });
+        }
+        let edge = Arc::new(Edge {
+            name: config.edge.name.clone(),
+            config: config.file.display().to_string(),
+            started: wall::now(),
+            token,
+            store: store.clone(),
+            pairs: doors,
+            reload: ArcSwap::default(),
+        });
+        let mut api_closed = stopped;
+        let api = axum::serve(admin, router(Arc::clone(&edge))).with_graceful_shutdown(async move {
+            let _ = api_closed.wait_for(|stopping| *stopping).await;
+        });
+        drivers.spawn(async move {
+            if let Err(error) = api.await {
+                tracing::error!(%error, "the admin API has ended");
+            }
+            "the admin API".to_owned()
+        });
+        Running { config, store, edge, listeners, drivers, closing, stopping }
+    }
+}
+
+/// A pair's proxy, which tells the pair's driver what it sees.
+fn proxy(pair: &PairConfig, feeds: tokio::sync::mpsc::Sender<Feed>) -> Arc<PairProxy> {
+    let hold = HoldSettings {
+        max_requests: pair.hold.max_requests,
+        max_wait: pair.hold.max_wait,
+        retry_after: pair.hold.retry_after,
+    };
+    let servers = pair.policy.setup.sides.clone().map(|_, side| side.servers);
+    // On a request's own task: what finds no room is lost, and only records and early probes are poorer by it.
+    let events = move |event| drop(feeds.try_send(Feed::Proxy(event)));
+    PairProxy::new(&pair.name, servers, ProxySettings { hold, ..ProxySettings::default() }, events)
+}
+
+/// An edge at work.
+struct Running {
+    config: Config,
+    store: Store,
+    edge: Arc<Edge>,
+    listeners: JoinSet<()>,
+    drivers: JoinSet<String>,
+    /// True: the listeners take no more.
+    closing: watch::Sender<bool>,
+    /// True: drivers and admin API end.
+    stopping: watch::Sender<bool>,
+}
+
+impl Running {
+    async fn live(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
+        let mut hang_up = signal(SignalKind::hangup())
+            .map_err(|error| EdgeError::Broken { what: "the signal handler".to_owned(), why: error.to_string() })?;
+        signals::notify("READY=1");
+        tracing::info!(edge = self.config.edge.name, admin = %self.config.edge.admin, "edge is running");
+        tokio::pin!(shutdown);
+        let ended = loop {
+            tokio::select! {
+                () = &mut shutdown => break Ok(()),
+                _ = hang_up.recv() => reload::reload(&mut self.config, &self.edge).await,
+                Some(ended) = self.drivers.join_next() => break Err(broken(ended)),
+                Some(ended) = self.listeners.join_next() => {
+                    break Err(broken(ended.map(|()| "a listener".to_owned())));
+                }
+            }
+        };
+        signals::notify("STOPPING=1");
+        self.stop().await;
+        ended
+    }
+
+    /// Requests under way end first, while leases are still renewed; then the pairs are left to the next edge.
+    async fn stop(mut self) {
+        tracing::info!("edge is stopping");
+        self.closing.send_replace(true);
+        while self.listeners.join_next().await.is_some() {}
+        self.stopping.send_replace(true);
+        // An order that waits for its end would keep the API; it ends with the drivers.
+        let _ = tokio::time::timeout(FLUSH, async { while self.drivers.join_next().await.is_some() {} }).await;
+        let (answer, flushed) = oneshot::channel();
+        self.store.flush(Box::new(move |result| drop(answer.send(result))));
+        let _ = tokio::time::timeout(FLUSH, flushed).await;
+    }
+}
+
+fn broken(ended: Result<String, tokio::task::JoinError>) -> EdgeError {
+    match ended {
+        Ok(what) => EdgeError::Broken { what, why: "it must not end by itself".to_owned() },
+        Err(error) => EdgeError::Broken { what: "a part of the edge".to_owned(), why: error.to_string() },
+    }
+}
+
+/// Does what waits for disks on a thread that may wait.
+async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EdgeError> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })
 }

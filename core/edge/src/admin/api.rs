@@ -21,6 +21,8 @@ pub struct Status {
     pub config: String,
     /// What became of the last reload of the configuration; empty when there was none.
     pub reload: Vec<String>,
+    /// Entries that the journals have lost because the disk was too slow.
+    pub journal_lost: u64,
     /// Its pairs, in the configuration's order.
     pub pairs: Vec<PairStatus>,
 }

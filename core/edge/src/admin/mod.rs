@@ -2,6 +2,8 @@
 
 pub mod api;
 pub mod client;
+pub(crate) mod server;
+pub(crate) mod token;
 
 /// The token's file in the state directory.
 pub(crate) const TOKEN_FILE: &str = "admin.token";

@@ -78,6 +78,8 @@ pub struct PolicyConfig {
     pub library: Library,
     /// What an instance is made from.
     pub setup: Setup,
+    /// From a fault to the new side's service, at worst, by the policy's own formula; none when it has no such.
+    pub expected_delay: Option<Duration>,
 }
 
 /// `[pair.hold]`.

@@ -104,7 +104,8 @@ pub(super) fn read<'i>(
         }
         return None;
     }
-    Some(PolicyConfig { file, library, setup })
+    let expected_delay = library.expected_delay(&setup).ok();
+    Some(PolicyConfig { file, library, setup, expected_delay })
 }
 
 fn open(

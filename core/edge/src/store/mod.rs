@@ -11,7 +11,7 @@ pub use open::StoreError;
 pub use read::Reader;
 
 use crate::admin::api::{JournalEntry, Measures, Pause};
-use lockstep_pair::coordinator::{Stored, Ticket};
+use lockstep_pair::coordinator::Stored;
 use lockstep_pair::record::HandoverRecord;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -112,7 +112,7 @@ impl Store {
     }
 
     /// Makes a pair's state durable, then answers. Never waits.
-    pub fn put_state(&self, pair: &str, _ticket: Ticket, stored: Stored, answer: Answer) {
+    pub fn put_state(&self, pair: &str, stored: Stored, answer: Answer) {
         self.answered(Job::State { pair: pair.to_owned(), stored, answer });
     }
 

@@ -25,7 +25,7 @@ fn entry(seq: u64) -> JournalEntry {
 /// Writes a state and waits for the answer.
 fn put(store: &Store, pair: &str, state: Stored) -> Result<(), String> {
     let (answer, answered) = mpsc::channel();
-    store.put_state(pair, Ticket(1), state, Box::new(move |result| answer.send(result).unwrap()));
+    store.put_state(pair, state, Box::new(move |result| answer.send(result).unwrap()));
     answered.recv().unwrap()
 }
 
@@ -90,12 +90,7 @@ fn a_state_does_not_wait_behind_the_journal() {
     }
     let (answer, answered) = mpsc::channel();
     let waiting = Arc::clone(&store.journal_waiting);
-    store.put_state(
-        "phones",
-        Ticket(1),
-        stored(1),
-        Box::new(move |_| answer.send(waiting.load(Ordering::Relaxed)).unwrap()),
-    );
+    store.put_state("phones", stored(1), Box::new(move |_| answer.send(waiting.load(Ordering::Relaxed)).unwrap()));
     go.send(()).unwrap();
     answered.recv().unwrap();
     settle(&store);
@@ -114,7 +109,7 @@ fn a_full_journal_loses_entries_and_no_state() {
     }
     assert_eq!(store.journal_lost(), (QUEUE - JOURNAL_QUEUE) as u64);
     let (answer, answered) = mpsc::channel();
-    store.put_state("phones", Ticket(1), stored(1), Box::new(move |result| answer.send(result).unwrap()));
+    store.put_state("phones", stored(1), Box::new(move |result| answer.send(result).unwrap()));
     go.send(()).unwrap();
     assert_eq!(answered.recv().unwrap(), Ok(()));
 }

@@ -1,0 +1,283 @@
+//! The admin API's server. Every request needs the token; every answer is JSON, errors too.
+
+use super::api::{
+    Explanation, Failure, Handover, Journal, JournalEntry, PairStatus, Pause, PauseAnswer, PauseOrder, Status,
+    SwitchAnswer, SwitchOrder,
+};
+use super::token::Token;
+use crate::config::PolicyConfig;
+use crate::driver::{Ask, Feed};
+use crate::store::{KeptHandover, Reader, Store, StoreError};
+use crate::wall;
+use arc_swap::ArcSwap;
+use axum::body::Bytes;
+use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::sync::Arc;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+/// The longest body of a request.
+const BODY_MAX: usize = 64 * 1024;
+
+/// Requests that are answered at once.
+const REQUESTS: usize = 64;
+
+/// Entries of a journal in one answer.
+const JOURNAL_MAX: u32 = 10_000;
+
+/// The longest name or reason of a person, in characters.
+const WORDS_MAX: usize = 500;
+
+/// What the API knows of the edge.
+pub(crate) struct Edge {
+    pub name: String,
+    pub config: String,
+    pub started: String,
+    pub token: Token,
+    pub store: Store,
+    pub pairs: Vec<PairDoor>,
+    /// What became of the last reload of the configuration.
+    pub reload: ArcSwap<Vec<String>>,
+}
+
+/// The way to one pair.
+pub(crate) struct PairDoor {
+    pub name: String,
+    pub feeds: mpsc::Sender<Feed>,
+    pub policy: ArcSwap<PolicyConfig>,
+}
+
+/// An error as it is answered.
+struct Refusal(StatusCode, String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        (self.0, Json(Failure { error: self.1 })).into_response()
+    }
+}
+
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Refusal {
+        Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
+    }
+}
+
+type Answer<T> = Result<Json<T>, Refusal>;
+
+pub(crate) fn router(edge: Arc<Edge>) -> Router {
+    let places = Arc::new(Semaphore::new(REQUESTS));
+    Router::new()
+        .route("/v1/status", get(status))
+        .route("/v1/pairs/{pair}/switch", post(switch))
+        .route("/v1/pairs/{pair}/why", get(why))
+        .route("/v1/pairs/{pair}/explain", get(explain))
+        .route("/v1/pairs/{pair}/pause", post(pause))
+        .route("/v1/pairs/{pair}/resume", post(resume))
+        .route("/v1/pairs/{pair}/journal", get(journal))
+        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "there is nothing at this path".to_owned()) })
+        .method_not_allowed_fallback(|| async {
+            Refusal(StatusCode::METHOD_NOT_ALLOWED, "this path has another method".to_owned())
+        })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn_with_state((Arc::clone(&edge), places), admit))
+        .with_state(edge)
+}
+
+async fn admit(
+    State((edge, places)): State<(Arc<Edge>, Arc<Semaphore>)>,
+    request: Request,
+    next: Next,
+) -> Result<Response, Refusal> {
+    let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
+    if !edge.token.allows(given) {
+        let why = "the admin token is missing or not the present one: it is in admin.token in the state directory";
+        return Err(Refusal(StatusCode::UNAUTHORIZED, why.to_owned()));
+    }
+    let Ok(_place) = places.try_acquire() else {
+        return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{REQUESTS} requests are answered already")));
+    };
+    Ok(next.run(request).await)
+}
+
+async fn status(State(edge): State<Arc<Edge>>) -> Answer<Status> {
+    let mut pairs: Vec<PairStatus> = Vec::new();
+    for pair in &edge.pairs {
+        pairs.push(pair.ask(Ask::Status).await?);
+    }
+    Ok(Json(Status {
+        edge: edge.name.clone(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started: edge.started.clone(),
+        config: edge.config.clone(),
+        reload: edge.reload.load().to_vec(),
+        journal_lost: edge.store.journal_lost(),
+        pairs,
+    }))
+}
+
+async fn switch(State(edge): State<Arc<Edge>>, Path(pair): Path<String>, body: Bytes) -> Result<Response, Refusal> {
+    let order: SwitchOrder = parse(&body)?;
+    let by = words("by", &order.by)?;
+    let door = edge.door(&pair)?;
+    let answer = door.ask(|reply| Ask::Switch(SwitchOrder { by, ..order }, reply)).await?;
+    let (status, answer) = match answer {
+        SwitchAnswer::Ended(handover) => {
+            let evidence = edge.evidence(&pair, handover.record.evidence.clone()).await?;
+            (StatusCode::OK, SwitchAnswer::Ended(Box::new(Handover { evidence, ..*handover })))
+        }
+        other => (StatusCode::CONFLICT, other),
+    };
+    Ok((status, Json(answer)).into_response())
+}
+
+#[derive(Deserialize)]
+struct WhyQuery {
+    epoch: Option<u64>,
+}
+
+async fn why(
+    State(edge): State<Arc<Edge>>,
+    Path(pair): Path<String>,
+    query: Result<Query<WhyQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<Handover> {
+    let epoch = query.map_err(|error| bad(error.to_string()))?.epoch;
+    let latest: Option<KeptHandover> = edge.door(&pair)?.ask(Ask::Latest).await?;
+    let kept = match latest.filter(|kept| epoch.is_none_or(|epoch| epoch == kept.record.epoch.0)) {
+        Some(kept) => Some(kept),
+        None => {
+            let name = pair.clone();
+            edge.read(move |reader| reader.handover(&name, epoch)).await?
+        }
+    };
+    let Some(KeptHandover { when, record, measures }) = kept else {
+        let what = match epoch {
+            Some(epoch) => format!("no handover of pair \"{pair}\" has the epoch {epoch}, or it is no longer kept"),
+            None => format!("pair \"{pair}\" has had no handover yet"),
+        };
+        return Err(Refusal(StatusCode::NOT_FOUND, what));
+    };
+    let evidence = edge.evidence(&pair, record.evidence.clone()).await?;
+    Ok(Json(Handover { pair, when, record, measures, evidence }))
+}
+
+async fn explain(State(edge): State<Arc<Edge>>, Path(pair): Path<String>) -> Answer<Explanation> {
+    let policy = edge.door(&pair)?.policy.load_full();
+    let explained = tokio::task::spawn_blocking(move || policy.library.explain(&policy.setup)).await;
+    let text = explained
+        .map_err(|error| error.to_string())
+        .and_then(|explained| explained.map_err(|error| error.to_string()))
+        .map_err(|why| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+    Ok(Json(Explanation { text }))
+}
+
+async fn pause(State(edge): State<Arc<Edge>>, Path(pair): Path<String>, body: Bytes) -> Answer<PauseAnswer> {
+    let PauseOrder { by, reason } = parse(&body)?;
+    let (by, reason) = (words("by", &by)?, words("reason", &reason)?);
+    let pause = Pause { by: by.clone(), reason, since: wall::now() };
+    edge.set_pause(&pair, Some(pause), by).await
+}
+
+async fn resume(State(edge): State<Arc<Edge>>, Path(pair): Path<String>, body: Bytes) -> Answer<PauseAnswer> {
+    let PauseOrder { by, .. } = parse(&body)?;
+    edge.set_pause(&pair, None, words("by", &by)?).await
+}
+
+#[derive(Deserialize)]
+struct JournalQuery {
+    #[serde(default)]
+    from: u64,
+    #[serde(default = "journal_limit")]
+    limit: u32,
+}
+
+fn journal_limit() -> u32 {
+    1000
+}
+
+async fn journal(
+    State(edge): State<Arc<Edge>>,
+    Path(pair): Path<String>,
+    query: Result<Query<JournalQuery>, axum::extract::rejection::QueryRejection>,
+) -> Answer<Journal> {
+    let JournalQuery { from, limit } = query.map_err(|error| bad(error.to_string()))?.0;
+    let limit = limit.clamp(1, JOURNAL_MAX);
+    edge.door(&pair)?;
+    let mut entries = edge.read(move |reader| reader.journal(&pair, from, limit)).await?;
+    let mut next = None;
+    if entries.len() as u64 == u64::from(limit) {
+        // Actions have the number of their event: the last number may not be complete.
+        let last = entries.last().map_or(0, |entry| entry.seq);
+        let whole = entries.iter().take_while(|entry| entry.seq < last).count();
+        next = Some(if whole > 0 { last } else { last + 1 });
+        if whole > 0 {
+            entries.truncate(whole);
+        }
+    }
+    Ok(Json(Journal { entries, next }))
+}
+
+impl PairDoor {
+    /// Asks the pair's driver.
+    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refusal> {
+        let gone = || {
+            let why = format!("pair \"{}\" is being stopped: try again when the edge is back", self.name);
+            Refusal(StatusCode::SERVICE_UNAVAILABLE, why)
+        };
+        let (reply, answer) = oneshot::channel();
+        self.feeds.send(Feed::Ask(ask(reply))).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+}
+
+impl Edge {
+    fn door(&self, pair: &str) -> Result<&PairDoor, Refusal> {
+        self.pairs.iter().find(|door| door.name == pair).ok_or_else(|| {
+            let names: Vec<&str> = self.pairs.iter().map(|door| door.name.as_str()).collect();
+            let what = format!("this edge has no pair \"{pair}\"; it has: {}", names.join(", "));
+            Refusal(StatusCode::NOT_FOUND, what)
+        })
+    }
+
+    async fn set_pause(&self, pair: &str, pause: Option<Pause>, by: String) -> Answer<PauseAnswer> {
+        let set: Result<Option<Pause>, String> = self.door(pair)?.ask(|reply| Ask::Pause(pause, by, reply)).await?;
+        let paused = set.map_err(|why| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+        Ok(Json(PauseAnswer { paused }))
+    }
+
+    async fn evidence(&self, pair: &str, seqs: Vec<u64>) -> Result<Vec<JournalEntry>, Refusal> {
+        let pair = pair.to_owned();
+        self.read(move |reader| reader.events(&pair, &seqs)).await
+    }
+
+    /// Reads the store where waiting holds nobody up.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(Reader) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let store = self.store.clone();
+        let answered = tokio::task::spawn_blocking(move || read(store.reader()?)).await;
+        answered.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?.map_err(Refusal::from)
+    }
+}
+
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(body).map_err(|error| bad(format!("the body is not as expected: {error}")))
+}
+
+fn words(key: &str, text: &str) -> Result<String, Refusal> {
+    if text.chars().count() > WORDS_MAX || text.chars().any(char::is_control) {
+        return Err(bad(format!("`{key}` must be at most {WORDS_MAX} characters, all of them printable")));
+    }
+    Ok(text.to_owned())
+}
+
+fn bad(what: String) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, what)
+}

@@ -1,0 +1,158 @@
+//! What the policy asks for, given to whom it concerns.
+
+use super::Driver;
+use super::orders::{ActionOf, Origin};
+use crate::admin::api::SwitchAnswer;
+use lockstep_pair::coordinator::{Input, Order};
+use lockstep_policy::action::{Alert, RestartService, StandDown, Switch, Urgency};
+use lockstep_policy::event::{Outcome, Start, What};
+use lockstep_policy::host::{Instance, StepError, StepOutcome};
+use lockstep_policy::{Action, Level, Side};
+use lockstep_wire::{FromEdge, clock};
+use serde_json::json;
+
+/// The longest text that is shown beside a side, in characters.
+const SHOWN_MAX: usize = 256;
+
+/// The instance.
+impl Driver {
+    pub(super) fn made(&mut self, life: u64, made: Result<Instance, String>) {
+        match self.seat.seat(clock::now(), life, made) {
+            Ok(true) => {
+                self.probes.clear();
+                let view = self.coordinator.view();
+                let active = view.active.map(|(side, _)| side);
+                self.tell(What::Start(Start { active, epoch: view.epoch, restored: false }));
+                self.tell_where_sides_stand();
+            }
+            Ok(false) => {}
+            Err(why) => self.policy_failed(&why),
+        }
+    }
+
+    pub(super) fn stepped(&mut self, life: u64, outcome: StepOutcome) {
+        let now = clock::now();
+        if !self.seat.answered(now, life, &outcome) {
+            return;
+        }
+        match outcome.result {
+            Ok(actions) => {
+                for (number, action) in (outcome.first..).zip(actions) {
+                    self.notes.action(outcome.seq, now, number, &action);
+                    self.act(ActionOf { life, action: number }, action);
+                    self.carry_out();
+                }
+            }
+            // The policy goes on without it.
+            Err(error @ StepError::EventTooLarge { .. }) => self.alert_edge(&error.to_string()),
+            Err(error) => {
+                let why = error.to_string();
+                self.seat.empty(now, &why);
+                self.policy_failed(&why);
+            }
+        }
+    }
+
+    /// The seat is empty: said once for each instance.
+    pub(super) fn policy_failed(&mut self, why: &str) {
+        self.probes.clear();
+        let text = format!("{why}; the pair keeps its course until the policy works again");
+        self.notes.alert(clock::now(), Level::Critical, "edge", &text);
+    }
+
+    pub(super) fn alert_edge(&mut self, text: &str) {
+        self.notes.alert(clock::now(), Level::Warning, "edge", text);
+    }
+}
+
+/// The actions.
+impl Driver {
+    fn act(&mut self, of: ActionOf, action: Action) {
+        match action {
+            Action::Watch(watch) => {
+                let servers = self.config.sides[watch.side].servers.clone();
+                self.sides[watch.side].probes.remove(&watch.probe);
+                if let Err(why) = self.probes.watch(watch, &servers) {
+                    self.result(of, Outcome::Refused, &why);
+                }
+            }
+            Action::Unwatch(probe) => {
+                self.probes.unwatch(probe);
+                Side::BOTH.into_iter().for_each(|side| drop(self.sides[side].probes.remove(&probe)));
+            }
+            Action::ProbeNow(probe) => {
+                if let Err(why) = self.probes.now(probe) {
+                    self.result(of, Outcome::Refused, &why);
+                }
+            }
+            Action::SetTimer(timer, at) => {
+                if let Err(why) = self.seat.set_timer(timer, at) {
+                    self.result(of, Outcome::Refused, &why);
+                }
+            }
+            Action::CancelTimer(timer) => self.seat.cancel_timer(timer),
+            Action::Prepare(side) => self.prepare(of, side),
+            Action::Switch(switch) => self.switch(of, switch),
+            Action::StandDown(order) => self.stand_down(of, order),
+            Action::RestartService(order) => self.restart(of, order),
+            Action::Show(side, text) => self.sides[side].shown = text.chars().take(SHOWN_MAX).collect(),
+            Action::Alert(Alert { level, text }) => self.notes.alert(clock::now(), level, "policy", &text),
+            Action::RefuseOrder(answer) => self.answer(answer.order, SwitchAnswer::Refused(answer.text)),
+            Action::AskConfirmation(answer) => self.answer(answer.order, SwitchAnswer::Question(answer.text)),
+        }
+    }
+
+    fn answer(&mut self, order: u64, answer: SwitchAnswer) {
+        let said = json!({ "order": order, "answer": &answer });
+        self.notes.operator(clock::now(), said);
+        self.orders.answer(order, answer);
+    }
+
+    fn prepare(&mut self, of: ActionOf, side: Side) {
+        if self.sides[side].commands.is_none() {
+            return self.result(of, Outcome::Refused, &format!("the agent of side {side} is not connected"));
+        }
+        self.coordinate(Input::Prepare(side));
+    }
+
+    fn switch(&mut self, of: ActionOf, switch: Switch) {
+        let operator = Some(switch.order).filter(|order| *order != 0);
+        let giver = operator.map(|order| self.orders.giver(order).map(|by| format!("operator {by}")));
+        let by = match giver {
+            Some(Some(by)) => by,
+            Some(None) => return self.result(of, Outcome::Refused, "nobody waits for that order any more"),
+            None => match &self.pause {
+                None => "policy".to_owned(),
+                Some(pause) => {
+                    let why = format!("paused by {}: {}", pause.by, pause.reason);
+                    return self.result(of, Outcome::Refused, &why);
+                }
+            },
+        };
+        let id = self.orders.name(Origin { action: Some(of), operator });
+        let Switch { to, urgency, reason, evidence, .. } = switch;
+        self.coordinate(Input::Switch(Order { id, to, urgency, reason, by, evidence }));
+    }
+
+    fn stand_down(&mut self, of: ActionOf, order: StandDown) {
+        let id = self.orders.name(Origin { action: Some(of), operator: None });
+        let StandDown { side: to, reason, evidence } = order;
+        let order = Order { id, to, urgency: Urgency::Failover, reason, by: "policy".to_owned(), evidence };
+        self.coordinate(Input::StandDown(order));
+    }
+
+    fn restart(&mut self, of: ActionOf, order: RestartService) {
+        let id = self.orders.next_restart();
+        let RestartService { side, service, reason } = order;
+        let Some(commands) = &self.sides[side].commands else {
+            return self.result(of, Outcome::Refused, &format!("the agent of side {side} is not connected"));
+        };
+        match commands.send(FromEdge::RestartService { id, name: service.clone() }) {
+            Ok(()) => {
+                tracing::info!(pair = self.config.name, %side, service, reason, "service is restarted");
+                self.orders.restarts.insert(id, (side, of));
+            }
+            Err(error) => self.result(of, Outcome::Failed, &error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What operators ask.
+
+use super::Driver;
+use super::feed::{Ask, Reply};
+use super::orders::Origin;
+use crate::admin::api::{Pause, SwitchAnswer, SwitchOrder};
+use lockstep_pair::coordinator::{Input, Order};
+use lockstep_policy::action::Urgency;
+use lockstep_policy::event::{self, What};
+use lockstep_wire::clock;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+impl Driver {
+    pub(super) fn asked(&mut self, ask: Ask) {
+        match ask {
+            Ask::Status(reply) => drop(reply.send(self.status())),
+            Ask::Latest(reply) => drop(reply.send(self.kept())),
+            Ask::Switch(order, reply) => self.order(order, reply),
+            Ask::Pause(pause, by, reply) => self.pause(pause, &by, reply),
+            Ask::Policy(policy) => {
+                self.notes
+                    .edge(clock::now(), json!({ "policy": policy.setup.parameters, "why": "configuration reloaded" }));
+                self.config.policy = (*policy).clone();
+                self.seat.config = *policy;
+                self.probes.clear();
+                self.seat.fill();
+            }
+        }
+    }
+
+    /// The policy answers an operator's order; when it cannot, the operator's word is enough.
+    fn order(&mut self, order: SwitchOrder, reply: oneshot::Sender<SwitchAnswer>) {
+        let now = clock::now();
+        let SwitchOrder { to, confirmed, by } = order;
+        let Some(number) = self.orders.take(now, &by, reply) else { return };
+        self.notes.operator(now, json!({ "order": number, "switch": to, "confirmed": confirmed, "by": by }));
+        if self.seat.is_working(now) {
+            return self.tell(What::Order(event::Order { order: number, to, confirmed, by }));
+        }
+        let id = self.orders.name(Origin { action: None, operator: Some(number) });
+        let order = Order {
+            id,
+            to,
+            urgency: Urgency::Planned,
+            reason: "ordered while the policy does not work".to_owned(),
+            by: format!("operator {by}"),
+            evidence: Vec::new(),
+        };
+        self.coordinate(Input::Switch(order));
+    }
+
+    fn pause(&mut self, pause: Option<Pause>, by: &str, reply: oneshot::Sender<Result<Option<Pause>, String>>) {
+        self.notes.operator(clock::now(), json!({ "pause": &pause, "by": by }));
+        let replies = self.replies.clone();
+        let wanted = pause.clone();
+        let answer = move |result| drop(replies.send(Reply::Paused(wanted, result, reply)));
+        self.store.put_pause(&self.config.name, pause, Box::new(answer));
+    }
+
+    pub(super) fn paused(
+        &mut self,
+        pause: Option<Pause>,
+        result: Result<(), String>,
+        reply: oneshot::Sender<Result<Option<Pause>, String>>,
+    ) {
+        let answer = result.map(|()| {
+            self.pause = pause.clone();
+            pause
+        });
+        let _ = reply.send(answer.map_err(|why| format!("it could not be stored, and nothing was changed: {why}")));
+    }
+}

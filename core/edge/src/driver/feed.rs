@@ -1,0 +1,52 @@
+//! Everything that reaches a driver comes as one of these.
+
+use crate::admin::api::{PairStatus, Pause, SwitchAnswer, SwitchOrder};
+use crate::agents::LinkEvent;
+use crate::config::PolicyConfig;
+use crate::proxy::ProxyEvent;
+use crate::store::KeptHandover;
+use lockstep_pair::coordinator::Ticket;
+use lockstep_policy::event::ProbeResult;
+use lockstep_policy::host::{Instance, StepOutcome};
+use lockstep_policy::{Epoch, Side};
+use tokio::sync::oneshot;
+
+/// From rooms that may speak as often as they like: what does not fit is lost, or waits at its sender.
+pub(crate) enum Feed {
+    /// A connection to an agent.
+    Link(Side, LinkEvent),
+    /// A probe of a declaration has a result.
+    Probe(u64, ProbeResult),
+    /// A request met something.
+    Proxy(ProxyEvent),
+    /// Nothing is in flight any more.
+    Drained(Epoch),
+    /// An operator asks.
+    Ask(Ask),
+}
+
+/// Answers to what the driver itself has asked for: as many as it asked, so none is lost.
+pub(crate) enum Reply {
+    /// A write is done, or was not.
+    Stored(Ticket, Result<(), String>),
+    /// A pause, or its end, is durable, or is not.
+    Paused(Option<Pause>, Result<(), String>, oneshot::Sender<Result<Option<Pause>, String>>),
+    /// An instance of the policy was made, or refused, in this life.
+    Made(u64, Result<Instance, String>),
+    /// The policy has answered an event, in this life.
+    Stepped(u64, StepOutcome),
+}
+
+/// What operators ask.
+pub(crate) enum Ask {
+    /// How the pair stands.
+    Status(oneshot::Sender<PairStatus>),
+    /// Move the active role; answered at the end.
+    Switch(SwitchOrder, oneshot::Sender<SwitchAnswer>),
+    /// Refuse the policy's own switches from now on, or no more.
+    Pause(Option<Pause>, String, oneshot::Sender<Result<Option<Pause>, String>>),
+    /// The latest handover, with what was measured until now.
+    Latest(oneshot::Sender<Option<KeptHandover>>),
+    /// The configuration has changed.
+    Policy(Box<PolicyConfig>),
+}

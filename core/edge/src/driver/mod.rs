@@ -1,0 +1,222 @@
+//! The pair's one loop: it owns the coordinator, hands it what happens, and does what it says, in that order.
+//!
+//! It decides nothing, and it never waits: the policy, the store and each connection work elsewhere, and answer with a
+//! [`Feed`] or a [`Reply`].
+
+mod actions;
+mod ask;
+mod feed;
+mod measure;
+mod notes;
+mod orders;
+mod outputs;
+mod seat;
+mod sides;
+mod status;
+
+pub(crate) use feed::{Ask, Feed};
+
+use crate::agents::{AgentOf, Links};
+use crate::config::PairConfig;
+use crate::probe::Probes;
+use crate::proxy::PairProxy;
+use crate::store::{Found, Store};
+use feed::Reply;
+use lockstep_pair::Coordinator;
+use lockstep_pair::coordinator::Input;
+use lockstep_policy::event::{Event, What};
+use lockstep_policy::{At, Side, Sides};
+use lockstep_wire::clock;
+use notes::Notes;
+use orders::Orders;
+use outputs::Latest;
+use seat::Seat;
+use sides::SideRoom;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+/// What may wait for a driver. It is read within microseconds, so this is a second's worth of a storm.
+const QUEUE: usize = 4096;
+
+/// From one traffic window to the next.
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// Trouble at a side closes a window early, but not more often than this.
+const WINDOW_LEAST: Duration = Duration::from_millis(10);
+
+/// No timer is armed closer than this: whatever is wrong, the loop does not spin.
+const LEAST_WAIT: Duration = Duration::from_micros(100);
+
+/// A pair's way in, before its driver exists: the proxy is made with it.
+pub(crate) fn inlet() -> (mpsc::Sender<Feed>, mpsc::Receiver<Feed>) {
+    mpsc::channel(QUEUE)
+}
+
+/// What a driver is made of.
+pub(crate) struct Parts {
+    pub edge: String,
+    pub config: PairConfig,
+    pub found: Found,
+    pub store: Store,
+    pub proxy: Arc<PairProxy>,
+    pub inlet: (mpsc::Sender<Feed>, mpsc::Receiver<Feed>),
+}
+
+/// One pair's driver.
+pub(crate) struct Driver {
+    edge: String,
+    config: PairConfig,
+    coordinator: Coordinator,
+    proxy: Arc<PairProxy>,
+    store: Store,
+    probes: Probes,
+    sides: Sides<SideRoom>,
+    seat: Seat,
+    orders: Orders,
+    notes: Notes,
+    latest: Option<Latest>,
+    pause: Option<crate::admin::api::Pause>,
+    store_trouble: String,
+    /// When the present traffic window began.
+    window: At,
+    feeds: mpsc::Sender<Feed>,
+    replies: mpsc::UnboundedSender<Reply>,
+    inbox: mpsc::Receiver<Feed>,
+    answers: mpsc::UnboundedReceiver<Reply>,
+}
+
+impl Driver {
+    pub fn new(parts: Parts) -> Driver {
+        let Parts { edge, config, found, store, proxy, inlet: (feeds, inbox) } = parts;
+        let now = clock::now();
+        // As many answers as were asked for: the store's and the policy's own queues bound them.
+        let (replies, answers) = mpsc::unbounded_channel();
+        let results = feeds.clone();
+        // A probe's result that finds no room is followed by another one.
+        let deliver = move |declaration, result| drop(results.try_send(Feed::Probe(declaration, result)));
+        Driver {
+            edge,
+            coordinator: Coordinator::new(config.settings, found.stored, now),
+            probes: Probes::new(Arc::new(deliver)),
+            sides: Sides::from_fn(|_| SideRoom::default()),
+            seat: Seat::new(&config.name, config.policy.clone(), replies.clone()),
+            orders: Orders::default(),
+            notes: Notes::new(&config.name, found.next_seq, store.clone()),
+            latest: None,
+            pause: found.pause,
+            store_trouble: String::new(),
+            window: now,
+            proxy,
+            store,
+            config,
+            feeds,
+            replies,
+            inbox,
+            answers,
+        }
+    }
+
+    /// Runs until `stop` is true.
+    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        let _links = self.connect();
+        self.seat.fill();
+        loop {
+            self.pass_time();
+            self.carry_out();
+            let wait = self.deadline().since(clock::now()).max(LEAST_WAIT);
+            tokio::select! {
+                biased;
+                Some(reply) = self.answers.recv() => self.hear(reply),
+                Some(feed) = self.inbox.recv() => self.take(feed),
+                () = tokio::time::sleep_until(Instant::now() + wait) => {}
+                _ = stop.wait_for(|stop| *stop) => return,
+            }
+        }
+    }
+
+    /// Both connections to both agents, for as long as the driver runs.
+    fn connect(&self) -> Vec<Links> {
+        let feeds = self.feeds.clone();
+        let deliver: crate::agents::Deliver = Arc::new(move |side, event| {
+            let feeds = feeds.clone();
+            Box::pin(async move { feeds.send(Feed::Link(side, event)).await.is_ok() })
+        });
+        let agent = |side: Side| AgentOf {
+            address: self.config.sides[side].agent,
+            pair: self.config.name.clone(),
+            side,
+            edge: self.edge.clone(),
+            terms: self.config.settings.terms,
+        };
+        Side::BOTH.into_iter().map(|side| Links::spawn(agent(side), Arc::clone(&deliver))).collect()
+    }
+
+    fn hear(&mut self, reply: Reply) {
+        match reply {
+            Reply::Stored(ticket, Ok(())) => {
+                self.store_trouble.clear();
+                self.coordinate(Input::Stored(ticket));
+            }
+            Reply::Stored(ticket, Err(why)) => {
+                self.store_trouble.clone_from(&why);
+                self.coordinate(Input::StoreFailed { ticket, why });
+            }
+            Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
+            Reply::Made(life, made) => self.made(life, made),
+            Reply::Stepped(life, outcome) => self.stepped(life, outcome),
+        }
+    }
+
+    fn take(&mut self, feed: Feed) {
+        match feed {
+            Feed::Link(side, event) => self.link(side, event),
+            Feed::Probe(declaration, result) => self.probed(declaration, result),
+            Feed::Proxy(event) => self.proxy_event(event),
+            Feed::Drained(epoch) => self.coordinate(Input::Drained { epoch }),
+            Feed::Ask(ask) => self.asked(ask),
+        }
+    }
+
+    fn coordinate(&mut self, input: Input) {
+        self.coordinator.handle(clock::now(), input);
+    }
+
+    /// All that is due by now.
+    fn pass_time(&mut self) {
+        let now = clock::now();
+        if self.coordinator.deadline().is_some_and(|at| now >= at) {
+            self.coordinator.handle(now, Input::Tick);
+        }
+        if now.since(self.window) >= WINDOW {
+            self.close_window(now);
+        }
+        while let Some(timer) = self.seat.due_timer(now) {
+            self.tell(What::Timer(timer));
+        }
+        if self.seat.refill_due(now) {
+            self.seat.fill();
+        }
+        if self.seat.got_stuck(now) {
+            self.alert_edge("the policy has been busy with one event for seconds; until it answers the pair keeps its course, and operators' orders are carried out without it");
+        }
+        self.orders.expire(now);
+    }
+
+    fn deadline(&self) -> At {
+        let window = self.window + WINDOW;
+        let others = [self.coordinator.deadline(), self.seat.deadline(), self.orders.deadline()];
+        others.into_iter().flatten().fold(window, At::min)
+    }
+
+    /// Tells the policy, and the journal.
+    fn tell(&mut self, what: What) {
+        let now = clock::now();
+        let event = Event { seq: self.notes.next_seq(now), at: now, what };
+        self.notes.event(&event);
+        if let Err(why) = self.seat.tell(now, &event) {
+            self.policy_failed(&why);
+        }
+    }
+}

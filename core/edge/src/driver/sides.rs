@@ -1,0 +1,183 @@
+//! What is known of the two sides, and how it reaches coordinator and policy.
+
+use super::orders::ActionOf;
+use super::{Driver, WINDOW_LEAST};
+use crate::agents::LinkEvent;
+use crate::proxy::{ProxyEvent, TrafficCounts};
+use lockstep_pair::coordinator::Input;
+use lockstep_pair::protocol::{FromNode, Report};
+use lockstep_policy::event::{
+    ActionResult, AgentReport, Connection, Link, Outcome, ProbeId, ProbeResult, Traffic, What,
+};
+use lockstep_policy::{At, Level, Side};
+use lockstep_wire::{Commands, FromAgent, clock};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// An unchanged report is passed on to the policy no more often than this.
+const REPORT_AGAIN: Duration = Duration::from_secs(1);
+
+/// One side, as the driver knows it.
+#[derive(Default)]
+pub(super) struct SideRoom {
+    /// The sending half of the main connection, while it is up.
+    pub commands: Option<Commands>,
+    pub main: bool,
+    pub auxiliary: bool,
+    /// Why a connection is not up.
+    pub trouble: String,
+    /// What the agent said last, and when.
+    pub report: Option<(At, Report)>,
+    /// What the policy was told last, and when.
+    told: Option<(At, AgentReport)>,
+    pub probes: BTreeMap<ProbeId, (At, ProbeResult)>,
+    /// What the policy wants operators to read.
+    pub shown: String,
+}
+
+/// Connections.
+impl Driver {
+    pub(super) fn link(&mut self, side: Side, event: LinkEvent) {
+        match event {
+            LinkEvent::Up(commands, welcome) => {
+                tracing::info!(pair = self.config.name, %side, version = welcome.version, "agent connected");
+                let room = &mut self.sides[side];
+                room.commands = Some(commands);
+                room.main = true;
+                room.told = None;
+                room.trouble.clear();
+                self.coordinate(Input::Link { side, up: true });
+                self.tell(What::Link(Link { side, connection: Connection::Main, up: true }));
+            }
+            LinkEvent::Down(why) => self.link_down(side, &why),
+            LinkEvent::Failed(why) => self.sides[side].trouble = why,
+            LinkEvent::Refused(why) => {
+                // It is tried again and again: said once.
+                if self.sides[side].trouble != why {
+                    self.notes.alert(clock::now(), Level::Critical, "edge", &why);
+                    self.sides[side].trouble = why;
+                }
+            }
+            LinkEvent::Message(FromAgent::Node(message)) => self.heard(side, message),
+            LinkEvent::Message(FromAgent::ServiceRestarted { id, outcome, why }) => {
+                if let Some((_, action)) = self.orders.restarts.remove(&id) {
+                    self.result(action, outcome, &why);
+                }
+            }
+            // A second welcome: nothing follows from it.
+            LinkEvent::Message(FromAgent::Welcome(_)) => {}
+            LinkEvent::Auxiliary(state) => {
+                self.sides[side].auxiliary = state.is_ok();
+                if let Err(why) = &state {
+                    tracing::info!(pair = self.config.name, %side, why, "auxiliary connection lost");
+                }
+                self.tell(What::Link(Link { side, connection: Connection::Auxiliary, up: state.is_ok() }));
+            }
+        }
+    }
+
+    fn link_down(&mut self, side: Side, why: &str) {
+        tracing::warn!(pair = self.config.name, %side, why, "agent lost");
+        let room = &mut self.sides[side];
+        room.commands = None;
+        room.main = false;
+        why.clone_into(&mut room.trouble);
+        self.coordinate(Input::Link { side, up: false });
+        self.tell(What::Link(Link { side, connection: Connection::Main, up: false }));
+        for action in self.orders.lose_restarts(side) {
+            self.result(action, Outcome::Failed, "the connection to the agent broke before its answer");
+        }
+    }
+
+    fn heard(&mut self, side: Side, message: FromNode) {
+        let report = match &message {
+            FromNode::Report(report) => Some(report.clone()),
+            FromNode::Answer(_) => None,
+        };
+        // The coordinator first: a lease is renewed by this.
+        self.coordinate(Input::Node { side, message });
+        self.carry_out();
+        if let Some(report) = report {
+            self.reported(side, report);
+        }
+    }
+
+    fn reported(&mut self, side: Side, report: Report) {
+        let now = clock::now();
+        let told = AgentReport {
+            side,
+            role: report.role,
+            epoch: report.epoch,
+            serving: report.serving,
+            fit: report.fit,
+            services: report.services.clone(),
+            release: report.release.clone(),
+        };
+        let room = &mut self.sides[side];
+        room.report = Some((now, report));
+        let same = room.told.as_ref().is_some_and(|(at, last)| *last == told && now.since(*at) < REPORT_AGAIN);
+        if !same {
+            room.told = Some((now, told.clone()));
+            self.tell(What::Agent(told));
+        }
+    }
+
+    /// What a new instance of the policy must know and would not be told again.
+    pub(super) fn tell_where_sides_stand(&mut self) {
+        for side in Side::BOTH {
+            let room = &self.sides[side];
+            let links = [(Connection::Main, room.main), (Connection::Auxiliary, room.auxiliary)];
+            let told = room.told.clone();
+            for (connection, _) in links.into_iter().filter(|(_, up)| *up) {
+                self.tell(What::Link(Link { side, connection, up: true }));
+            }
+            if let Some((_, report)) = told.filter(|_| links[0].1) {
+                self.tell(What::Agent(report));
+            }
+        }
+    }
+
+    pub(super) fn result(&mut self, of: ActionOf, outcome: Outcome, why: &str) {
+        if of.life == self.seat.life() {
+            self.tell(What::Result(ActionResult { action: of.action, outcome, why: why.to_owned() }));
+        }
+    }
+}
+
+/// Probes and requests.
+impl Driver {
+    pub(super) fn probed(&mut self, declaration: u64, result: ProbeResult) {
+        if !self.probes.is_current(declaration, result.probe) {
+            return;
+        }
+        self.sides[result.side].probes.insert(result.probe, (clock::now(), result.clone()));
+        self.tell(What::Probe(result));
+    }
+
+    pub(super) fn proxy_event(&mut self, event: ProxyEvent) {
+        match event {
+            ProxyEvent::FirstSent { epoch, at } => self.coordinate(Input::FirstSent { epoch, at }),
+            ProxyEvent::FirstAnswer { epoch, at } => self.coordinate(Input::FirstAnswer { epoch, at }),
+            ProxyEvent::Trouble { side, .. } => {
+                self.probes.all_now(side);
+                let now = clock::now();
+                if now.since(self.window) >= WINDOW_LEAST {
+                    self.close_window(now);
+                }
+            }
+        }
+    }
+
+    /// Tells the policy what requests met since the last window, where they met anything.
+    pub(super) fn close_window(&mut self, now: At) {
+        let window = now.since(self.window);
+        self.window = now;
+        for (side, counts) in self.proxy.take_traffic().iter() {
+            if *counts == TrafficCounts::default() {
+                continue;
+            }
+            let TrafficCounts { good, server_errors, refused, resets, timeouts } = *counts;
+            self.tell(What::Traffic(Traffic { side, window, good, server_errors, refused, resets, timeouts }));
+        }
+    }
+}

@@ -1,0 +1,81 @@
+//! A running edge reads its configuration again: a bad one changes nothing, of a good one is applied what can be.
+
+use crate::admin::server::Edge;
+use crate::config::{self, Config, PairConfig, PolicyConfig};
+use crate::driver::{Ask, Feed};
+use lockstep_policy::Setup;
+use std::sync::Arc;
+
+/// Reads the file again. A policy's parameters, its detection times and its plugin are taken over at once; all else is
+/// named as needing a restart.
+pub(crate) async fn reload(running: &mut Config, edge: &Edge) {
+    let path = running.file.clone();
+    let said = match tokio::task::spawn_blocking(move || config::load(&path)).await {
+        Ok(Ok(new)) => apply(running, new, edge).await,
+        Ok(Err(report)) => {
+            let kept = "the configuration is not valid, and the running one was kept".to_owned();
+            std::iter::once(kept).chain(report.errors.iter().map(ToString::to_string)).collect()
+        }
+        Err(error) => vec![format!("the running configuration was kept: {error}")],
+    };
+    for line in &said {
+        tracing::warn!("reload: {line}");
+    }
+    edge.reload.store(Arc::new(said));
+}
+
+async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
+    let mut said = restarts(running, &new);
+    for pair in &mut running.pairs {
+        let Some(wanted) = new.pairs.iter().find(|wanted| wanted.name == pair.name) else { continue };
+        let Some(door) = edge.pairs.iter().find(|door| door.name == pair.name) else { continue };
+        let Some(policy) = new_policy(pair, wanted) else { continue };
+        door.policy.store(Arc::new(policy.clone()));
+        pair.policy = policy.clone();
+        let told = door.feeds.send(Feed::Ask(Ask::Policy(Box::new(policy)))).await;
+        let outcome = if told.is_ok() { "applied" } else { "not applied: the pair is being stopped" };
+        said.push(format!("pair \"{}\": pair.policy and pair.detect: {outcome}", pair.name));
+    }
+    if said.is_empty() {
+        said.push("nothing has changed".to_owned());
+    }
+    said
+}
+
+/// The policy as wanted, on the sides as they run; none when it is as it was.
+fn new_policy(running: &PairConfig, wanted: &PairConfig) -> Option<PolicyConfig> {
+    let (old, new) = (&running.policy, &wanted.policy);
+    let setup = Setup { sides: old.setup.sides.clone(), ..new.setup.clone() };
+    let same = old.setup == setup && old.library.fingerprint() == new.library.fingerprint();
+    (!same).then(|| PolicyConfig { setup, ..new.clone() })
+}
+
+/// What has changed and waits for a restart.
+fn restarts(running: &Config, new: &Config) -> Vec<String> {
+    let needs = |what: String| format!("{what}: has changed, and needs a restart of the edge");
+    let mut said = Vec::new();
+    if running.edge != new.edge {
+        said.push(needs("[edge]".to_owned()));
+    }
+    for pair in &running.pairs {
+        let Some(wanted) = new.pairs.iter().find(|wanted| wanted.name == pair.name) else {
+            said.push(format!(
+                "pair \"{}\": is gone from the file, and runs on until the edge is restarted",
+                pair.name
+            ));
+            continue;
+        };
+        let changed = [
+            ("pair.listen", pair.listen != wanted.listen),
+            ("pair.lease, pair.handover", pair.settings != wanted.settings),
+            ("pair.hold", pair.hold != wanted.hold),
+            ("pair.a, pair.b", pair.sides != wanted.sides),
+        ];
+        let changed = changed.into_iter().filter(|(_, changed)| *changed);
+        said.extend(changed.map(|(key, _)| needs(format!("pair \"{}\": {key}", pair.name))));
+    }
+    let known = |wanted: &&PairConfig| !running.pairs.iter().any(|pair| pair.name == wanted.name);
+    let added = new.pairs.iter().filter(known);
+    said.extend(added.map(|pair| format!("pair \"{}\": is new, and starts when the edge is restarted", pair.name)));
+    said
+}
