@@ -1,1 +1,28 @@
-//! .
+//! The agent: a node's I/O around the pure half in `lockstep_pair::node`.
+//!
+//! ```text
+//!  edge ──> link ──> keeper (Node) ──> crew ──> exec ──> guard ──> service
+//!                      │    ^            └────> systemd ──> unit
+//!                      v    │
+//!                     store (node.json)
+//! ```
+//!
+//! - [`config`] reads `agent.toml`.
+//! - `link` serves edges, `store` keeps (epoch, active) on the disk, `keeper` is the one loop around the node.
+//! - `service` starts, watches and stops services.
+//! - [`guard`] is the process around each of them, and the dead-man's switch.
+#![forbid(unsafe_code)]
+
+pub mod config;
+mod crash;
+pub mod guard;
+mod keeper;
+mod link;
+mod notify;
+mod run;
+mod service;
+mod store;
+
+pub use config::{Config, ConfigError, load};
+pub use run::{AgentError, run};
+pub use store::StoreError;

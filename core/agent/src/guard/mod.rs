@@ -1,0 +1,56 @@
+//! The guard: one small process for each service that the agent runs itself.
+//!
+//! It exists for one sentence: *when it has gone, the service has gone*. Each of these ends the service:
+//!
+//! | what happens | what ends the service | and what the service has started |
+//! |---|---|---|
+//! | the agent says stop | TERM, then KILL, by the guard | TERM with the process group; KILL by the guard, each by each |
+//! | the agent dies | the same, [`ORPHAN_GRACE`] later | the same |
+//! | the agent hangs, or is stopped | KILL by the guard at [`order::Reach::kill`] | the same |
+//! | the guard too is stopped (SIGSTOP) | a kernel timer wakes it at [`order::Reach::kill`], and it kills | the same |
+//! | the guard hangs, or is frozen | a kernel timer kills it at [`order::Reach::end`], and the service dies by its parent-death signal | goes on until an agent starts again and finds it |
+//! | somebody kills the guard | the parent-death signal | the agent finds and kills it |
+//!
+//! The kernel needs no user space for what stands in the last two rows. A process that has left the service's process
+//! group, and even one that has left its session, is still the guard's descendant: the guard is its subreaper.
+//!
+//! The guard holds an exclusive lock on the service's lock file, and the service and all that it starts inherit the
+//! descriptor: as long as the lock is held, something of the service lives.
+//!
+//! No part of this runs in the agent's process, and no part of it uses threads or `unsafe`: a second start of the same
+//! program ([`stage`]) sets what must be set between fork and exec.
+
+mod deadman;
+mod descendants;
+mod lines;
+pub(crate) mod order;
+pub(crate) mod own;
+mod stage;
+mod watch;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// How long a service goes on after its agent has died: the edge sees the broken connection within this, and holds
+/// requests before the service is gone.
+pub const ORPHAN_GRACE: Duration = Duration::from_millis(100);
+
+/// A service's environment names its lock file here, so that what has closed the inherited lock is found too.
+pub(crate) const MARK: &str = "LOCKSTEP_GUARDED";
+
+/// The hidden subcommand `lockstep guard`: `args` is what follows the word `guard`.
+///
+/// The agent starts `PROGRAM guard NAME`, and that starts `PROGRAM guard --exec …` for the service. `PROGRAM` is
+/// `/proc/self/exe`, so both are the agent's own build even while its file is being replaced.
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    match args.next() {
+        Some(first) if first == stage::FLAG => stage::run(args),
+        Some(name) => watch::run(&name),
+        None => {
+            eprintln!("lockstep guard: started by an agent for one of its services, never by hand");
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What an agent and a guard say to each other: one JSON object a line, orders on the guard's stdin, events on its
+//! stdout. Both ends are always of the same build.
+
+use lockstep_policy::At;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// No line is longer than this, in bytes. A pipe holds as much, so the first order never waits.
+pub(crate) const LINE_MAX: usize = 60 * 1024;
+
+/// From the agent.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Order {
+    /// First, and once: start the service.
+    Begin(Begin),
+    /// The service may live for longer.
+    Extend(Reach),
+    /// TERM now, KILL at `kill_at`. A later order can only bring the end nearer.
+    Stop {
+        /// On the node's clock.
+        kill_at: At,
+    },
+}
+
+/// All that a guard needs to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Begin {
+    /// The service's lock file.
+    pub(crate) lock: PathBuf,
+    /// Program and arguments.
+    pub(crate) command: Vec<String>,
+    /// Where the service says `READY=1`, if it does.
+    pub(crate) notify: Option<PathBuf>,
+    /// How long the service may live; none for one that is not exclusive.
+    pub(crate) reach: Option<Reach>,
+    /// How long the service may take to stop when the agent has died.
+    pub(crate) stop_max: Duration,
+}
+
+/// How long an exclusive service may live, on the node's clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reach {
+    /// Here the guard kills it.
+    pub(crate) kill: At,
+    /// Here the kernel kills the guard.
+    pub(crate) end: At,
+}
+
+impl Reach {
+    /// The reach that leaves nothing running at `deadman`, when stopping may take `stop_max` of the time before it.
+    pub(crate) fn before(deadman: At, stop_max: Duration) -> Reach {
+        let reserve = reserve(stop_max);
+        Reach { kill: deadman - reserve, end: deadman - reserve / 4 }
+    }
+}
+
+/// The part of a stop's time that is left to KILL: dying takes a process a moment too, and more so when it is big.
+pub(crate) fn reserve(stop: Duration) -> Duration {
+    (stop * 15 / 100).max(Duration::from_millis(20))
+}
+
+/// From the guard.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// The service's program runs.
+    Started {
+        /// Its process.
+        pid: u32,
+    },
+    /// It said `READY=1`.
+    Ready,
+    /// Its program has ended; what it has started is being killed.
+    Exited {
+        /// For a person to read: `exit status 3`, `signal SIGKILL`.
+        how: String,
+    },
+    /// It could not be started, and nothing runs.
+    Failed {
+        /// For a person to read.
+        why: String,
+    },
+    /// Nothing of it runs any more, and its lock is free.
+    Gone,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_order_is_one_line() {
+        let begin = Begin {
+            lock: "/state/cti.lock".into(),
+            command: vec!["/opt/cti".into(), "two\nlines".into()],
+            notify: None,
+            reach: Some(Reach { kill: At(1), end: At(2) }),
+            stop_max: Duration::from_millis(250),
+        };
+        let text = serde_json::to_string(&Order::Begin(begin.clone())).unwrap();
+        assert!(!text.contains('\n'));
+        assert_eq!(serde_json::from_str::<Order>(&text).unwrap(), Order::Begin(begin));
+    }
+
+    #[test]
+    fn a_reach_ends_before_the_deadman_point() {
+        let deadman = At::from_millis(10_000);
+        let lan = Reach::before(deadman, Duration::from_millis(250));
+        assert_eq!(lan.kill, deadman - Duration::from_micros(37_500));
+        assert_eq!(lan.end, deadman - Duration::from_micros(9_375));
+        let short = Reach::before(deadman, Duration::from_millis(50));
+        assert_eq!(short.kill, deadman - Duration::from_millis(20));
+    }
+}

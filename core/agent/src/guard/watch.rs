@@ -1,0 +1,343 @@
+//! The guard's own loop: one thread, one poll, no waiting anywhere else.
+
+use super::deadman::Switch;
+use super::descendants::{kill_children, kill_group, reap, signal_group};
+use super::lines::{self, Lines};
+use super::order::{Begin, Event, Order, Reach};
+use super::{MARK, ORPHAN_GRACE, stage};
+use lockstep_policy::At;
+use lockstep_wire::clock;
+use nix::sys::signal::{SigSet, Signal as NixSignal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::wait::WaitStatus;
+use nix::unistd::Pid;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::{Errno, FdFlags, fcntl_setfd};
+use rustix::process::{Signal, getpriority_process, set_child_subreaper, setpriority_process};
+use rustix::stdio::{stdin, stdout};
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{PipeReader, Read as _};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::net::UnixDatagram;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+/// A guard is small and must be on time.
+const PRIORITY: i32 = -10;
+
+/// How soon children that have just become ours are killed too.
+const KILL_AGAIN: Duration = Duration::from_millis(2);
+
+/// Guards one service from its start to its end.
+pub(super) fn run(name: &OsStr) -> ExitCode {
+    match guard() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(why) => {
+            lines::write(stdout(), &Event::Failed { why: why.clone() });
+            eprintln!("lockstep guard {}: {why}", name.display());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn guard() -> Result<(), String> {
+    let _ = rustix::thread::set_name(c"lockstep-guard");
+    let signals = signals().map_err(|error| format!("signals cannot be watched: {error}"))?;
+    lines::never_wait(stdin()).map_err(|error| format!("stdin: {error}"))?;
+    lines::never_wait(stdout()).map_err(|error| format!("stdout: {error}"))?;
+    let mut orders = Lines::default();
+    let Some(begin) = first_order(&mut orders) else { return Ok(()) };
+    let mut guard = Guard::begin(begin, orders, signals)?;
+    while guard.step() {}
+    Ok(())
+}
+
+/// Waits for the one order that must come first; none when the agent has gone before it.
+fn first_order(orders: &mut Lines) -> Option<Begin> {
+    loop {
+        match orders.next() {
+            Some(Order::Begin(begin)) => return Some(begin),
+            Some(_) => return None,
+            None if orders.closed => return None,
+            None => {}
+        }
+        let _ = poll(&mut [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)], None);
+        orders.fill(stdin());
+    }
+}
+
+fn signals() -> nix::Result<SignalFd> {
+    let mut set = SigSet::empty();
+    for signal in [NixSignal::SIGCHLD, NixSignal::SIGTERM, NixSignal::SIGINT, NixSignal::SIGHUP] {
+        set.add(signal);
+    }
+    set.thread_block()?;
+    SignalFd::with_flags(&set, SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC)
+}
+
+/// How far the service's end has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Live,
+    /// The agent has died.
+    Orphan {
+        term_at: At,
+    },
+    Ending {
+        kill_at: At,
+    },
+    Killing,
+}
+
+struct Guard {
+    orders: Lines,
+    signals: SignalFd,
+    lock: Option<File>,
+    main: Pid,
+    /// Open until the service's program runs.
+    launch: Option<PipeReader>,
+    launch_fault: String,
+    notify: Option<UnixDatagram>,
+    switch: Option<Switch>,
+    reach: Option<Reach>,
+    stop_max: Duration,
+    fate: Fate,
+    exited: bool,
+}
+
+impl Guard {
+    fn begin(begin: Begin, orders: Lines, signals: SignalFd) -> Result<Guard, String> {
+        set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| format!("no subreaper: {error}"))?;
+        let lock = lock(&begin.lock)?;
+        let switch = arm(begin.reach)?;
+        let nice = getpriority_process(None).unwrap_or(0);
+        let _ = setpriority_process(None, PRIORITY);
+        let notify = begin.notify.as_deref().map(listen).transpose()?;
+        let (launch, writer) = std::io::pipe().map_err(|error| format!("no pipe: {error}"))?;
+        lines::never_wait(launch.as_fd()).map_err(|error| format!("no pipe: {error}"))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("lockstep").args(["guard", stage::FLAG]);
+        command.arg(std::process::id().to_string()).arg(nice.to_string()).args(&begin.command);
+        command.stdin(Stdio::null()).stdout(writer).process_group(0).env(MARK, &begin.lock);
+        for private in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", crate::crash::VARIABLE] {
+            command.env_remove(private);
+        }
+        if let Some(path) = &begin.notify {
+            command.env("NOTIFY_SOCKET", path);
+        }
+        let child = command.spawn().map_err(|error| format!("no process: {error}"))?;
+        let main = Pid::from_raw(i32::try_from(child.id()).map_err(|error| error.to_string())?);
+        Ok(Guard {
+            orders,
+            signals,
+            lock: Some(lock),
+            main,
+            launch: Some(launch),
+            launch_fault: String::new(),
+            notify,
+            switch,
+            reach: begin.reach,
+            stop_max: begin.stop_max,
+            fate: Fate::Live,
+            exited: false,
+        })
+    }
+
+    /// One turn. False: nothing is left to guard.
+    fn step(&mut self) -> bool {
+        self.wait();
+        self.hear_agent();
+        self.hear_signals();
+        self.hear_service();
+        self.move_on(clock::now());
+        if self.fate == Fate::Killing {
+            if !self.exited {
+                kill_group(self.main);
+            }
+            kill_children();
+        }
+        let reaped = reap(self.main);
+        if let Some(status) = reaped.main {
+            self.main_ended(status);
+        }
+        if reaped.none_left {
+            // The lock first: who hears that nothing runs may start the next one at once.
+            self.lock = None;
+            self.say(&Event::Gone);
+        }
+        !reaped.none_left
+    }
+
+    fn wait(&self) {
+        let readable = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut inputs = vec![readable(self.signals.as_fd())];
+        if !self.orders.closed {
+            inputs.push(readable(stdin()));
+        }
+        inputs.extend(self.launch.as_ref().map(|launch| readable(launch.as_fd())));
+        inputs.extend(self.notify.as_ref().map(|notify| readable(notify.as_fd())));
+        let timeout = self.deadline().map(|at| at.since(clock::now())).and_then(|left| Timespec::try_from(left).ok());
+        let _ = poll(&mut inputs, timeout.as_ref());
+    }
+
+    fn deadline(&self) -> Option<At> {
+        let own = match self.fate {
+            Fate::Live => None,
+            Fate::Orphan { term_at } => Some(term_at),
+            Fate::Ending { kill_at } => Some(kill_at),
+            Fate::Killing => return Some(clock::now() + KILL_AGAIN),
+        };
+        own.into_iter().chain(self.reach.map(|reach| reach.kill)).min()
+    }
+
+    fn hear_agent(&mut self) {
+        if self.orders.closed {
+            return;
+        }
+        self.orders.fill(stdin());
+        while let Some(order) = self.orders.next() {
+            match order {
+                Order::Extend(reach) => self.extend(reach),
+                Order::Stop { kill_at } => self.end(kill_at),
+                Order::Begin(_) => self.orders.closed = true,
+            }
+        }
+        if self.orders.closed && self.fate == Fate::Live {
+            self.fate = Fate::Orphan { term_at: clock::now() + ORPHAN_GRACE };
+        }
+    }
+
+    fn extend(&mut self, reach: Reach) {
+        // A service that is not exclusive has no reach, and one that is being killed gets no more.
+        if let Some(switch) = &mut self.switch
+            && self.fate != Fate::Killing
+        {
+            match switch.arm(reach) {
+                Ok(()) => self.reach = Some(reach),
+                Err(error) => eprintln!("lockstep guard: the dead-man's switch cannot be moved: {error}"),
+            }
+        }
+    }
+
+    fn hear_signals(&mut self) {
+        while let Ok(Some(signal)) = self.signals.read_signal() {
+            // Somebody ends all that runs, as at a shutdown of the machine: no less orderly than the agent would.
+            if signal.ssi_signo == NixSignal::SIGTERM as u32 {
+                self.end(clock::now() + self.stop_max);
+            }
+        }
+    }
+
+    fn hear_service(&mut self) {
+        if let Some(launch) = &mut self.launch {
+            let mut text = [0; 512];
+            match launch.read(&mut text) {
+                Ok(0) => {
+                    self.launch = None;
+                    if self.launch_fault.is_empty() {
+                        self.say(&Event::Started { pid: self.main.as_raw().unsigned_abs() });
+                    }
+                }
+                Ok(count) => self.launch_fault.push_str(&String::from_utf8_lossy(&text[..count])),
+                Err(_) => {}
+            }
+        }
+        if let Some(notify) = &self.notify {
+            let mut text = [0; 1024];
+            while let Ok(count) = notify.recv(&mut text) {
+                if text[..count].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
+                    self.say(&Event::Ready);
+                }
+            }
+        }
+    }
+
+    /// TERM once, then KILL at the earlier of what was ever asked for.
+    fn end(&mut self, kill_at: At) {
+        match &mut self.fate {
+            Fate::Live | Fate::Orphan { .. } => {
+                self.fate = Fate::Ending { kill_at };
+                if !self.exited {
+                    // One that is stopped must be able to hear it.
+                    signal_group(self.main, Signal::TERM);
+                    signal_group(self.main, Signal::CONT);
+                }
+            }
+            Fate::Ending { kill_at: earlier } => *earlier = (*earlier).min(kill_at),
+            Fate::Killing => {}
+        }
+    }
+
+    fn move_on(&mut self, now: At) {
+        if self.reach.is_some_and(|reach| reach.kill <= now) {
+            self.fate = Fate::Killing;
+        }
+        match self.fate {
+            Fate::Orphan { term_at } if term_at <= now => self.end(now + self.stop_max),
+            Fate::Ending { kill_at } if kill_at <= now => self.fate = Fate::Killing,
+            _ => {}
+        }
+    }
+
+    fn main_ended(&mut self, status: WaitStatus) {
+        // What it has started does not outlive it.
+        self.exited = true;
+        self.fate = Fate::Killing;
+        kill_children();
+        if self.launch.is_some() {
+            // Its last words may still be in the pipe.
+            self.hear_service();
+        }
+        let event = match status {
+            _ if !self.launch_fault.is_empty() => {
+                Event::Failed { why: format!("it could not be started: {}", self.launch_fault) }
+            }
+            WaitStatus::Exited(_, code) => Event::Exited { how: format!("exit status {code}") },
+            WaitStatus::Signaled(_, signal, _) => Event::Exited { how: format!("signal {signal}") },
+            other => Event::Exited { how: format!("{other:?}") },
+        };
+        self.say(&event);
+    }
+
+    fn say(&self, event: &Event) {
+        lines::write(stdout(), event);
+    }
+}
+
+/// Takes the lock, and lets it be inherited.
+fn lock(path: &Path) -> Result<File, String> {
+    let fault = |error: std::io::Error| format!("{}: {error}", path.display());
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true).mode(0o600);
+    let file = options.open(path).map_err(fault)?;
+    flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(|error| match error {
+        Errno::WOULDBLOCK => format!("{} is held: something of an earlier life of the service runs", path.display()),
+        other => fault(other.into()),
+    })?;
+    fcntl_setfd(&file, FdFlags::empty()).map_err(|error| fault(error.into()))?;
+    Ok(file)
+}
+
+fn arm(reach: Option<Reach>) -> Result<Option<Switch>, String> {
+    let Some(reach) = reach else { return Ok(None) };
+    let fault = |error: nix::Error| format!("no dead-man's switch, so no service: {error}");
+    let mut switch = Switch::new().map_err(fault)?;
+    switch.arm(reach).map_err(fault)?;
+    Ok(Some(switch))
+}
+
+fn listen(path: &Path) -> Result<UnixDatagram, String> {
+    let fault = |error: std::io::Error| format!("{}: {error}", path.display());
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(fault(error)),
+        _ => {}
+    }
+    let socket = UnixDatagram::bind(path).map_err(fault)?;
+    socket.set_nonblocking(true).map_err(fault)?;
+    Ok(socket)
+}

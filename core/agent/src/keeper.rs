@@ -1,0 +1,269 @@
+//! The shell around the node's pure half: one task that waits for whatever comes first, tells the node, and does what the
+//! node asks for. It waits for nothing else, so that a lease is never kept or ended late because of a disk or a service.
+
+use crate::link::Arrival;
+use crate::notify::Manager;
+use crate::service::launch::Launch;
+use crate::service::{Crew, Happening, Said};
+use crate::store::Store;
+use lockstep_pair::node::{Input, Node, Output, Stored, Ticket};
+use lockstep_pair::protocol::ToNode;
+use lockstep_policy::At;
+use lockstep_policy::action::Urgency;
+use lockstep_policy::event::Role;
+use lockstep_wire::proto::AgentFrame;
+use lockstep_wire::{FromAgent, FromEdge, clock};
+use std::time::Duration;
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::time::sleep;
+use tonic::Status;
+
+/// When nothing has a deadline, the loop still goes round.
+const IDLE: Duration = Duration::from_secs(1);
+/// Standing down and stopping everything at the agent's end takes no longer, whatever happens.
+const ENDING_MAX: Duration = Duration::from_secs(20);
+
+/// What has become of a write.
+pub(crate) type Written = (Ticket, Result<(), String>);
+
+/// Everything that the loop waits for.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    pub(crate) arrivals: mpsc::Receiver<Arrival>,
+    pub(crate) happenings: mpsc::Receiver<Happening>,
+    pub(crate) written: mpsc::Receiver<Written>,
+}
+
+/// The shell.
+#[derive(Debug)]
+pub(crate) struct Keeper<L> {
+    node: Node,
+    crew: Crew<L>,
+    writes: mpsc::UnboundedSender<(Ticket, Stored)>,
+    link: Option<Link>,
+    links: u64,
+    manager: Manager,
+    watchdog_at: At,
+    ending: Option<Ending>,
+}
+
+/// The one edge that is listened to.
+#[derive(Debug)]
+struct Link {
+    number: u64,
+    edge: String,
+    out: mpsc::Sender<Result<AgentFrame, Status>>,
+}
+
+/// The agent's orderly end: first what is exclusive, then the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ending {
+    until: At,
+    closing: bool,
+}
+
+impl<L: Launch> Keeper<L> {
+    pub(crate) fn new(
+        node: Node,
+        crew: Crew<L>,
+        writes: mpsc::UnboundedSender<(Ticket, Stored)>,
+        manager: Manager,
+    ) -> Keeper<L> {
+        Keeper { node, crew, writes, link: None, links: 0, manager, watchdog_at: At::ZERO, ending: None }
+    }
+
+    /// Runs until `shutdown`, and then until all services have been stopped in their order.
+    pub(crate) async fn run(mut self, mut inbox: Inbox, shutdown: impl Future<Output = ()>) {
+        let mut shutdown = std::pin::pin!(shutdown);
+        self.settle();
+        loop {
+            let pause = self.deadline().map_or(IDLE, |at| at.since(clock::now()).min(IDLE));
+            tokio::select! {
+                biased;
+                () = &mut shutdown, if self.ending.is_none() => self.begin_to_end(),
+                Some(happening) = inbox.happenings.recv() => self.crew.hear(clock::now(), happening),
+                Some((ticket, result)) = inbox.written.recv() => self.written(ticket, result),
+                () = sleep(pause) => {}
+                Some(arrival) = inbox.arrivals.recv() => self.arrived(arrival),
+            }
+            self.settle();
+            if self.go_on_ending() {
+                return;
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<At> {
+        let ending = self.ending.map(|ending| ending.until);
+        let watchdog = self.manager.watchdog().map(|_| self.watchdog_at);
+        [self.node.deadline(), self.crew.deadline(), ending, watchdog].into_iter().flatten().min()
+    }
+
+    /// Lets node and crew answer each other until both are at rest.
+    fn settle(&mut self) {
+        let now = clock::now();
+        if self.crew.deadline().is_some_and(|at| at <= now) {
+            self.crew.tick(now);
+        }
+        if self.node.deadline().is_some_and(|at| at <= now) {
+            self.node.handle(now, Input::Tick);
+        }
+        loop {
+            if let Some(output) = self.node.poll() {
+                self.carry_out(output);
+            } else if let Some(said) = self.crew.poll() {
+                match said {
+                    Said::Node(input) => self.node.handle(clock::now(), input),
+                    Said::Restarted { id, outcome, why } => self.send(FromAgent::ServiceRestarted { id, outcome, why }),
+                }
+            } else {
+                break;
+            }
+        }
+        self.feed_watchdog(now);
+    }
+
+    fn carry_out(&mut self, output: Output) {
+        let now = clock::now();
+        match output {
+            Output::Store { ticket, stored } => {
+                if self.writes.send((ticket, stored)).is_err() {
+                    let why = "the store has ended".to_owned();
+                    self.node.handle(now, Input::StoreFailed { ticket, why });
+                }
+            }
+            Output::Deadman(at) => self.crew.deadman(at),
+            Output::Start(run) => self.crew.start(now, run),
+            Output::Stop { run, by, urgency } => self.crew.stop(now, run, by, urgency),
+            Output::Send(message) => self.send(FromAgent::Node(message)),
+        }
+    }
+
+    fn written(&mut self, ticket: Ticket, result: Result<(), String>) {
+        let input = match result {
+            Ok(()) => Input::Stored(ticket),
+            Err(why) => {
+                tracing::error!(why, "the epoch could not be stored");
+                Input::StoreFailed { ticket, why }
+            }
+        };
+        self.node.handle(clock::now(), input);
+    }
+
+    fn arrived(&mut self, arrival: Arrival) {
+        let now = clock::now();
+        match arrival {
+            Arrival::Hello { edge, terms, out, admitted } => {
+                let link = self.admit(edge, out);
+                let welcome = link.is_ok();
+                // An edge that has gone meanwhile is noticed by its link's end.
+                let _ = admitted.send(link);
+                if welcome {
+                    self.crew.terms(terms.stop_max);
+                    self.node.handle(now, Input::Terms(terms));
+                }
+            }
+            Arrival::Said { link, message } if self.link.as_ref().is_some_and(|current| current.number == link) => {
+                self.obey(now, message);
+            }
+            // Of a link that was replaced.
+            Arrival::Said { .. } => {}
+            Arrival::Ended { link } => {
+                if let Some(link) = self.link.take_if(|current| current.number == link) {
+                    tracing::info!(edge = link.edge, "the edge's connection has ended");
+                }
+            }
+        }
+    }
+
+    /// A newer connection of the same edge takes the older one's place; another edge has to wait until the one that is
+    /// there has gone.
+    fn admit(&mut self, edge: String, out: mpsc::Sender<Result<AgentFrame, Status>>) -> Result<u64, String> {
+        if let Some(current) = self.link.take_if(|current| current.edge == edge || current.out.is_closed()) {
+            let _ = current.out.try_send(Err(Status::aborted(format!("edge `{edge}` has connected anew"))));
+        }
+        if let Some(current) = &self.link {
+            return Err(format!(
+                "edge `{}` is connected to this agent, and `{edge}` is another: one edge coordinates a pair; stop one of \
+                 them, or give both the same `name` if they are one edge's old and new process",
+                current.edge
+            ));
+        }
+        self.links += 1;
+        tracing::info!(edge, "an edge has connected");
+        self.link = Some(Link { number: self.links, edge, out });
+        Ok(self.links)
+    }
+
+    fn obey(&mut self, now: At, message: FromEdge) {
+        match message {
+            // While the agent ends, nothing is begun any more; what is active until then is so under its lease.
+            FromEdge::Command(ToNode::Activate { .. } | ToNode::Prepare { .. }) if self.ending.is_some() => {}
+            FromEdge::Command(command) => self.node.handle(now, Input::Message(command)),
+            FromEdge::RestartService { id, name } => self.crew.restart(now, id, &name),
+            FromEdge::Hello(_) => tracing::warn!("an edge says hello twice"),
+        }
+    }
+
+    fn send(&mut self, message: FromAgent) {
+        let Some(link) = &self.link else { return };
+        match link.out.try_send(Ok(message.into())) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(edge = link.edge, "the edge does not read: its connection is given up");
+                self.link = None;
+            }
+            // Its end is on its way.
+            Err(TrySendError::Closed(_)) => {}
+        }
+    }
+
+    fn feed_watchdog(&mut self, now: At) {
+        if let Some(interval) = self.manager.watchdog()
+            && self.watchdog_at <= now
+        {
+            self.manager.say("WATCHDOG=1");
+            self.watchdog_at = now + interval;
+        }
+    }
+
+    /// Stands down in the node's own epoch, by the node's own way: durable, and reported to the edge.
+    fn begin_to_end(&mut self) {
+        tracing::info!("ends: stops its services in order");
+        self.manager.say("STOPPING=1");
+        let now = clock::now();
+        self.ending = Some(Ending { until: now + ENDING_MAX, closing: false });
+        let report = self.node.report(now);
+        if matches!(report.role, Role::Active | Role::Activating) {
+            let order = ToNode::StandDown { epoch: report.epoch, urgency: Urgency::Planned };
+            self.node.handle(now, Input::Message(order));
+        }
+    }
+
+    /// Whether the agent has come to its end.
+    fn go_on_ending(&mut self) -> bool {
+        let Some(ending) = self.ending else { return false };
+        let now = clock::now();
+        let role = self.node.report(now).role;
+        if !ending.closing && !matches!(role, Role::Active | Role::Activating | Role::StandingDown) {
+            self.ending = Some(Ending { closing: true, ..ending });
+            self.crew.close(now);
+            self.settle();
+        }
+        self.crew.is_closed() || now >= ending.until
+    }
+}
+
+/// Writes, in order, on a thread of its own: a disk may take its time.
+pub(crate) fn write(
+    store: &Store,
+    mut writes: mpsc::UnboundedReceiver<(Ticket, Stored)>,
+    done: &mpsc::Sender<Written>,
+) {
+    while let Some((ticket, stored)) = writes.blocking_recv() {
+        let result = store.save(stored).map_err(|error| error.to_string());
+        if done.blocking_send((ticket, result)).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The agent's end of the connections to edges: a gRPC server that checks who comes, and passes on what they say.
+
+use crate::config::Config;
+use lockstep_pair::protocol::{Session, Terms};
+use lockstep_policy::Side;
+use lockstep_wire::proto::agent_server::{Agent, AgentServer};
+use lockstep_wire::proto::{AgentFrame, EdgeFrame, Ping, Pong};
+use lockstep_wire::{FRAME_MAX, FromAgent, FromEdge, Hello, PROTOCOL, Welcome};
+use std::pin::Pin;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use tonic::{Request, Response, Status, Streaming};
+
+/// An edge that has connected says hello within this.
+const HELLO: Duration = Duration::from_secs(5);
+/// A connection on which nothing is heard is asked, and given up when it does not answer.
+const KEEPALIVE: Duration = Duration::from_secs(1);
+/// Frames that may wait for a slow edge: more, and its link is broken.
+const QUEUE: usize = 256;
+/// Calls on one connection: an edge needs one on each.
+const CALLS: u32 = 8;
+
+/// What the links tell the keeper.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// An edge has said hello, and it was right.
+    Hello {
+        edge: String,
+        terms: Terms,
+        /// Where frames for it go; closed when it is replaced.
+        out: mpsc::Sender<Result<AgentFrame, Status>>,
+        /// The link's number, or why it may not be.
+        admitted: oneshot::Sender<Result<u64, String>>,
+    },
+    /// The edge of link `link` has said this.
+    Said { link: u64, message: FromEdge },
+    /// The link has ended.
+    Ended { link: u64 },
+}
+
+/// Serves edges until `shutdown`.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    door: Door,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), tonic::transport::Error> {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let service = AgentServer::new(door).max_decoding_message_size(FRAME_MAX).max_encoding_message_size(FRAME_MAX);
+    Server::builder()
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE * 2))
+        .max_concurrent_streams(CALLS)
+        .add_service(service)
+        .serve_with_incoming_shutdown(incoming, shutdown)
+        .await
+}
+
+/// Where edges come in.
+#[derive(Clone, Debug)]
+pub(crate) struct Door {
+    pair: String,
+    side: Side,
+    session: Session,
+    release: String,
+    arrivals: mpsc::Sender<Arrival>,
+}
+
+impl Door {
+    pub(crate) fn new(config: &Config, session: Session, arrivals: mpsc::Sender<Arrival>) -> Door {
+        let (pair, side, release) = (config.pair.clone(), config.side, config.release.clone());
+        Door { pair, side, session, release, arrivals }
+    }
+
+    fn check(&self, hello: &Hello) -> Result<(), Status> {
+        if hello.protocol != PROTOCOL {
+            return Err(Status::failed_precondition(format!(
+                "edge `{}` speaks protocol {}, this agent {PROTOCOL}: install the same lockstep on both",
+                hello.edge, hello.protocol
+            )));
+        }
+        if hello.pair != self.pair || hello.side != self.side {
+            return Err(Status::failed_precondition(format!(
+                "edge `{}` looks for pair `{}`, side {}; this agent serves pair `{}`, side {}: correct `agent` in the \
+                 edge's configuration, or `pair` and `side` in the agent's",
+                hello.edge, hello.pair, hello.side, self.pair, self.side
+            )));
+        }
+        let Terms { ttl, renew, stop_max } = hello.terms;
+        if ttl.is_zero() || renew.is_zero() || renew >= ttl || stop_max.is_zero() {
+            return Err(Status::invalid_argument(format!(
+                "edge `{}` names terms that cannot be kept: ttl {ttl:?}, renew {renew:?}, stop_max {stop_max:?}",
+                hello.edge
+            )));
+        }
+        Ok(())
+    }
+
+    fn welcome(&self) -> AgentFrame {
+        FromAgent::Welcome(Welcome {
+            protocol: PROTOCOL,
+            pair: self.pair.clone(),
+            side: self.side,
+            session: self.session,
+            release: self.release.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        })
+        .into()
+    }
+
+    async fn pass(&self, arrival: Arrival) -> Result<(), Status> {
+        self.arrivals.send(arrival).await.map_err(|_| Status::unavailable("the agent is ending"))
+    }
+}
+
+type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+#[tonic::async_trait]
+impl Agent for Door {
+    type MainStream = Frames<AgentFrame>;
+    type AuxiliaryStream = Frames<Pong>;
+
+    async fn main(&self, request: Request<Streaming<EdgeFrame>>) -> Result<Response<Self::MainStream>, Status> {
+        let mut frames = request.into_inner();
+        let first = timeout(HELLO, frames.message()).await;
+        let first = first.map_err(|_| Status::deadline_exceeded("no hello"))??;
+        let Some(Ok(FromEdge::Hello(hello))) = first.map(FromEdge::try_from) else {
+            return Err(Status::invalid_argument("the first frame is no hello"));
+        };
+        self.check(&hello)?;
+        let (out, queue) = mpsc::channel(QUEUE);
+        // Its first frame is the welcome, whatever the keeper sends next.
+        out.try_send(Ok(self.welcome())).map_err(|_| Status::internal("the queue is full"))?;
+        let (admitted, answer) = oneshot::channel();
+        self.pass(Arrival::Hello { edge: hello.edge, terms: hello.terms, out, admitted }).await?;
+        let link = answer.await.map_err(|_| Status::unavailable("the agent is ending"))?;
+        let link = link.map_err(Status::already_exists)?;
+        tokio::spawn(listen(frames, link, self.arrivals.clone()));
+        Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
+    }
+
+    async fn auxiliary(&self, request: Request<Streaming<Ping>>) -> Result<Response<Self::AuxiliaryStream>, Status> {
+        let pongs = request.into_inner().map(|ping| ping.map(|Ping { number }| Pong { number }));
+        Ok(Response::new(Box::pin(pongs)))
+    }
+}
+
+/// Passes on what one edge says, until it says nothing more, or something that cannot be understood.
+async fn listen(mut frames: Streaming<EdgeFrame>, link: u64, arrivals: mpsc::Sender<Arrival>) {
+    while let Ok(Some(frame)) = frames.message().await {
+        if frame.kind.is_none() {
+            // A kind that this agent does not know: the edge is newer.
+            continue;
+        }
+        match FromEdge::try_from(frame) {
+            Ok(message) => {
+                if arrivals.send(Arrival::Said { link, message }).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                tracing::warn!(link, %error, "an edge sends what cannot be understood");
+                break;
+            }
+        }
+    }
+    let _ = arrivals.send(Arrival::Ended { link }).await;
+}

@@ -1,0 +1,112 @@
+//! An agent's life, from its start to its end.
+
+use crate::config::{Config, Service};
+use crate::keeper::{self, Inbox, Keeper};
+use crate::link::{self, Door};
+use crate::notify::Manager;
+use crate::service::launch::Drivers;
+use crate::service::{Crew, systemd};
+use crate::store::{Store, StoreError};
+use lockstep_pair::node::Node;
+use lockstep_pair::protocol::Session;
+use lockstep_wire::clock;
+use std::io;
+use std::net::SocketAddr;
+use std::thread;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+
+/// What may wait for the loop. Whoever sends more waits.
+const WAITING: usize = 256;
+
+/// Why an agent has not started, or has ended.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// Its state directory cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Its address is not free, or not this machine's.
+    #[error("cannot listen on {address}: {error}; set `listen` under [agent] to a free address of this machine")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The system refuses what no agent can do without.
+    #[error("{what}: {error}")]
+    System {
+        /// What.
+        what: &'static str,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// The server has ended by itself.
+    #[error("the server for edges has failed: {0}")]
+    Server(#[from] tonic::transport::Error),
+}
+
+/// Runs an agent until `shutdown`, then stops its services in their order, the exclusive ones first.
+///
+/// Needs a tokio runtime with time and I/O; one of several threads keeps leases more surely in time.
+///
+/// # Errors
+///
+/// The agent could not be started, or its server has failed. Once services run, nothing but `shutdown` ends it.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    let (store, stored) = Store::open(&config.state, &config.pair, config.side)?;
+    let state = config.state.canonicalize().map_err(|error| system("the state directory has no real path", error))?;
+    let session =
+        getrandom::u64().map_err(|error| system("no random number for the session", io::Error::other(error)))?;
+    let listen = |error| AgentError::Listen { address: config.listen, error };
+    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    warn_of_open_door(config.listen);
+
+    let (arrive, arrivals) = mpsc::channel(WAITING);
+    let (happen, happenings) = mpsc::channel(WAITING);
+    let (write, writes) = mpsc::unbounded_channel();
+    let (done, written) = mpsc::channel(WAITING);
+    thread::Builder::new()
+        .name("store".to_owned())
+        .spawn(move || keeper::write(&store, writes, &done))
+        .map_err(|error| system("no thread for the store", error))?;
+
+    let drivers = Drivers::new(state, config.guard.clone(), config.bus, &config.services)
+        .map_err(|error| system("no kernel timer for the dead-man's switch", error))?;
+    let now = clock::now();
+    let node = Node::new(Session(session), stored, now);
+    let crew = Crew::new(&config.services, &config.release, drivers, happen, now);
+    let manager = Manager::from_environment();
+    manager.say("READY=1");
+    tokio::spawn(systemd::inspect(config.bus, config.services.clone()));
+    log_start(&config, stored.epoch.0);
+
+    let (end, ended) = oneshot::channel::<()>();
+    let door = Door::new(&config, Session(session), arrive);
+    let server = tokio::spawn(link::serve(listener, door, async move {
+        let _ = ended.await;
+    }));
+    Keeper::new(node, crew, write, manager).run(Inbox { arrivals, happenings, written }, shutdown).await;
+    drop(end);
+    server.abort();
+    Ok(())
+}
+
+fn system(what: &'static str, error: io::Error) -> AgentError {
+    AgentError::System { what, error }
+}
+
+fn warn_of_open_door(listen: SocketAddr) {
+    if !listen.ip().is_loopback() {
+        tracing::warn!(
+            %listen,
+            "anyone who reaches this address can start and stop this node's services: this version has no TLS. Keep the \
+             network between edge and agent closed, or listen on a loopback address"
+        );
+    }
+}
+
+fn log_start(config: &Config, epoch: u64) {
+    let services: Vec<&str> = config.services.iter().map(|Service { name, .. }| name.as_str()).collect();
+    tracing::info!(pair = config.pair, side = %config.side, listen = %config.listen, epoch, ?services, "the agent runs");
+}

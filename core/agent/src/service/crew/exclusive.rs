@@ -1,0 +1,153 @@
+//! Exclusive services: all of them, on the node's order, and nothing between orders.
+
+use super::{Crew, Order, Said};
+use crate::crash;
+use crate::guard::order::{Reach, reserve};
+use crate::service::launch::Launch;
+use lockstep_pair::node::{Input, Run};
+use lockstep_policy::At;
+use lockstep_policy::action::Urgency;
+
+/// What the exclusive services are doing, all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sequence {
+    /// Nothing was asked for, or what was asked for has ended.
+    Rest,
+    Starting(Run),
+    /// All were started, and the node is active.
+    Up,
+    Stopping(Stop),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stop {
+    run: Run,
+    /// When everything has been killed.
+    by: At,
+    /// When everything is killed.
+    kill_at: At,
+    killed: bool,
+}
+
+impl<L: Launch> Crew<L> {
+    /// No exclusive service may run after `deadman`.
+    pub(crate) fn deadman(&mut self, deadman: At) {
+        let reach = Reach::before(deadman, self.stop_max);
+        self.reach = Some(reach);
+        self.launch.reach(Some(reach));
+        for life in self.slots.iter().filter(|slot| slot.config.exclusive).filter_map(|slot| slot.life.as_ref()) {
+            life.tell(Order::Extend(reach));
+        }
+    }
+
+    /// Starts all exclusive services.
+    pub(crate) fn start(&mut self, now: At, run: Run) {
+        crash::point("start");
+        for slot in self.slots.iter_mut().filter(|slot| slot.config.exclusive) {
+            slot.ended = None;
+            // What has ended by itself is waited for, and started again.
+            if let Some(life) = slot.life.as_mut().filter(|life| life.exited) {
+                life.stopping = true;
+            }
+        }
+        self.sequence = Sequence::Starting(run);
+        self.advance(now);
+    }
+
+    /// Stops all exclusive services, so that nothing of them runs `by` then.
+    pub(crate) fn stop(&mut self, now: At, run: Run, by: At, urgency: Urgency) {
+        crash::point("stop");
+        let budget = by.since(now);
+        let latest = by - reserve(budget);
+        let kill_at = match urgency {
+            Urgency::Planned => latest,
+            Urgency::Failover => latest.min(now + budget / 2),
+        };
+        self.sequence = Sequence::Stopping(Stop { run, by, kill_at, killed: false });
+        self.advance(now);
+    }
+
+    pub(super) fn sequence_deadline(&self) -> Option<At> {
+        match self.sequence {
+            Sequence::Stopping(stop) if stop.killed => Some(stop.by),
+            Sequence::Stopping(stop) => Some(stop.kill_at),
+            _ => None,
+        }
+    }
+
+    pub(super) fn advance_sequence(&mut self, now: At) {
+        match self.sequence {
+            Sequence::Rest | Sequence::Up => {}
+            Sequence::Starting(run) => self.go_on_starting(now, run),
+            Sequence::Stopping(stop) => self.go_on_stopping(now, stop),
+        }
+        if self.sequence == Sequence::Rest && self.of(true).all(|slot| slot.life.is_none()) {
+            self.reach = None;
+            self.launch.reach(None);
+        }
+    }
+
+    fn go_on_starting(&mut self, now: At, run: Run) {
+        if self.reach.is_none_or(|reach| reach.kill <= now) {
+            return self.start_failed(run, "the dead-man's switch is not set: nothing may run".to_owned());
+        }
+        for service in self.indices(true) {
+            let slot = &self.slots[service];
+            match (&slot.life, &slot.ended) {
+                (Some(life), _) if life.ready => {}
+                (_, Some(how)) => {
+                    let why = format!("`{}` has ended before it was ready: {how}", slot.config.name);
+                    return self.start_failed(run, why);
+                }
+                (Some(_), None) => return,
+                (None, None) => return self.start_life(service, now),
+            }
+        }
+        crash::point("started");
+        self.sequence = Sequence::Up;
+        self.tell_condition();
+        self.said.push_back(Said::Node(Input::Started(run)));
+    }
+
+    fn start_failed(&mut self, run: Run, why: String) {
+        self.sequence = Sequence::Rest;
+        self.tell_condition();
+        self.said.push_back(Said::Node(Input::StartFailed { run, why }));
+    }
+
+    fn go_on_stopping(&mut self, now: At, stop: Stop) {
+        let left: Vec<usize> = self.indices(true).filter(|service| self.slots[*service].life.is_some()).collect();
+        let Some(last) = left.last().copied() else {
+            crash::point("stopped");
+            self.sequence = Sequence::Rest;
+            for slot in self.slots.iter_mut().filter(|slot| slot.config.exclusive) {
+                slot.ended = None;
+            }
+            self.tell_condition();
+            return self.said.push_back(Said::Node(Input::Stopped(stop.run)));
+        };
+        if now >= stop.kill_at {
+            for service in &left {
+                self.stop_life(*service, now);
+            }
+            self.sequence = Sequence::Stopping(Stop { killed: true, ..stop });
+        } else if self.slots[last].life.as_ref().is_some_and(|life| life.kill_at.is_none_or(|at| at > stop.kill_at)) {
+            // Each has its share of the time that is left, so that the last in turn has one too.
+            let share = stop.kill_at.since(now) / u32::try_from(left.len()).unwrap_or(u32::MAX);
+            self.stop_life(last, now + share);
+        }
+        if now >= stop.by {
+            let names: Vec<&str> = left.iter().map(|service| self.slots[*service].config.name.as_str()).collect();
+            let why = format!("still there after KILL: {}", names.join(", "));
+            self.sequence = Sequence::Rest;
+            self.tell_condition();
+            self.said.push_back(Said::Node(Input::StopFailed { run: stop.run, why }));
+        }
+    }
+
+    pub(super) fn stop_life(&mut self, service: usize, kill_at: At) {
+        if let Some(life) = &mut self.slots[service].life {
+            life.stop(kill_at);
+        }
+    }
+}

@@ -1,0 +1,336 @@
+//! All services of a node as one state machine. It waits for nothing: it is told what has happened and what time it is,
+//! and starts tasks that tell it the rest.
+//!
+//! - Here: what is known of each service, and what becomes of what is heard.
+//! - [`exclusive`]: started in their order and stopped in the reverse of it, when the node says so.
+//! - [`upkeep`]: the others, started when the agent starts, each when the one before it is ready, and kept up; and
+//!   restarts of single services on an edge's order.
+
+mod exclusive;
+mod upkeep;
+
+#[cfg(test)]
+mod tests {}
+
+use super::backoff::Backoff;
+use super::launch::Launch;
+use super::{Event, Happening, ORDERS, Order, Post};
+use crate::config;
+use crate::guard::order::Reach;
+use exclusive::Sequence;
+use lockstep_pair::node::{Condition, Input};
+use lockstep_policy::At;
+use lockstep_policy::event::{Outcome, Service, ServiceState};
+use std::collections::VecDeque;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use upkeep::{Closing, Restart};
+
+/// How long services may take to stop, before an edge has named the pair's times.
+const STOP_MAX: Duration = Duration::from_secs(5);
+
+/// What a crew says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Said {
+    /// To the node.
+    Node(Input),
+    /// To the edge that asked for it.
+    Restarted { id: u64, outcome: Outcome, why: String },
+}
+
+/// The services of a node.
+#[derive(Debug)]
+pub(crate) struct Crew<L> {
+    slots: Vec<Slot>,
+    sequence: Sequence,
+    /// How long exclusive services may live.
+    reach: Option<Reach>,
+    stop_max: Duration,
+    release: String,
+    launch: L,
+    happenings: mpsc::Sender<Happening>,
+    lives: u64,
+    closing: Option<Closing>,
+    condition: Option<Condition>,
+    said: VecDeque<Said>,
+}
+
+/// One service, over all of its lives.
+#[derive(Debug)]
+struct Slot {
+    config: config::Service,
+    life: Option<Life>,
+    /// Why it does not run, when nobody has ordered that.
+    ended: Option<String>,
+    /// How often it was started, not counting an exclusive one's starts by the node.
+    starts: u32,
+    backoff: Backoff,
+    retry_at: Option<At>,
+    restart: Option<Restart>,
+}
+
+/// From a service's start to the moment when nothing of it runs any more.
+#[derive(Debug)]
+struct Life {
+    number: u64,
+    orders: mpsc::Sender<Order>,
+    began: At,
+    pid: u32,
+    ready: bool,
+    was_ready: bool,
+    /// Its end was ordered, or it is an earlier life's.
+    stopping: bool,
+    /// The earliest end by force that was ordered.
+    kill_at: Option<At>,
+    exited: bool,
+    check: Option<tokio::task::AbortHandle>,
+}
+
+impl Drop for Life {
+    fn drop(&mut self) {
+        self.end_check();
+    }
+}
+
+impl Life {
+    fn becomes_ready(&mut self) {
+        if !self.stopping && !self.exited {
+            self.ready = true;
+            self.was_ready = true;
+        }
+    }
+
+    fn end_check(&mut self) {
+        if let Some(check) = self.check.take() {
+            check.abort();
+        }
+    }
+
+    fn stop(&mut self, kill_at: At) {
+        self.stopping = true;
+        self.ready = false;
+        if self.kill_at.is_none_or(|earlier| kill_at < earlier) {
+            self.kill_at = Some(kill_at);
+            self.tell(Order::Stop { kill_at });
+        }
+    }
+
+    fn tell(&self, order: Order) {
+        // A life that takes no more orders is hung: its dead-man's switch is what is left.
+        if self.orders.try_send(order).is_err() {
+            tracing::warn!(?order, "an order to a service was lost");
+        }
+    }
+}
+
+impl Slot {
+    fn is_ready(&self) -> bool {
+        self.life.as_ref().is_some_and(|life| life.ready)
+    }
+
+    fn state(&self) -> ServiceState {
+        match &self.life {
+            None if self.ended.is_some() => ServiceState::Exited,
+            None => ServiceState::Stopped,
+            Some(life) if life.stopping => ServiceState::Stopping,
+            Some(life) if life.exited => ServiceState::Exited,
+            Some(life) if life.ready => ServiceState::Running,
+            Some(life) if life.was_ready => ServiceState::Unready,
+            Some(_) => ServiceState::Starting,
+        }
+    }
+
+    fn report(&self) -> Service {
+        Service {
+            name: self.config.name.clone(),
+            exclusive: self.config.exclusive,
+            state: self.state(),
+            pid: self.life.as_ref().map_or(0, |life| life.pid),
+            restarts: self.starts.saturating_sub(u32::from(!self.config.exclusive)),
+        }
+    }
+}
+
+impl<L: Launch> Crew<L> {
+    /// A crew of which nothing is known yet: each service is taken to run still, from an earlier life of the agent, until
+    /// it is proved not to.
+    pub(crate) fn new(
+        services: &[config::Service],
+        release: &str,
+        launch: L,
+        happenings: mpsc::Sender<Happening>,
+        now: At,
+    ) -> Crew<L> {
+        let slot = |config: &config::Service| Slot {
+            config: config.clone(),
+            life: None,
+            ended: None,
+            starts: 0,
+            backoff: Backoff::default(),
+            retry_at: None,
+            restart: None,
+        };
+        let mut crew = Crew {
+            slots: services.iter().map(slot).collect(),
+            sequence: Sequence::Rest,
+            reach: None,
+            stop_max: STOP_MAX,
+            release: release.to_owned(),
+            launch,
+            happenings,
+            lives: 0,
+            closing: None,
+            condition: None,
+            said: VecDeque::new(),
+        };
+        for service in 0..crew.slots.len() {
+            crew.adopt(service, now);
+        }
+        crew.advance(now);
+        crew
+    }
+
+    /// The next thing to say.
+    pub(crate) fn poll(&mut self) -> Option<Said> {
+        self.said.pop_front()
+    }
+
+    /// When [`Crew::tick`] is due.
+    pub(crate) fn deadline(&self) -> Option<At> {
+        self.sequence_deadline().into_iter().chain(self.upkeep_deadline()).min()
+    }
+
+    /// Time has passed.
+    pub(crate) fn tick(&mut self, now: At) {
+        self.advance(now);
+    }
+
+    /// How long the pair's services may take to stop.
+    pub(crate) fn terms(&mut self, stop_max: Duration) {
+        self.stop_max = stop_max;
+    }
+
+    /// Something has become of a life.
+    pub(crate) fn hear(&mut self, now: At, Happening { service, life: number, event }: Happening) {
+        let Some(slot) = self.slots.get_mut(service) else { return };
+        let Some(life) = slot.life.as_mut().filter(|life| life.number == number) else { return };
+        match event {
+            Event::Started { pid } => {
+                life.pid = pid;
+                life.end_check();
+                match &slot.config.ready {
+                    Some(config::Ready::Notify) => {}
+                    Some(ready) => {
+                        let to = self.happenings.clone();
+                        life.check = Some(self.launch.check(ready, Post { service, life: number, to }));
+                    }
+                    None => life.becomes_ready(),
+                }
+            }
+            Event::Ready => life.becomes_ready(),
+            Event::Unready => life.ready = false,
+            Event::Exited { how } => {
+                life.exited = true;
+                life.ready = false;
+                life.pid = 0;
+                life.end_check();
+                if !life.stopping {
+                    tracing::warn!(service = slot.config.name, how, "a service has ended by itself");
+                    slot.ended = Some(how);
+                }
+            }
+            Event::Gone => self.gone(now, service),
+        }
+        self.advance(now);
+    }
+
+    fn gone(&mut self, now: At, service: usize) {
+        let slot = &mut self.slots[service];
+        let Some(life) = slot.life.take() else { return };
+        if slot.config.exclusive {
+            return;
+        }
+        slot.retry_at = if life.stopping || slot.restart.is_some() {
+            Some(now)
+        } else {
+            let retry_at = slot.backoff.next(life.began, now);
+            if retry_at.is_none() {
+                let service = slot.config.name.as_str();
+                tracing::error!(service, "has ended too often and is left so: `lockstep` can be told to restart it");
+            }
+            retry_at
+        };
+    }
+
+    fn advance(&mut self, now: At) {
+        self.advance_upkeep(now);
+        self.advance_sequence(now);
+        self.advance_restarts(now);
+        self.tell_condition();
+    }
+
+    fn tell_condition(&mut self) {
+        let all = |exclusive: bool| self.of(exclusive).all(Slot::is_ready);
+        let condition = Condition {
+            fit: all(false),
+            ready: all(true),
+            running: self.of(true).any(|slot| slot.life.is_some()),
+            services: self.slots.iter().map(Slot::report).collect(),
+            release: self.release.clone(),
+        };
+        if self.condition.as_ref() != Some(&condition) {
+            self.condition = Some(condition.clone());
+            self.said.push_back(Said::Node(Input::Condition(condition)));
+        }
+    }
+
+    fn of(&self, exclusive: bool) -> impl DoubleEndedIterator<Item = &Slot> {
+        self.slots.iter().filter(move |slot| slot.config.exclusive == exclusive)
+    }
+
+    fn indices(&self, exclusive: bool) -> impl DoubleEndedIterator<Item = usize> + use<L> {
+        let indices: Vec<usize> =
+            (0..self.slots.len()).filter(|index| self.slots[*index].config.exclusive == exclusive).collect();
+        indices.into_iter()
+    }
+
+    /// Takes what an earlier life of the agent may have left of a service for a life of its own.
+    fn adopt(&mut self, service: usize, now: At) {
+        let (orders, post) = self.new_life(service, now);
+        let exclusive = self.slots[service].config.exclusive;
+        if let Some(life) = &mut self.slots[service].life {
+            life.stopping = true;
+            if !exclusive {
+                life.stop(now + STOP_MAX / 2);
+            }
+        }
+        self.launch.adopt(&self.slots[service].config, orders, post);
+    }
+
+    fn start_life(&mut self, service: usize, now: At) {
+        let (orders, post) = self.new_life(service, now);
+        let slot = &mut self.slots[service];
+        slot.ended = None;
+        slot.retry_at = None;
+        let reach = self.reach.filter(|_| slot.config.exclusive);
+        self.launch.start(&slot.config, reach, self.stop_max, orders, post);
+    }
+
+    fn new_life(&mut self, service: usize, now: At) -> (mpsc::Receiver<Order>, Post) {
+        self.lives += 1;
+        let (orders, receiver) = mpsc::channel(ORDERS);
+        self.slots[service].life = Some(Life {
+            number: self.lives,
+            orders,
+            began: now,
+            pid: 0,
+            ready: false,
+            was_ready: false,
+            stopping: false,
+            kill_at: None,
+            exited: false,
+            check: None,
+        });
+        (receiver, Post { service, life: self.lives, to: self.happenings.clone() })
+    }
+}

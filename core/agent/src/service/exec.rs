@@ -1,0 +1,123 @@
+//! The driver `exec`: a service under a guard.
+
+use super::{Event, Order, Post, earlier};
+use crate::guard::order::{self, Begin, LINE_MAX};
+use lockstep_wire::clock;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
+use tokio::net::unix::pipe;
+use tokio::process::{Child, ChildStdout, Command};
+use tokio::sync::mpsc;
+use tokio::task::spawn_blocking;
+
+/// One life of a service: ends when nothing of it runs any more.
+pub(crate) async fn run(program: PathBuf, name: String, begin: Begin, orders: mpsc::Receiver<Order>, post: Post) {
+    let lock = begin.lock.clone();
+    // Starting a program reads it from a disk, which may take its time.
+    let started = spawn_blocking(move || Guarded::start(&program, &name, begin)).await;
+    let guarded = match started {
+        Ok(Ok(guarded)) => guarded,
+        Ok(Err(error)) => {
+            post.say(Event::Exited { how: format!("its guard could not be started: {error}") }).await;
+            return post.say(Event::Gone).await;
+        }
+        // The agent is ending.
+        Err(_) => return,
+    };
+    if let Some(orders) = guarded.follow(orders, &post).await {
+        // The guard died first: whatever it has left is found by the lock.
+        earlier::end(lock, Some(clock::now()), orders, post).await;
+    }
+}
+
+/// A guard that runs, and the two pipes to it.
+struct Guarded {
+    guard: Child,
+    orders: pipe::Sender,
+    events: Lines<BufReader<ChildStdout>>,
+}
+
+impl Guarded {
+    fn start(program: &Path, name: &str, begin: Begin) -> io::Result<Guarded> {
+        let mut command = Command::new(program);
+        // A group of its own: what a terminal sends to the agent is not for its guards.
+        command.arg0("lockstep").args(["guard", name]).process_group(0);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut guard = command.spawn()?;
+        let missing = || io::Error::other("a pipe is missing");
+        let stdin = guard.stdin.take().ok_or_else(missing)?;
+        let stdout = guard.stdout.take().ok_or_else(missing)?;
+        let mut guarded = Guarded {
+            guard,
+            orders: pipe::Sender::from_owned_fd(stdin.into_owned_fd()?)?,
+            events: BufReader::new(stdout).lines(),
+        };
+        guarded.tell(&order::Order::Begin(begin))?;
+        Ok(guarded)
+    }
+
+    /// Writes one line, at once or not at all: a guard that does not listen is its kernel timer's business.
+    fn tell(&mut self, order: &order::Order) -> io::Result<()> {
+        let mut line = serde_json::to_vec(order)?;
+        line.push(b'\n');
+        if line.len() > LINE_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        match self.orders.try_write(&line)? {
+            count if count == line.len() => Ok(()),
+            // Half an order would spoil the next: the guard takes a closed pipe for the agent's death.
+            _ => Err(io::ErrorKind::WriteZero.into()),
+        }
+    }
+
+    /// Passes orders and events on until the guard has gone. The orders come back when it died before its work was done.
+    async fn follow(mut self, mut orders: mpsc::Receiver<Order>, post: &Post) -> Option<mpsc::Receiver<Order>> {
+        let mut gone = false;
+        let mut exited = false;
+        loop {
+            tokio::select! {
+                biased;
+                order = orders.recv() => match order {
+                    Some(order) => self.pass(order),
+                    // The agent is ending, and with it the pipe.
+                    None => return None,
+                },
+                line = self.events.next_line() => match line.ok().flatten() {
+                    Some(line) => match serde_json::from_str(&line) {
+                        Ok(order::Event::Started { pid }) => post.say(Event::Started { pid }).await,
+                        Ok(order::Event::Ready) => post.say(Event::Ready).await,
+                        Ok(order::Event::Exited { how } | order::Event::Failed { why: how }) => {
+                            exited = true;
+                            post.say(Event::Exited { how }).await;
+                        }
+                        Ok(order::Event::Gone) => gone = true,
+                        Err(error) => tracing::error!(%error, line, "a guard says what cannot be understood"),
+                    },
+                    None => break,
+                },
+            }
+        }
+        let status = self.guard.wait().await;
+        if !exited {
+            let how = status.map_or_else(|error| error.to_string(), |status| status.to_string());
+            post.say(Event::Exited { how: format!("its guard has died: {how}") }).await;
+        }
+        if gone {
+            post.say(Event::Gone).await;
+            return None;
+        }
+        Some(orders)
+    }
+
+    fn pass(&mut self, order: Order) {
+        let order = match order {
+            Order::Extend(reach) => order::Order::Extend(reach),
+            Order::Stop { kill_at } => order::Order::Stop { kill_at },
+        };
+        if let Err(error) = self.tell(&order) {
+            tracing::warn!(pid = self.guard.id(), %error, "a guard does not listen");
+        }
+    }
+}

@@ -1,0 +1,109 @@
+//! What a crew needs done in the world.
+
+use super::{Event, Order, Post, earlier, exec, ready, systemd};
+use crate::config::{Bus, Driver, Ready, Service};
+use crate::guard::order::{Begin, Reach};
+use crate::guard::own::OwnSwitch;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
+
+/// What a crew needs done in the world. Nothing here waits.
+pub(crate) trait Launch {
+    /// Begins a life.
+    fn start(
+        &self,
+        service: &Service,
+        reach: Option<Reach>,
+        stop_max: Duration,
+        orders: mpsc::Receiver<Order>,
+        post: Post,
+    );
+
+    /// Ends what an earlier life of the agent may have left of a service, by the first order's `kill_at` at the latest.
+    fn adopt(&self, service: &Service, orders: mpsc::Receiver<Order>, post: Post);
+
+    /// Begins to check whether a service is ready.
+    fn check(&self, ready: &Ready, post: Post) -> AbortHandle;
+
+    /// How long exclusive services may live; none: none does.
+    fn reach(&self, reach: Option<Reach>);
+}
+
+/// Real processes and units.
+#[derive(Debug)]
+pub(crate) struct Drivers {
+    /// With no symbolic link in it, so that it can be found again in `/proc`.
+    state: PathBuf,
+    guard: PathBuf,
+    bus: Bus,
+    /// For what systemd runs, the switch is on the agent itself: units are bound to it.
+    own: Option<OwnSwitch>,
+}
+
+impl Drivers {
+    /// Drivers for `services`. The switch is made here: without one, no unit is ever started.
+    pub(crate) fn new(state: PathBuf, guard: PathBuf, bus: Bus, services: &[Service]) -> std::io::Result<Drivers> {
+        let unit = |service: &Service| service.exclusive && matches!(service.driver, Driver::Systemd { .. });
+        let own = services.iter().any(unit).then(OwnSwitch::new).transpose()?;
+        Ok(Drivers { state, guard, bus, own })
+    }
+
+    fn lock(&self, service: &Service) -> PathBuf {
+        self.state.join(format!("{}.lock", service.name))
+    }
+}
+
+impl Launch for Drivers {
+    fn start(
+        &self,
+        service: &Service,
+        reach: Option<Reach>,
+        stop_max: Duration,
+        orders: mpsc::Receiver<Order>,
+        post: Post,
+    ) {
+        match &service.driver {
+            Driver::Exec { command } => {
+                let notify = service.ready == Some(Ready::Notify);
+                let begin = Begin {
+                    lock: self.lock(service),
+                    command: command.clone(),
+                    notify: notify.then(|| self.state.join(format!("{}.notify", service.name))),
+                    reach,
+                    stop_max,
+                };
+                tokio::spawn(exec::run(self.guard.clone(), service.name.clone(), begin, orders, post));
+            }
+            Driver::Systemd { unit } => {
+                tokio::spawn(systemd::run(self.bus, unit.clone(), orders, post));
+            }
+        }
+    }
+
+    fn adopt(&self, service: &Service, orders: mpsc::Receiver<Order>, post: Post) {
+        match &service.driver {
+            Driver::Exec { .. } => {
+                tokio::spawn(earlier::end(self.lock(service), None, orders, post));
+            }
+            Driver::Systemd { unit } if service.exclusive => {
+                tokio::spawn(systemd::end(self.bus, unit.clone(), orders, post));
+            }
+            // It goes on without a break: starting a unit that runs changes nothing.
+            Driver::Systemd { .. } => {
+                tokio::spawn(async move { post.say(Event::Gone).await });
+            }
+        }
+    }
+
+    fn check(&self, ready: &Ready, post: Post) -> AbortHandle {
+        tokio::spawn(ready::watch(ready.clone(), post)).abort_handle()
+    }
+
+    fn reach(&self, reach: Option<Reach>) {
+        if let Some(own) = &self.own {
+            own.set(reach);
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! The node's services: started and stopped in order, watched, and kept up.
+//!
+//! - [`crew`] decides: one state machine over all services; it waits for nothing, and is told of everything.
+//! - [`launch`] does what it decides: [`exec`] and [`systemd`], one task for each life of a service.
+//! - [`ready`] checks whether a service that runs is ready.
+//! - [`earlier`] ends what an earlier life of the agent has left.
+
+pub(crate) mod backoff;
+pub(crate) mod crew;
+pub(crate) mod earlier;
+pub(crate) mod exec;
+pub(crate) mod launch;
+pub(crate) mod ready;
+pub(crate) mod systemd;
+
+pub(crate) use crew::{Crew, Said};
+
+use crate::guard::order::Reach;
+use lockstep_policy::At;
+use tokio::sync::mpsc;
+
+/// What a life of a service is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// It may live for longer.
+    Extend(Reach),
+    /// Stop now by its own stop, and by force at `kill_at`. A later order can only bring the end nearer.
+    Stop { kill_at: At },
+}
+
+/// What has become of a life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Event {
+    /// The service's program runs; 0 when nobody knows its process.
+    Started { pid: u32 },
+    /// It is ready.
+    Ready,
+    /// It was ready, and its check has failed.
+    Unready,
+    /// It has ended, or could not be started. Something of it may still run.
+    Exited { how: String },
+    /// Nothing of it runs any more. The last event of a life.
+    Gone,
+}
+
+/// An event, and whose: what comes of a life that is over is not listened to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Happening {
+    pub(crate) service: usize,
+    pub(crate) life: u64,
+    pub(crate) event: Event,
+}
+
+/// Where a life says what becomes of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Post {
+    pub(crate) service: usize,
+    pub(crate) life: u64,
+    pub(crate) to: mpsc::Sender<Happening>,
+}
+
+impl Post {
+    /// Waits when the agent is busy; the agent's end is no error.
+    pub(crate) async fn say(&self, event: Event) {
+        let _ = self.to.send(Happening { service: self.service, life: self.life, event }).await;
+    }
+}
+
+/// Orders that may wait for a life: far more than it is ever behind.
+pub(crate) const ORDERS: usize = 64;

@@ -1,0 +1,91 @@
+//! Whether a service that runs is ready.
+
+use super::{Event, Post};
+use crate::config::Ready;
+use http_body_util::Empty;
+use hyper_util::rt::TokioIo;
+use std::pin::pin;
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio::process::Command;
+use tokio::time::{sleep, timeout};
+
+/// From one check to the next until the service is ready: what clients wait for, so it is short.
+const EAGER: Duration = Duration::from_millis(10);
+/// Programs are started for their checks: not so often.
+const EAGER_EXEC: Duration = Duration::from_millis(50);
+/// From one check to the next of a service that is ready.
+const STEADY: Duration = Duration::from_secs(1);
+/// From one check to the next of a service that was ready.
+const WORRIED: Duration = Duration::from_millis(200);
+/// So many failures in a row make a service unready.
+const FAILURES: u32 = 2;
+/// A check that takes longer has failed.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// Checks for as long as it is let to. Services that say themselves when they are ready are not checked.
+pub(crate) async fn watch(ready: Ready, post: Post) {
+    let eager = match ready {
+        Ready::Exec(_) => EAGER_EXEC,
+        Ready::Http(_) | Ready::Tcp(_) => EAGER,
+        Ready::Notify => return,
+    };
+    while !check(&ready).await {
+        sleep(eager).await;
+    }
+    loop {
+        post.say(Event::Ready).await;
+        let mut failures = 0;
+        while failures < FAILURES {
+            sleep(STEADY).await;
+            failures = if check(&ready).await { 0 } else { failures + 1 };
+        }
+        post.say(Event::Unready).await;
+        while !check(&ready).await {
+            sleep(WORRIED).await;
+        }
+    }
+}
+
+async fn check(ready: &Ready) -> bool {
+    let result = match ready {
+        Ready::Http(uri) => timeout(PATIENCE, http(uri)).await,
+        Ready::Tcp(address) => timeout(PATIENCE, tcp(address)).await,
+        Ready::Exec(command) => timeout(PATIENCE, exec(command)).await,
+        Ready::Notify => return true,
+    };
+    result.ok().flatten().is_some()
+}
+
+async fn tcp(address: &str) -> Option<()> {
+    TcpStream::connect(address).await.ok().map(drop)
+}
+
+/// One connection for each check, and only the answer's head is read: nothing that a service sends can fill anything.
+async fn http(uri: &http::Uri) -> Option<()> {
+    let authority = uri.authority()?;
+    let stream = TcpStream::connect((authority.host(), authority.port_u16().unwrap_or(80))).await.ok()?;
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.ok()?;
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+    let request = http::Request::get(path)
+        .header(http::header::HOST, authority.as_str())
+        .header(http::header::CONNECTION, "close")
+        .body(Empty::<bytes::Bytes>::new())
+        .ok()?;
+    let mut answer = pin!(sender.send_request(request));
+    let answer = tokio::select! {
+        answer = &mut answer => answer,
+        // The connection may end with the answer in hand.
+        _ = connection => answer.await,
+    };
+    let answer = answer.ok()?;
+    (answer.status().as_u16() < 400).then_some(())
+}
+
+async fn exec(command: &[String]) -> Option<()> {
+    let (program, args) = command.split_first()?;
+    let mut check = Command::new(program);
+    check.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+    check.status().await.ok()?.success().then_some(())
+}
