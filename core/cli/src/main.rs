@@ -1,1 +1,79 @@
-fn main() {}
+//! The binary `lockstep`: arguments, output and exit codes. What it does is in the rooms that it calls.
+
+#![forbid(unsafe_code)]
+
+mod arguments;
+mod exit;
+mod log;
+mod render_status;
+mod render_why;
+mod verbs;
+mod words;
+
+use crate::arguments::{Arguments, Command, Simulate};
+use crate::exit::Failure;
+use clap::Parser;
+use std::future::Future;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // One guard stands over each service: it starts in no time, on one thread, and knows none of what follows.
+    let mut given = std::env::args_os().skip(1);
+    if given.next().is_some_and(|verb| verb == "guard") {
+        return lockstep_agent::guard::run(given);
+    }
+    let Arguments { command, log_json } = Arguments::parse();
+    match run(command, log_json) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            if !failure.text.is_empty() {
+                eprintln!("lockstep: {}", failure.text);
+            }
+            ExitCode::from(failure.code)
+        }
+    }
+}
+
+fn run(command: Command, log_json: bool) -> Result<(), Failure> {
+    match command {
+        Command::Edge { config } => {
+            log::start(log_json);
+            on_threads(async {
+                lockstep_edge::run(&config, lockstep_edge::terminated()).await.map_err(Failure::from_error)
+            })
+        }
+        Command::Agent { config } => {
+            log::start(log_json);
+            on_threads(verbs::agent(&config))
+        }
+        Command::Status { reach, json } => on_one_thread(verbs::status(&reach, json)),
+        Command::Switch { reach, pair, to, yes, json } => on_one_thread(verbs::switch(&reach, &pair, to, yes, json)),
+        Command::Why { reach, pair, epoch, json } => on_one_thread(verbs::why(&reach, &pair, epoch, json)),
+        Command::Pause { reach, pair, reason } => on_one_thread(verbs::pause(&reach, &pair, &reason)),
+        Command::Resume { reach, pair } => on_one_thread(verbs::resume(&reach, &pair)),
+        Command::Check { file, lint } => verbs::check(&file, lint),
+        Command::Demo(options) => lockstep_demo::play::run(options).map_err(Failure::from_verdict),
+        Command::Simulate { program } => match program {
+            Simulate::App(options) => lockstep_demo::app::run(options),
+            Simulate::Cti(options) => lockstep_demo::cti::run(&options),
+            Simulate::Client(options) => lockstep_demo::client::run(options),
+            Simulate::Keeper { dir } => lockstep_demo::play::processes::keep(&dir),
+        }
+        .map_err(Failure::from_verdict),
+    }
+}
+
+fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    block_on(tokio::runtime::Builder::new_multi_thread(), work)
+}
+
+fn on_one_thread(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    block_on(tokio::runtime::Builder::new_current_thread(), work)
+}
+
+fn block_on(
+    mut runtime: tokio::runtime::Builder,
+    work: impl Future<Output = Result<(), Failure>>,
+) -> Result<(), Failure> {
+    runtime.enable_all().build().map_err(|error| Failure::failed(format!("no runtime: {error}")))?.block_on(work)
+}

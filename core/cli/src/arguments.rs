@@ -1,0 +1,143 @@
+//! What may be said to `lockstep`.
+
+use clap::{Args, Parser, Subcommand};
+use lockstep_policy::Side;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// A VIP edge for pairs of servers of which one is active: redirect and CTI activation move in lockstep.
+#[derive(Debug, Parser)]
+#[command(
+    version,
+    after_help = "Exit codes: 0 done · 1 refused or failed · 2 not understood · 3 no edge could be reached · 4 not confirmed\n\
+                  Logs go to stderr; LOCKSTEP_LOG filters them (info, debug, lockstep_edge=debug)."
+)]
+pub struct Arguments {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// Write logs as JSON, one object a line
+    #[arg(long, global = true)]
+    pub log_json: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an edge: the VIP's proxy and the coordinator of its pairs
+    Edge {
+        /// The edge's configuration
+        #[arg(long, value_name = "FILE", default_value = EDGE_CONFIG)]
+        config: PathBuf,
+    },
+    /// Run a node's agent: its services, under a lease
+    Agent {
+        /// The agent's configuration
+        #[arg(long, value_name = "FILE", default_value = "/etc/lockstep/agent.toml")]
+        config: PathBuf,
+    },
+    /// Show how the edge and its pairs stand
+    Status {
+        #[command(flatten)]
+        reach: Reach,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Move a pair's active role, and wait for the end
+    Switch {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// The side that shall become active: a or b
+        #[arg(long, value_name = "SIDE")]
+        to: Side,
+        /// Answer the policy's question with yes
+        #[arg(long, short)]
+        yes: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Tell why a pair switched, what happened in which phase, and what clients felt
+    Why {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// The handover's epoch; the latest when left out
+        epoch: Option<u64>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Validate an edge's configuration: names line and key of what is wrong, and what would be valid
+    Check {
+        /// The edge's configuration
+        #[arg(default_value = EDGE_CONFIG)]
+        file: PathBuf,
+        /// Also tell what is valid and odd, and the policy's expected delay
+        #[arg(long)]
+        lint: bool,
+    },
+    /// Refuse the policy's own switches of a pair; an operator's still work
+    Pause {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// Why, for those who see it in the status
+        #[arg(long, default_value = "")]
+        reason: String,
+    },
+    /// Let the policy switch a pair again
+    Resume {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+    },
+    /// Run a simulated pair on this machine, break it in every way, and show what a client felt
+    Demo(lockstep_demo::play::Options),
+    /// The parts of the demo's simulated pair
+    #[command(hide = true)]
+    Simulate {
+        #[command(subcommand)]
+        program: Simulate,
+    },
+}
+
+/// The simulated programs.
+#[derive(Debug, Subcommand)]
+pub enum Simulate {
+    /// A telisca server's web application
+    App(lockstep_demo::app::Options),
+    /// A CTI service
+    Cti(lockstep_demo::cti::Options),
+    /// A steady stream of requests
+    Client(lockstep_demo::client::Options),
+    /// Kills what is left of a demo once its input has ended
+    Keeper {
+        /// The demo's directory
+        #[arg(long)]
+        dir: PathBuf,
+    },
+}
+
+/// Where an edge of this machine has its configuration.
+pub const EDGE_CONFIG: &str = "/etc/lockstep/edge.toml";
+
+/// How the edge is reached: its configuration says it, or `--admin` with `--token-file`.
+#[derive(Debug, Args)]
+pub struct Reach {
+    /// The edge's configuration, in which its address and state directory stand [default: /etc/lockstep/edge.toml if it is there]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The edge's admin address; --config comes first [default: 127.0.0.1:7480]
+    #[arg(long, value_name = "ADDRESS", env = "LOCKSTEP_ADMIN")]
+    pub admin: Option<SocketAddr>,
+    /// The file with the edge's admin token; --config comes first [default: /var/lib/lockstep/admin.token]
+    #[arg(long, value_name = "FILE", env = "LOCKSTEP_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
+}

@@ -1,0 +1,200 @@
+//! How the edge and its pairs stand, for a person to read.
+
+use crate::words::{cut, lasting, word};
+use comfy_table::{ContentArrangement, Table, presets};
+use lockstep_edge::admin::api::{PairStatus, SideStatus, Status, route_text};
+use lockstep_policy::Side;
+use std::fmt::Write;
+
+/// The whole status.
+pub fn text(status: &Status) -> String {
+    let mut text = format!(
+        "{}: lockstep {}, running since {}, configured by {}\n",
+        status.edge, status.version, status.started, status.config
+    );
+    for sentence in &status.reload {
+        let _ = writeln!(text, "  reload: {sentence}");
+    }
+    if status.journal_lost > 0 {
+        let _ = writeln!(text, "  journal: {} entries lost, the disk was too slow", status.journal_lost);
+    }
+    for pair in &status.pairs {
+        text.push('\n');
+        text.push_str(&of_pair(pair));
+    }
+    text
+}
+
+fn of_pair(pair: &PairStatus) -> String {
+    let mut text = format!("{}: {}\n", pair.name, pair.listen.join(", "));
+    let mut line = |name: &str, what: &str| {
+        // Writing to a String cannot fail.
+        let _ = writeln!(text, "  {name:<9} {what}");
+    };
+    let active = pair.active.map_or_else(
+        || "no side is active".to_owned(),
+        |active| format!("side {} is active since epoch {}", active.side, active.epoch),
+    );
+    line("active", &active);
+    line("route", &format!("{} (epoch {})", route_text(pair.route), pair.route.epoch));
+    if pair.recovering {
+        line("recovery", "asking both agents after the edge's start");
+    }
+    if let Some(handover) = pair.handover {
+        line("handover", &format!("to {}, in {}", handover.to, word(&handover.phase)));
+    }
+    line("policy", &policy(pair));
+    if let Some(pause) = &pair.paused {
+        let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
+        line("paused", &format!("by {} since {}{reason}", pause.by, pause.since));
+    }
+    let traffic = &pair.traffic;
+    line(
+        "requests",
+        &format!(
+            "{} taken, {} wait now, {} had to wait, {} refused, {} failed",
+            traffic.requests, traffic.holding, traffic.held, traffic.refused, traffic.failed
+        ),
+    );
+    if let Some(last) = &pair.last {
+        let gap = last.gap_ms.map(|ms| format!(", clients waited {}", lasting(ms))).unwrap_or_default();
+        line("last", &format!("epoch {} at {}: {}{gap}", last.epoch, last.when, last.text));
+    }
+    if !pair.store.is_empty() {
+        line("store", &pair.store);
+    }
+    for alert in &pair.alerts {
+        line(&word(&alert.level), &format!("{} {}: {}", alert.when, alert.from, alert.text));
+    }
+    text.push_str(&sides(pair));
+    text
+}
+
+fn policy(pair: &PairStatus) -> String {
+    let policy = &pair.policy;
+    let mut text = format!("{} {}", policy.id, policy.version);
+    if let Some(ms) = policy.expected_delay_ms {
+        let _ = write!(text, ", switches within {} at worst", lasting(ms));
+    }
+    if !policy.working {
+        let _ = write!(text, ", DOES NOT WORK, the pair keeps its course: {}", policy.trouble);
+    }
+    text
+}
+
+fn sides(pair: &PairStatus) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(["side", "servers", "agent", "role", "epoch", "lease", "in flight", "services", "probes", ""]);
+    for side in Side::BOTH {
+        table.add_row(row(side, &pair.sides[side]));
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        let _ = writeln!(text, " {}", line.trim_end());
+    }
+    text
+}
+
+fn row(side: Side, status: &SideStatus) -> [String; 10] {
+    let links = match (status.main, status.auxiliary) {
+        (true, true) => "up".to_owned(),
+        (true, false) => "no auxiliary".to_owned(),
+        (false, true) => "no main".to_owned(),
+        (false, false) => "down".to_owned(),
+    };
+    let dash = || "-".to_owned();
+    let report = status.report.as_ref();
+    let services = report.map(|report| {
+        let services = report.services.iter().map(|service| format!("{} {}", service.name, word(&service.state)));
+        services.collect::<Vec<_>>().join(", ")
+    });
+    let probes = status.probes.iter().map(|probe| {
+        let last = probe.last.as_ref();
+        last.map_or_else(
+            || "unknown".to_owned(),
+            |last| format!("{} {}", word(&last.verdict), lasting(last.latency_ms)),
+        )
+    });
+    let note = [status.trouble.as_str(), status.shown.as_str()].into_iter().filter(|part| !part.is_empty());
+    [
+        side.to_string(),
+        status.servers.join(" "),
+        links,
+        report.map_or_else(dash, |report| word(&report.role)),
+        report.map_or_else(dash, |report| report.epoch.to_string()),
+        report.map_or_else(dash, |report| {
+            if report.lease_left_ms > 0.0 { lasting(report.lease_left_ms) } else { "none".to_owned() }
+        }),
+        status.in_flight.to_string(),
+        services.unwrap_or_else(dash),
+        probes.collect::<Vec<_>>().join(", "),
+        cut(&note.collect::<Vec<_>>().join("; "), 120),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As the edge answers it, so that a field that is taken away is noticed here too.
+    fn status() -> Status {
+        let side = |role: &str, lease_ms: f64| {
+            serde_json::json!({
+                "servers": ["10.0.0.1:80"], "agent": "10.0.0.1:7401", "main": true, "auxiliary": role == "active",
+                "trouble": "", "shown": if role == "active" { "" } else { "2 of 5 good, then rollback" }, "in_flight": 3,
+                "report": {
+                    "role": role, "epoch": 5, "serving": true, "fit": true, "running": true, "lease_left_ms": lease_ms,
+                    "release": "7.2", "age_ms": 12.0,
+                    "services": [{"name": "cti", "exclusive": true, "state": "running", "pid": 7, "restarts": 0}],
+                },
+                "probes": [{
+                    "probe": 1, "target": "http :80/x", "interval_ms": 100.0,
+                    "last": {"verdict": "good", "status": 200, "latency_ms": 0.8, "detail": "", "age_ms": 40.0},
+                }],
+            })
+        };
+        let pair = serde_json::json!({
+            "name": "telisca", "listen": ["10.0.0.100:80"], "route": {"epoch": 5, "kind": {"serve": "a"}}, "epoch": 5,
+            "active": {"side": "a", "epoch": 5}, "handover": null, "recovering": false,
+            "sides": {"a": side("active", 512.0), "b": side("standby", 0.0)},
+            "policy": {
+                "id": "telisca", "version": "0.1.0", "file": "x.so", "fingerprint": "00", "expected_delay_ms": 162_000.0,
+                "working": true, "trouble": "", "events": 9, "slowest_step_ms": 0.1,
+            },
+            "traffic": {"requests": 10, "holding": 0, "held": 2, "released": 2, "refused": 0, "failed": 1},
+            "paused": {"by": "jo", "reason": "patch day", "since": "2026-03-01T12:00:00Z"},
+            "alerts": [{"when": "2026-03-01T12:01:00Z", "level": "warning", "from": "policy", "text": "cti restarted"}],
+            "last": {"epoch": 5, "when": "2026-03-01T11:00:00Z", "text": "b -> a, planned, completed", "gap_ms": 351.0},
+            "store": "",
+        });
+        serde_json::from_value(serde_json::json!({
+            "edge": "edge-1", "version": "0.1.0", "started": "2026-03-01T10:00:00Z", "config": "/etc/lockstep/edge.toml",
+            "reload": [], "journal_lost": 2, "pairs": [pair],
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_status_reads_like_this() {
+        assert_eq!(
+            text(&status()),
+            "\
+edge-1: lockstep 0.1.0, running since 2026-03-01T10:00:00Z, configured by /etc/lockstep/edge.toml
+  journal: 2 entries lost, the disk was too slow
+
+telisca: 10.0.0.100:80
+  active    side a is active since epoch 5
+  route     a (epoch 5)
+  policy    telisca 0.1.0, switches within 2 min 42 s at worst
+  paused    by jo since 2026-03-01T12:00:00Z: patch day
+  requests  10 taken, 0 wait now, 2 had to wait, 0 refused, 1 failed
+  last      epoch 5 at 2026-03-01T11:00:00Z: b -> a, planned, completed, clients waited 351.0 ms
+  warning   2026-03-01T12:01:00Z policy: cti restarted
+  side  servers      agent         role     epoch  lease     in flight  services     probes
+  a     10.0.0.1:80  up            active   5      512.0 ms  3          cti running  good 0.8 ms
+  b     10.0.0.1:80  no auxiliary  standby  5      none      3          cti running  good 0.8 ms  2 of 5 good, then rollback
+"
+        );
+    }
+}

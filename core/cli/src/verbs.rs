@@ -1,0 +1,141 @@
+//! The operator's verbs: ask the edge, print the answer.
+
+use crate::arguments::{EDGE_CONFIG, Reach};
+use crate::exit::Failure;
+use crate::{render_status, render_why};
+use lockstep_edge::admin::api::{Handover, PauseOrder, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::client::Client;
+use lockstep_pair::record::Outcome;
+use lockstep_policy::Side;
+use serde::Serialize;
+use std::io::{IsTerminal, Write, stdin, stdout};
+use std::net::SocketAddr;
+use std::path::Path;
+
+/// `lockstep status`.
+pub async fn status(reach: &Reach, json: bool) -> Result<(), Failure> {
+    let status = client(reach)?.status().await?;
+    if json { print_json(&status) } else { print(&render_status::text(&status)) }
+}
+
+/// `lockstep switch PAIR --to SIDE`.
+pub async fn switch(reach: &Reach, pair: &str, to: Side, yes: bool, json: bool) -> Result<(), Failure> {
+    let client = client(reach)?;
+    let mut order = SwitchOrder { to, confirmed: false, by: operator() };
+    let mut answer = client.switch(pair, &order).await?;
+    if let SwitchAnswer::Question(question) = &answer {
+        if !yes {
+            confirm(question)?;
+        }
+        order.confirmed = true;
+        answer = client.switch(pair, &order).await?;
+    }
+    match answer {
+        SwitchAnswer::Ended(handover) => ended(&handover, json),
+        SwitchAnswer::Refused(why) => Err(Failure::failed(format!("refused: {why}"))),
+        SwitchAnswer::Question(question) => Err(Failure::not_confirmed(format!("asked again: {question}"))),
+    }
+}
+
+/// `lockstep why PAIR [EPOCH]`.
+pub async fn why(reach: &Reach, pair: &str, epoch: Option<u64>, json: bool) -> Result<(), Failure> {
+    let handover = client(reach)?.why(pair, epoch).await?;
+    if json { print_json(&handover) } else { print(&render_why::text(&handover)) }
+}
+
+/// `lockstep pause PAIR`.
+pub async fn pause(reach: &Reach, pair: &str, reason: &str) -> Result<(), Failure> {
+    let order = PauseOrder { by: operator(), reason: reason.to_owned() };
+    client(reach)?.pause(pair, &order).await?;
+    print(&format!("{pair}: paused: its policy's own switches are refused until `lockstep resume {pair}`\n"))
+}
+
+/// `lockstep resume PAIR`.
+pub async fn resume(reach: &Reach, pair: &str) -> Result<(), Failure> {
+    let order = PauseOrder { by: operator(), reason: String::new() };
+    client(reach)?.resume(pair, &order).await?;
+    print(&format!("{pair}: its policy switches again\n"))
+}
+
+/// `lockstep check FILE`.
+pub fn check(file: &Path, lint: bool) -> Result<(), Failure> {
+    let report = lockstep_edge::config::check(file);
+    if !report.is_valid() {
+        let found = report.errors.len();
+        let noun = if found == 1 { "error" } else { "errors" };
+        return Err(Failure::failed(format!("{} is not valid, {found} {noun}:\n{report}", file.display())));
+    }
+    let mut text = format!("{}: valid\n", file.display());
+    if lint {
+        for sentence in &report.lints {
+            text.push_str(sentence);
+            text.push('\n');
+        }
+    }
+    print(&text)
+}
+
+/// `lockstep agent`.
+pub async fn agent(config: &Path) -> Result<(), Failure> {
+    let config = lockstep_agent::load(config).map_err(Failure::from_error)?;
+    lockstep_agent::run(config, lockstep_edge::terminated()).await.map_err(Failure::from_error)
+}
+
+fn client(reach: &Reach) -> Result<Client, Failure> {
+    let default = Path::new(EDGE_CONFIG);
+    Ok(match (&reach.config, reach.admin, &reach.token_file) {
+        (Some(config), _, _) => Client::from_config(config)?,
+        (None, None, None) if default.exists() => Client::from_config(default)?,
+        (None, admin, token_file) => {
+            let token_file = token_file.as_deref().unwrap_or(Path::new("/var/lib/lockstep/admin.token"));
+            Client::new(admin.unwrap_or(SocketAddr::from(([127, 0, 0, 1], 7480))), token_file)?
+        }
+    })
+}
+
+/// The policy's question, on a terminal; without one there is nobody to say yes.
+fn confirm(question: &str) -> Result<(), Failure> {
+    if !(stdin().is_terminal() && stdout().is_terminal()) {
+        return Err(Failure::not_confirmed(format!("{question}\nSay it again with --yes to go on.")));
+    }
+    print(&format!("{question}\nGo on? [y/N] "))?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer).map_err(Failure::from_error)?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::not_confirmed("not confirmed: nothing was changed")),
+    }
+}
+
+/// Prints how a switch ended; one that was rolled back is a failure.
+fn ended(handover: &Handover, json: bool) -> Result<(), Failure> {
+    if json {
+        print_json(handover)?;
+    } else {
+        let hint = format!("lockstep why {} {}", handover.pair, handover.record.epoch);
+        print(&format!("{}\n  {hint}\n", render_why::headline(handover)))?;
+    }
+    match handover.record.outcome {
+        Some(Outcome::Completed) => Ok(()),
+        _ => Err(Failure::failed(handover.record.why.clone())),
+    }
+}
+
+/// Who gives the order, for the record.
+fn operator() -> String {
+    let name = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
+    name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
+}
+
+fn print_json(what: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(what).map_err(Failure::from_error)?;
+    print(&format!("{text}\n"))
+}
+
+/// A reader that has gone away (`| head`) is no failure.
+fn print(text: &str) -> Result<(), Failure> {
+    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::from_error(error)),
+        _ => Ok(()),
+    }
+}
