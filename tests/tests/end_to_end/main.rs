@@ -1,0 +1,12 @@
+//! The whole of lockstep on real processes and a real network: an edge, two nodes and a client that counts, in network
+//! namespaces of their own.
+//!
+//! A test reads as a story: [`bed::Bed`] sets everything up, breaks it and waits for it; the judgement at the end rests on the
+//! logs of the client, the applications and the CTI services, and not on what the edge says about itself. What must hold on any machine
+//! is asserted; times are printed as figures, to be compared with their targets, and asserted with a wide margin only.
+#![forbid(unsafe_code)]
+
+mod network;
+mod world;
+
+mod the_bed;
