@@ -1,11 +1,13 @@
 //! Planned switches and failovers, seen by clients (I2, I6).
 
-use super::rig::{Client, Rig, eventually, get};
-use lockstep_edge::proxy::{ListenSettings, ProxyEvent, ProxySettings, Trouble};
+use super::rig::{Client, PATIENCE, Rig, Server, eventually, get};
+use lockstep_edge::proxy::{ListenSettings, ProxyEvent, ProxySettings, TrafficCounts, Trouble};
 use lockstep_policy::{Epoch, Side, Sides};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const CLIENTS: usize = 16;
 
@@ -40,7 +42,7 @@ impl Load {
     }
 }
 
-async fn client(at: std::net::SocketAddr, stop: Arc<AtomicBool>, good: Arc<AtomicUsize>) -> usize {
+async fn client(at: SocketAddr, stop: Arc<AtomicBool>, good: Arc<AtomicUsize>) -> usize {
     let mut failed = 0;
     let mut connection = Client::connect(at).await;
     while !stop.load(SeqCst) {
@@ -120,22 +122,50 @@ async fn i6_a_cut_wakes_a_hung_get_and_the_new_side_answers_it() {
     assert_eq!((traffic.a.resets, traffic.b.good), (0, 1), "a cut of ours is no trouble of the side's");
 }
 
+/// An address that answers no connect: its queue is full, as that of a hung server or an unplugged one.
+async fn deaf() -> (SocketAddr, Vec<TcpStream>, TcpListener) {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let listener = socket.listen(0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let mut queued = Vec::new();
+    while let Ok(connected) = tokio::time::timeout(Duration::from_millis(300), TcpStream::connect(address)).await {
+        queued.push(connected.unwrap());
+    }
+    (address, queued, listener)
+}
+
 #[tokio::test]
 async fn i6_a_cut_ends_a_connect_that_gets_no_answer() {
-    let (a, b) = (super::rig::Server::start("a").await, super::rig::Server::start("b").await);
-    // TEST-NET-1 (RFC 5737): nobody answers there; a machine without a route refuses at once, which is as good here.
-    let servers = Sides { a: vec!["192.0.2.1:80".into()], b: vec![b.address.to_string()] };
-    let settings = ProxySettings { connect_timeout: Duration::from_secs(600), ..ProxySettings::default() };
+    let (a, b) = (Server::start("a").await, Server::start("b").await);
+    let (deaf, _queued, _listener) = deaf().await;
+    let servers = Sides { a: vec![deaf.to_string()], b: vec![b.address.to_string()] };
+    let settings = ProxySettings { connect_timeout: PATIENCE * 10, ..ProxySettings::default() };
     let rig = Rig::of(a, b, servers, settings, ListenSettings::default());
     rig.serve(Side::A, 1);
     let request = rig.spawn_get("/");
-    let under_way = || rig.pair.in_flight(Side::A) == 1 || rig.pair.totals().held_now == 1;
-    eventually("the request is under way", under_way).await;
+    eventually("the request is under way", || rig.pair.in_flight(Side::A) == 1).await;
     rig.hold(2);
     rig.pair.cut(Side::A, Epoch(2));
-    rig.pair.drained(Side::A).await;
+    tokio::time::timeout(PATIENCE, rig.pair.drained(Side::A)).await.expect("the connect is given up");
     rig.serve(Side::B, 2);
     assert_eq!(request.await.unwrap().unwrap().body, "b");
+    assert_eq!(rig.pair.take_traffic().a, TrafficCounts::default(), "a cut of ours is no trouble of the side's");
+}
+
+#[tokio::test]
+async fn a_connect_that_gets_no_answer_is_a_timeout_of_the_side() {
+    let (a, b) = (Server::start("a").await, Server::start("b").await);
+    let (deaf, _queued, _listener) = deaf().await;
+    let servers = Sides { a: vec![deaf.to_string()], b: vec![b.address.to_string()] };
+    let settings = ProxySettings { connect_timeout: Duration::from_millis(20), ..ProxySettings::default() };
+    let rig = Rig::of(a, b, servers, settings, ListenSettings::default());
+    rig.serve(Side::A, 1);
+    let request = rig.spawn_send("POST", "/", "order".into());
+    let timeout = |event: &ProxyEvent| matches!(event, ProxyEvent::Trouble { kind: Trouble::Timeout, .. });
+    eventually("the timeout is told", || rig.events.lock().unwrap().iter().any(timeout)).await;
+    rig.serve(Side::B, 2);
+    assert_eq!(request.await.unwrap().unwrap().body, "b", "no byte had left: a POST may go elsewhere");
 }
 
 #[tokio::test]
@@ -214,8 +244,8 @@ async fn first_requests_of_an_epoch_are_told_once() {
 
 #[tokio::test]
 async fn a_server_that_is_down_is_passed_over() {
-    let (a, b) = (super::rig::Server::start("a").await, super::rig::Server::start("b").await);
-    let dead = super::rig::Server::start("dead").await;
+    let (a, b) = (Server::start("a").await, Server::start("b").await);
+    let dead = Server::start("dead").await;
     dead.kill().await;
     let servers = Sides { a: vec![dead.address.to_string(), a.address.to_string()], b: vec![b.address.to_string()] };
     let rig = Rig::of(a, b, servers, ProxySettings::default(), ListenSettings::default());
@@ -230,7 +260,7 @@ async fn a_server_that_is_down_is_passed_over() {
 
 #[tokio::test]
 async fn a_servers_name_is_looked_up() {
-    let (a, b) = (super::rig::Server::start("a").await, super::rig::Server::start("b").await);
+    let (a, b) = (Server::start("a").await, Server::start("b").await);
     let servers = Sides { a: vec![format!("localhost:{}", a.address.port())], b: vec![b.address.to_string()] };
     let rig = Rig::of(a, b, servers, ProxySettings::default(), ListenSettings::default());
     rig.serve(Side::A, 1);
