@@ -3,11 +3,12 @@
 use super::{Event, Order, Post, earlier};
 use crate::guard::order::{self, Begin, LINE_MAX};
 use lockstep_wire::clock;
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::net::unix::pipe;
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -35,7 +36,7 @@ pub(crate) async fn run(program: PathBuf, name: String, begin: Begin, orders: mp
 /// A guard that runs, and the two pipes to it.
 struct Guarded {
     guard: Child,
-    orders: pipe::Sender,
+    orders: OwnedFd,
     events: Lines<BufReader<ChildStdout>>,
 }
 
@@ -49,11 +50,9 @@ impl Guarded {
         let missing = || io::Error::other("a pipe is missing");
         let stdin = guard.stdin.take().ok_or_else(missing)?;
         let stdout = guard.stdout.take().ok_or_else(missing)?;
-        let mut guarded = Guarded {
-            guard,
-            orders: pipe::Sender::from_owned_fd(stdin.into_owned_fd()?)?,
-            events: BufReader::new(stdout).lines(),
-        };
+        let orders = stdin.into_owned_fd()?;
+        fcntl_setfl(&orders, fcntl_getfl(&orders)? | OFlags::NONBLOCK)?;
+        let mut guarded = Guarded { guard, orders, events: BufReader::new(stdout).lines() };
         guarded.tell(&order::Order::Begin(begin))?;
         Ok(guarded)
     }
@@ -65,7 +64,7 @@ impl Guarded {
         if line.len() > LINE_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
         }
-        match self.orders.try_write(&line)? {
+        match rustix::io::write(&self.orders, &line)? {
             count if count == line.len() => Ok(()),
             // Half an order would spoil the next: the guard takes a closed pipe for the agent's death.
             _ => Err(io::ErrorKind::WriteZero.into()),
