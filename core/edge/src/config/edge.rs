@@ -25,13 +25,14 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
     if let Some(admin) = table.parsed("admin", "an address \"IP:PORT\", such as \"127.0.0.1:7480\"") {
         edge.admin = admin.value;
     }
-    let plugins = table.text("plugins").map(|directory| {
+    let plugins = table.text("plugins").and_then(|directory| {
         let path = beside(file).join(directory.value);
         if !path.is_dir() {
             let what = format!("{} is not a directory", path.display());
             table.refuse(directory.at, "plugins", what, "the directory of the policies' plugins");
+            return None;
         }
-        path
+        Some(path)
     });
     table.finish();
     (edge, plugins)

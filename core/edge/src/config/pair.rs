@@ -2,7 +2,7 @@
 
 use super::policy::{self, Plugins};
 use super::problem::Problems;
-use super::table::{Placed, Table};
+use super::table::{Listed, Placed, Table};
 use super::{HoldConfig, PolicyConfig, SideConfig};
 use lockstep_pair::coordinator::{Leftover, Settings};
 use lockstep_pair::protocol::Terms;
@@ -100,11 +100,22 @@ fn name(table: &mut Table<'_, '_>) -> Placed<String> {
 }
 
 fn listen(table: &mut Table<'_, '_>) -> Vec<Placed<SocketAddr>> {
-    let listen = table.list("listen", ADDRESS);
-    if listen.is_none() {
-        table.missing("listen", "the VIP's listeners, such as `listen = [\"10.0.0.100:80\"]`");
+    addresses(
+        table,
+        "listen",
+        "the pair has no listener",
+        "the VIP's listeners, such as `listen = [\"10.0.0.100:80\"]`",
+    )
+}
+
+/// A list of addresses that must not be empty.
+fn addresses(table: &mut Table<'_, '_>, key: &'static str, none: &str, example: &str) -> Vec<Placed<SocketAddr>> {
+    match table.list(key, ADDRESS) {
+        None => table.missing(key, example),
+        Some(Listed { at, is_empty: true, .. }) => table.refuse(at, key, none, example),
+        Some(Listed { items, .. }) => return items,
     }
-    listen.unwrap_or_default()
+    Vec::new()
 }
 
 fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side) -> ReadSide {
@@ -113,16 +124,8 @@ fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side) -> ReadSi
         pair.missing(&side.to_string(), &valid);
         return ReadSide { servers: Vec::new(), agent: None };
     };
-    let given = table.list::<SocketAddr>("servers", ADDRESS);
-    let example = "at least one, such as `servers = [\"10.0.0.1:80\"]`";
-    match &given {
-        None => table.missing("servers", example),
-        Some(servers) if servers.is_empty() => {
-            table.refuse(table.at(), "servers", format!("side {side} has no server"), example)
-        }
-        Some(_) => {}
-    }
-    let servers = given.unwrap_or_default();
+    let none = format!("side {side} has no server");
+    let servers = addresses(&mut table, "servers", &none, "at least one, such as `servers = [\"10.0.0.1:80\"]`");
     for server in &servers {
         if server.value.port() == 0 || server.value.ip().is_unspecified() {
             table.refuse(server.at, "servers", format!("{} cannot be connected to", server.value), ADDRESS);

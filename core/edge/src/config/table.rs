@@ -18,6 +18,16 @@ pub(super) struct Placed<T> {
     pub at: usize,
 }
 
+/// A list as it was given.
+pub(super) struct Listed<T> {
+    /// Where it stands.
+    pub at: usize,
+    /// Nothing is in it.
+    pub is_empty: bool,
+    /// What could be read of it; the rest is refused already.
+    pub items: Vec<Placed<T>>,
+}
+
 /// A table that is being read. Every key that is asked for is known; [`Table::finish`] refuses the others.
 pub(super) struct Table<'t, 'i> {
     items: &'t DeTable<'i>,
@@ -63,10 +73,14 @@ impl<'t, 'i> Table<'t, 'i> {
     }
 
     pub fn text(&mut self, key: &'static str) -> Option<Placed<String>> {
+        self.text_that_is(key, "a text in quotes")
+    }
+
+    fn text_that_is(&mut self, key: &'static str, valid: &str) -> Option<Placed<String>> {
         let (value, at) = self.take(key)?;
         match value {
             DeValue::String(text) => Some(Placed { value: text.to_string(), at }),
-            other => self.wrong_type(at, key, other, "a text in quotes"),
+            other => self.wrong_type(at, key, other, valid),
         }
     }
 
@@ -75,27 +89,28 @@ impl<'t, 'i> Table<'t, 'i> {
     where
         T::Err: Display,
     {
-        let text = self.text(key)?;
+        let text = self.text_that_is(key, valid)?;
         self.parse(key, &text.value, text.at, valid)
     }
 
     /// A list of texts that mean something. Those that do not are refused one by one.
-    pub fn list<T: FromStr>(&mut self, key: &'static str, valid: &str) -> Option<Vec<Placed<T>>>
+    pub fn list<T: FromStr>(&mut self, key: &'static str, valid: &str) -> Option<Listed<T>>
     where
         T::Err: Display,
     {
         let (value, at) = self.take(key)?;
-        let DeValue::Array(items) = value else {
-            return self.wrong_type(at, key, value, &format!("a list of {valid}"));
+        let DeValue::Array(given) = value else {
+            self.refuse(at, key, wrong_type(value), format!("a list; in it: {valid}"));
+            return Some(Listed { at, is_empty: false, items: Vec::new() });
         };
-        let read = items.iter().filter_map(|item| {
+        let read = given.iter().filter_map(|item| {
             let at = item.span().start;
             match item.get_ref() {
                 DeValue::String(text) => self.parse(key, text, at, valid),
                 other => self.wrong_type(at, key, other, valid),
             }
         });
-        Some(read.collect())
+        Some(Listed { at, is_empty: given.is_empty(), items: read.collect() })
     }
 
     /// A duration with its unit. A default needs no check: it is ours.
@@ -219,9 +234,13 @@ impl<'t, 'i> Table<'t, 'i> {
     }
 
     fn wrong_type<T>(&self, at: usize, key: &str, found: &DeValue<'_>, valid: &str) -> Option<T> {
-        self.refuse(at, key, format!("is of the wrong type ({})", found.type_str()), valid);
+        self.refuse(at, key, wrong_type(found), valid);
         None
     }
+}
+
+fn wrong_type(found: &DeValue<'_>) -> String {
+    format!("is of the wrong type ({})", found.type_str())
 }
 
 /// Where the keys of a table stand, for those who check them by their own rules.
