@@ -122,18 +122,23 @@ pub fn summarise_all(all: &[Exchange]) -> Summary {
 /// on to the end is not overlooked.
 #[must_use]
 pub fn longest_gap(all: &[Exchange], from: u64, to: u64) -> Duration {
+    let (begin, end) = longest_silence(all, from, to);
+    Duration::from_nanos(end - begin)
+}
+
+/// How long after `fault` the longest silence in `fault..to` was over: the first good answer, when the fault has silenced the service.
+#[must_use]
+pub fn good_again(all: &[Exchange], fault: u64, to: u64) -> Duration {
+    let (_, end) = longest_silence(all, fault, to);
+    Duration::from_nanos(end - fault)
+}
+
+fn longest_silence(all: &[Exchange], from: u64, to: u64) -> (u64, u64) {
     let good = all.iter().filter(|exchange| exchange.is_good() && (from..to).contains(&exchange.ended));
     let mut instants: Vec<_> = good.map(|exchange| exchange.ended).chain([from, to]).collect();
     instants.sort_unstable();
-    let longest = instants.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap_or(0);
-    Duration::from_nanos(longest)
-}
-
-/// How long after `instant` the first good answer came to a request that was sent after it.
-#[must_use]
-pub fn first_good_after(all: &[Exchange], instant: u64) -> Option<Duration> {
-    let good = all.iter().filter(|exchange| exchange.is_good() && exchange.sent >= instant);
-    good.map(|exchange| exchange.ended).min().map(|ended| Duration::from_nanos(ended - instant))
+    let pairs = instants.windows(2).map(|pair| (pair[0], pair[1]));
+    pairs.max_by_key(|(begin, end)| end - begin).unwrap_or((from, to))
 }
 
 /// Reads a client's log. A last line that is still being written is left out.
@@ -205,10 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn the_first_good_answer_is_one_to_a_later_request() {
-        let all = [good(0, 0, 100, Side::A), good(1, 60, 300, Side::B), good(2, 70, 280, Side::B)];
-        assert_eq!(first_good_after(&all, 50 * MS), Some(Duration::from_millis(300)));
-        assert_eq!(first_good_after(&all, 71 * MS), None);
+    fn the_service_is_good_again_when_the_longest_silence_ends() {
+        let all =
+            [good(0, 0, 10, Side::A), good(1, 51, 3, Side::A), good(2, 60, 300, Side::B), good(3, 361, 1, Side::B)];
+        assert_eq!(good_again(&all, 50 * MS, 400 * MS), Duration::from_millis(310));
+        assert_eq!(good_again(&all, 370 * MS, 400 * MS), Duration::from_millis(30), "it never was");
     }
 
     #[test]

@@ -63,8 +63,10 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 }
 
 async fn play(stage: &mut Stage) -> anyhow::Result<Report> {
-    let seen = steps::play(stage).await?;
-    let report = report::judge(stage, seen)?;
+    let mut seen = Vec::new();
+    let played = steps::play(stage, &mut seen).await;
+    let ended = played.and(stage.stop_client().await);
+    let report = report::judge(stage, seen, ended.err())?;
     print!("{report}");
     if let Some(file) = &stage.options.json {
         std::fs::write(file, serde_json::to_vec_pretty(&report)?)?;

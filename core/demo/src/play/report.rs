@@ -50,8 +50,8 @@ pub struct Step {
     pub seen: Seen,
     /// The client's view.
     pub client: Summary,
-    /// From what was done to the first good answer of a request that was sent after it.
-    pub first_good_ms: Option<f64>,
+    /// From what was done to the end of the longest gap after it: then the service is good again.
+    pub good_again_ms: Option<f64>,
     /// How long the new side's CTI took from its process's start to READY.
     pub cti_start_ms: Option<f64>,
 }
@@ -79,8 +79,8 @@ impl Report {
     }
 }
 
-/// Reads the logs and judges.
-pub fn judge(stage: &Stage, seen: Vec<Seen>) -> anyhow::Result<Report> {
+/// Reads the logs and judges; also a play that did not come to its end.
+pub fn judge(stage: &Stage, seen: Vec<Seen>, stuck: Option<anyhow::Error>) -> anyhow::Result<Report> {
     let exchanges = tally::read(&stage.client_log())?;
     let (log_a, log_b) = (activity::read(&stage.activity(Side::A))?, activity::read(&stage.activity(Side::B))?);
     let misplaced = [app::misplaced(&stage.misplaced(Side::A))?, app::misplaced(&stage.misplaced(Side::B))?].concat();
@@ -95,8 +95,11 @@ pub fn judge(stage: &Stage, seen: Vec<Seen>) -> anyhow::Result<Report> {
     let targets = targets(&steps, stage.options.cti_stop, stage.options.cti_start);
     let whole = tally::summarise_all(&exchanges);
     let both_ran = !log_a.is_empty() && !log_b.is_empty();
+    let mut correctness = correctness(&steps, &whole, &misplaced, &overlaps, both_ran);
+    correctness
+        .extend(stuck.map(|why| Line { met: false, text: format!("the play did not come to its end: {why:#}") }));
     Ok(Report {
-        correctness: correctness(&steps, &whole, &misplaced, &overlaps, both_ran),
+        correctness,
         targets,
         by_standby: whole.by_standby,
         misplaced: misplaced.iter().filter(|entry| entry.awaited).count() as u64,
@@ -109,12 +112,12 @@ pub fn judge(stage: &Stage, seen: Vec<Seen>) -> anyhow::Result<Report> {
 
 fn with_client(seen: Seen, exchanges: &[Exchange], log: &[activity::Instant]) -> Step {
     let client = tally::summarise(exchanges, seen.from, seen.to);
-    let first_good = (seen.act != Act::Nothing).then(|| tally::first_good_after(exchanges, seen.done_at)).flatten();
+    let good_again = (seen.act != Act::Nothing).then(|| tally::good_again(exchanges, seen.done_at, seen.to));
     let within =
         |mark| log.iter().find(|instant| instant.mark == mark && (seen.done_at..seen.to).contains(&instant.at));
     let cti_start = within(activity::Mark::Start).zip(within(activity::Mark::Active));
     let cti_start = cti_start.map(|(start, active)| Duration::from_nanos(active.at.saturating_sub(start.at)));
-    Step { client, first_good_ms: first_good.map(ms), cti_start_ms: cti_start.map(ms), seen }
+    Step { client, good_again_ms: good_again.map(ms), cti_start_ms: cti_start.map(ms), seen }
 }
 
 fn longest(overlaps: &[Overlap]) -> Duration {
@@ -157,8 +160,8 @@ fn targets(steps: &[Step], cti_stop: Duration, cti_start: Duration) -> Vec<Line>
         let (name, found, most) = match step.seen.act {
             Act::Nothing | Act::KillAgent => continue,
             Act::Planned => ("longest gap", Some(step.client.longest_gap_ms), cti_stop + cti_start + PLANNED_EXTRA),
-            Act::KillApplication => ("first good answer", step.first_good_ms, cti_start + KILL_EXTRA),
-            Act::Hang => ("first good answer", step.first_good_ms, cti_start + HANG_EXTRA),
+            Act::KillApplication => ("good again after", step.good_again_ms, cti_start + KILL_EXTRA),
+            Act::Hang => ("good again after", step.good_again_ms, cti_start + HANG_EXTRA),
         };
         lines.push(Line {
             met: found.is_some_and(|found| found <= ms(most)),
@@ -219,7 +222,7 @@ impl fmt::Display for Report {
 impl Report {
     fn client_table(&self) -> Table {
         let head =
-            ["step", "requests", "failed", "by a standby", "longest gap", "first good", "p50", "p99", "failed because"];
+            ["step", "requests", "failed", "by a standby", "longest gap", "good again", "p50", "p99", "failed because"];
         let rows = self.steps.iter().map(|step| {
             let client = &step.client;
             let failures: Vec<_> = client.failures.iter().map(|(cause, times)| format!("{times} × {cause}")).collect();
@@ -229,7 +232,7 @@ impl Report {
                 client.failed.to_string(),
                 client.by_standby.to_string(),
                 milliseconds(Some(client.longest_gap_ms)),
-                milliseconds(step.first_good_ms),
+                milliseconds(step.good_again_ms),
                 milliseconds(Some(client.p50_ms)),
                 milliseconds(Some(client.p99_ms)),
                 failures.join(", "),

@@ -51,8 +51,8 @@ pub struct Seen {
     pub handover: Option<Handover>,
 }
 
-/// Plays all steps, in one stream of requests.
-pub async fn play(stage: &mut Stage) -> anyhow::Result<Vec<Seen>> {
+/// Plays all steps, in one stream of requests. What was seen until it went wrong is seen.
+pub async fn play(stage: &mut Stage, seen: &mut Vec<Seen>) -> anyhow::Result<()> {
     println!(
         "An edge, two agents with their services, and a client of {} requests/s; all on loopback.",
         stage.options.rate
@@ -60,39 +60,30 @@ pub async fn play(stage: &mut Stage) -> anyhow::Result<Vec<Seen>> {
     let first = stage.healthy().await?;
     println!("Side {first} is active, side {} is fit.\n", first.other());
     stage.start_client()?;
-    let mut seen = vec![step(stage, Act::Nothing).await?];
-    for act in [Act::Planned, Act::KillApplication, Act::Hang, Act::KillAgent, Act::Planned] {
+    for act in [Act::Nothing, Act::Planned, Act::KillApplication, Act::Hang, Act::KillAgent, Act::Planned] {
         seen.push(step(stage, act).await?);
     }
     // Back to where it began.
     if seen.last().is_some_and(|last| last.after != first) {
         seen.push(step(stage, Act::Planned).await?);
     }
-    stage.stop_client().await?;
-    Ok(seen)
+    Ok(())
 }
 
 async fn step(stage: &mut Stage, act: Act) -> anyhow::Result<Seen> {
     let before = stage.healthy().await?;
-    println!("… {}", announce(act, before));
+    let announced = announce(act, before);
+    println!("… {announced}");
     let from = now();
     tokio::time::sleep(MARGIN).await;
-    let done_at = now();
-    match act {
-        Act::Nothing => tokio::time::sleep(MARGIN * 2).await,
+    let done_at = match act {
+        Act::Nothing => nothing().await,
         Act::Planned => planned(stage, before.other()).await?,
-        Act::KillApplication => {
-            kill_one(stage, before, &["simulate", "app"])?;
-            stage.serving(Some(before.other())).await?;
-        }
+        Act::KillApplication => kill_application(stage, before).await?,
         Act::Hang => hang(stage, before).await?,
-        Act::KillAgent => {
-            kill_one(stage, before, &["agent"])?;
-            stage.serving(Some(before.other())).await?;
-            stage.restart_agent(before)?;
-        }
-    }
-    let after = stage.healthy().await.with_context(|| format!("after this step: {}", announce(act, before)))?;
+        Act::KillAgent => kill_agent(stage, before).await?,
+    };
+    let after = stage.healthy().await.with_context(|| format!("after this step: {announced}"))?;
     tokio::time::sleep(MARGIN).await;
     let to = now();
     let handover = if act == Act::Nothing { None } else { Some(stage.operator()?.why(PAIR, None).await?) };
@@ -109,13 +100,21 @@ fn announce(act: Act, active: Side) -> String {
     }
 }
 
-async fn planned(stage: &Stage, to: Side) -> anyhow::Result<()> {
+async fn nothing() -> u64 {
+    let done_at = now();
+    tokio::time::sleep(MARGIN * 2).await;
+    done_at
+}
+
+async fn planned(stage: &Stage, to: Side) -> anyhow::Result<u64> {
     let order = SwitchOrder { to, confirmed: true, by: "demo".to_owned() };
-    match stage.operator()?.switch(PAIR, &order).await? {
+    let operator = stage.operator()?;
+    let done_at = now();
+    match operator.switch(PAIR, &order).await? {
         SwitchAnswer::Ended(handover) => {
             let completed = handover.record.outcome == Some(Outcome::Completed);
             anyhow::ensure!(completed, "the planned switch to {to} was not completed: {}", handover.record.why);
-            Ok(())
+            Ok(done_at)
         }
         SwitchAnswer::Question(said) | SwitchAnswer::Refused(said) => {
             anyhow::bail!("the planned switch to {to} was not begun: {said}")
@@ -123,21 +122,37 @@ async fn planned(stage: &Stage, to: Side) -> anyhow::Result<()> {
     }
 }
 
-fn kill_one(stage: &Stage, side: Side, verb: &[&str]) -> anyhow::Result<()> {
+async fn kill_application(stage: &mut Stage, side: Side) -> anyhow::Result<u64> {
+    let done_at = kill_one(stage, side, &["simulate", "app"])?;
+    stage.serving(Some(side.other())).await?;
+    Ok(done_at)
+}
+
+async fn kill_agent(stage: &mut Stage, side: Side) -> anyhow::Result<u64> {
+    let done_at = kill_one(stage, side, &["agent"])?;
+    stage.serving(Some(side.other())).await?;
+    stage.restart_agent(side)?;
+    Ok(done_at)
+}
+
+fn kill_one(stage: &Stage, side: Side, verb: &[&str]) -> anyhow::Result<u64> {
     let victims: Vec<Process> = stage.node(side)?.into_iter().filter(|process| process.runs(verb)).collect();
     anyhow::ensure!(!victims.is_empty(), "no process of side {side} runs `{}`", verb.join(" "));
+    let done_at = now();
     signal_all(&victims, Signal::SIGKILL);
-    Ok(())
+    Ok(done_at)
 }
 
 /// Stops a node like a machine that hangs. It wakes up in the order that is worst: what is exclusive first, what would stop it last.
-async fn hang(stage: &mut Stage, side: Side) -> anyhow::Result<()> {
+async fn hang(stage: &mut Stage, side: Side) -> anyhow::Result<u64> {
     let node = stage.node(side)?;
+    let done_at = now();
     signal_all(&node, Signal::SIGSTOP);
     let served = stage.serving(Some(side.other())).await;
     tokio::time::sleep(HANG_ON).await;
     let (services, keepers): (Vec<_>, Vec<_>) = node.into_iter().partition(|process| process.runs(&["simulate"]));
     signal_all(&services, Signal::SIGCONT);
     signal_all(&keepers, Signal::SIGCONT);
-    served.map(|_| ())
+    served?;
+    Ok(done_at)
 }
