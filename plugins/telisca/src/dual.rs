@@ -1,6 +1,7 @@
 //! T3: two sides must not stay active (section 6.3.3).
 
 use crate::Telisca;
+use crate::timing::HANDOVER_MAX;
 use lockstep_policy::action::{Action, Alert, Level, StandDown};
 use lockstep_policy::event::{ActionResult, Outcome, Role};
 use lockstep_policy::sdk::Actions;
@@ -15,10 +16,23 @@ pub(crate) struct Dual {
     /// The reports that the last check saw: only newer ones count again, so that the last word of a node that has
     /// fallen silent is counted once.
     seen: Sides<u64>,
-    asked: Option<(u64, Side)>,
+    asked: Option<Asked>,
+}
+
+/// An order to stand down whose result has not come yet.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Asked {
+    action: u64,
+    side: Side,
+    since: At,
 }
 
 impl Dual {
+    /// The side is standing down on this policy's own order: that it gives its role up is no surprise.
+    pub(crate) fn stands_down(&self, side: Side, at: At) -> bool {
+        self.asked.is_some_and(|asked| asked.side == side && at.since(asked.since) < HANDOVER_MAX)
+    }
+
     pub(crate) fn deadline(&self) -> Option<At> {
         self.next_check
     }
@@ -34,7 +48,7 @@ impl Telisca {
             None => self.dual.next_check = Some(at + self.timing.interval),
             Some(due) if at >= due => {
                 self.dual.next_check = Some(at + self.timing.interval);
-                self.check_two_active_sides(reports, out);
+                self.check_two_active_sides(reports, at, out);
             }
             Some(_) => {}
         }
@@ -50,7 +64,7 @@ impl Telisca {
         Some(Sides { a: says_active(Side::A)?, b: says_active(Side::B)? })
     }
 
-    fn check_two_active_sides(&mut self, reports: Sides<u64>, out: &mut Actions) {
+    fn check_two_active_sides(&mut self, reports: Sides<u64>, at: At, out: &mut Actions) {
         if reports.a <= self.dual.seen.a || reports.b <= self.dual.seen.b {
             return;
         }
@@ -70,12 +84,12 @@ impl Telisca {
         out.push(Action::Alert(Alert { level: Level::Critical, text: reason.clone() }));
         let evidence = vec![reports.a, reports.b];
         let action = out.push(Action::StandDown(StandDown { side, reason, evidence }));
-        self.dual.asked = Some((action, side));
+        self.dual.asked = Some(Asked { action, side, since: at });
     }
 
     /// A side that has stood down is not the active one any more.
     pub(crate) fn on_stand_down_result(&mut self, result: &ActionResult, at: At) {
-        let Some((_, side)) = self.dual.asked.filter(|(action, _)| *action == result.action) else { return };
+        let Some(Asked { side, .. }) = self.dual.asked.filter(|asked| asked.action == result.action) else { return };
         self.dual.asked = None;
         if result.outcome == Outcome::Done && self.active == Some(side) {
             self.becomes_active(None, at);

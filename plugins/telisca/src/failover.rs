@@ -3,7 +3,7 @@
 use crate::Telisca;
 use crate::attempt::Why;
 use crate::timing::STALE_REPORT;
-use crate::view::in_words;
+use crate::view::{counted, in_words};
 use lockstep_policy::action::{Action, Alert, Level, Urgency};
 use lockstep_policy::event::Role;
 use lockstep_policy::sdk::{Actions, Period};
@@ -30,7 +30,7 @@ struct Cause {
 
 impl Telisca {
     pub(crate) fn fail_over(&mut self, active: Side, at: At, out: &mut Actions) {
-        if self.attempts.busy() {
+        if self.attempts.busy() || self.dual.stands_down(active, at) {
             return;
         }
         let cause = self.cause(active, at);
@@ -129,7 +129,8 @@ impl Telisca {
         let away = Period(Duration::from_millis(at.since(since).as_millis() as u64));
         let reason =
             format!("T1: the agent of {active} has been away for {away}{also}: {active} has no lease any more");
-        let evidence = seq.into_iter().chain(view.probes.evidence.iter().copied()).collect();
+        let probes = view.probes.evidence.iter().filter(|_| silent).copied();
+        let evidence = seq.into_iter().chain(probes).collect();
         Some(Cause { reason, evidence, role_lost: false })
     }
 

@@ -2,6 +2,7 @@
 
 use crate::Telisca;
 use crate::attempt::Why;
+use crate::view::counted;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::sdk::{Actions, Period};
 use lockstep_policy::{At, Side};
@@ -42,7 +43,7 @@ impl Telisca {
         }
         let good = a.probes.good;
         if good >= self.timing.failures {
-            return Some(format!("T2: a is to be active and has answered {good} monitor probes in a row"));
+            return Some(format!("T2: a is to be active and has answered {} in a row", counted(good)));
         }
         // Section 6.3.2: `or IPS Framework has successfully started`. On a second's scale one start proves too little.
         let started = a.started.filter(|_| !self.timing.fast)?;

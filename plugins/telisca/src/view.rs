@@ -191,3 +191,8 @@ pub(crate) fn in_words(verdict: Verdict) -> &'static str {
         Verdict::Refused => "was refused",
     }
 }
+
+/// So many monitor probes.
+pub(crate) fn counted(probes: u32) -> String {
+    if probes == 1 { "1 monitor probe".to_owned() } else { format!("{probes} monitor probes") }
+}

@@ -1,0 +1,98 @@
+//! The C header and the Rust layouts are one contract: a C compiler says so.
+
+use lockstep_policy::abi::{self, CODES, kind, layout, stamp, table};
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn include() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("include")
+}
+
+/// Compiles and runs a C program; its output.
+fn run_c(program: &str) -> String {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (source, executable) = (folder.path().join("layout.c"), folder.path().join("layout"));
+    std::fs::write(&source, program).expect("it can be written");
+    let compiled = Command::new("cc")
+        .args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-I"])
+        .arg(include())
+        .arg("-o")
+        .args([&executable, &source])
+        .output()
+        .expect("a C compiler is installed");
+    assert!(compiled.status.success(), "{}", String::from_utf8_lossy(&compiled.stderr));
+    let output = Command::new(executable).output().expect("it runs");
+    String::from_utf8(output.stdout).expect("it prints text")
+}
+
+#[test]
+fn every_struct_and_field_is_where_the_header_says() {
+    let layouts = layout::LAYOUTS.iter().chain(table::LAYOUTS).chain([&stamp::LAYOUT]);
+    let (mut program, mut expected) =
+        (String::from("#include \"lockstep_policy.h\"\n#include <stdio.h>\nint main(void) {\n"), String::new());
+    for layout in layouts {
+        let name = layout.name;
+        writeln!(program, "printf(\"{name} %zu\\n\", sizeof({name}));").expect("a string takes it");
+        writeln!(expected, "{name} {}", layout.size).expect("a string takes it");
+        for (field, at) in layout.fields {
+            writeln!(program, "printf(\"{name}.{field} %zu\\n\", offsetof({name}, {field}));")
+                .expect("a string takes it");
+            writeln!(expected, "{name}.{field} {at}").expect("a string takes it");
+        }
+    }
+    program.push_str("return 0; }\n");
+    assert_eq!(run_c(&program), expected);
+}
+
+#[test]
+fn every_number_is_the_headers() {
+    let kinds = [
+        ("LS_EV_START", kind::START),
+        ("LS_EV_PROBE", kind::PROBE),
+        ("LS_EV_AGENT", kind::AGENT),
+        ("LS_EV_LINK", kind::LINK),
+        ("LS_EV_TRAFFIC", kind::TRAFFIC),
+        ("LS_EV_TIMER", kind::TIMER),
+        ("LS_EV_ORDER", kind::ORDER),
+        ("LS_EV_HANDOVER", kind::HANDOVER),
+        ("LS_EV_RESULT", kind::RESULT),
+        ("LS_DO_WATCH", kind::WATCH),
+        ("LS_DO_UNWATCH", kind::UNWATCH),
+        ("LS_DO_PROBE_NOW", kind::PROBE_NOW),
+        ("LS_DO_SET_TIMER", kind::SET_TIMER),
+        ("LS_DO_CANCEL_TIMER", kind::CANCEL_TIMER),
+        ("LS_DO_PREPARE", kind::PREPARE),
+        ("LS_DO_SWITCH", kind::SWITCH),
+        ("LS_DO_STAND_DOWN", kind::STAND_DOWN),
+        ("LS_DO_RESTART_SERVICE", kind::RESTART_SERVICE),
+        ("LS_DO_SHOW", kind::SHOW),
+        ("LS_DO_ALERT", kind::ALERT),
+        ("LS_DO_REFUSE_ORDER", kind::REFUSE_ORDER),
+        ("LS_DO_ASK_CONFIRMATION", kind::ASK_CONFIRMATION),
+        ("LS_DO_FAULT", kind::FAULT),
+        ("LS_MUST_KNOW", abi::MUST_KNOW),
+    ];
+    let returns = [
+        ("LS_OK", abi::OK),
+        ("LS_REFUSED", abi::REFUSED),
+        ("LS_MALFORMED", abi::MALFORMED),
+        ("LS_FULL", abi::FULL),
+        ("LS_PANICKED", abi::PANICKED),
+    ];
+    let versions =
+        [("LS_MAJOR", abi::MAJOR.into()), ("LS_MINOR", abi::MINOR.into()), ("LS_MAX_RECORD", abi::MAX_RECORD as i64)];
+    let numbers = kinds.map(|(name, value)| (name, i64::from(value))).into_iter();
+    let numbers = numbers.chain(returns.map(|(name, value)| (name, i64::from(value)))).chain(versions);
+    let numbers: Vec<_> = numbers.chain(CODES.iter().map(|(name, value)| (*name, i64::from(*value)))).collect();
+
+    let mut program = String::from("#include \"lockstep_policy.h\"\n#include <stdio.h>\nint main(void) {\n");
+    let mut expected = String::new();
+    for (name, value) in numbers {
+        writeln!(program, "printf(\"{name} %ld\\n\", (long)({name}));").expect("a string takes it");
+        writeln!(expected, "{name} {value}").expect("a string takes it");
+    }
+    writeln!(program, "printf(\"%lu\\n\", (unsigned long)LS_INDISPENSABLE); return 0; }}").expect("a string takes it");
+    writeln!(expected, "{}", kind::bits(&kind::INDISPENSABLE)).expect("a string takes it");
+    assert_eq!(run_c(&program), expected);
+}
