@@ -95,6 +95,54 @@ fn the_same_bytes_are_loaded_once() {
     assert_ne!(Library::open(&file).expect("it loads").fingerprint(), first.fingerprint());
 }
 
+/// The policy that panics where it is told to.
+fn panics() -> Library {
+    let this = std::env::current_exe().expect("this test has a file");
+    let target = this.parent().and_then(Path::parent).expect("it lies two folders deep");
+    let file = target.join("examples/libpanics.so");
+    if !file.exists() {
+        // Only one target was asked for: the example was not built along.
+        let built =
+            Command::new(env!("CARGO")).args(["build", "-p", "lockstep-policy", "--example", "panics"]).status();
+        assert!(built.expect("cargo runs").success());
+    }
+    Library::open(&file).expect("it loads")
+}
+
+fn panics_at(place: &str) -> Setup {
+    let parameters = serde_json::json!({ "at": place });
+    Setup { parameters: parameters.as_object().cloned().unwrap_or_default(), ..setup() }
+}
+
+#[test]
+fn a_panic_poisons_the_instance_that_it_happens_in_and_nothing_else() {
+    let library = panics();
+    let mut fine = library.instance(&panics_at("nowhere"), 0).expect("it makes one");
+    let mut instance = library.instance(&panics_at("step"), 0).expect("it makes one");
+    let error = instance.step(&timer(1)).expect_err("it panics");
+    let panicked = StepError::Panicked { policy: "panics".to_owned(), seq: 1, why: "as told, at step".to_owned() };
+    assert_eq!(error, panicked);
+    assert_eq!(instance.step(&timer(2)), Err(StepError::Poisoned { policy: "panics".to_owned(), since: 1 }));
+    assert_eq!(fine.step(&timer(1)), Ok(vec![Action::Prepare(Side::B)]));
+
+    // A snapshot of a sound instance brings a poisoned one back.
+    instance.restore(&fine.save().expect("it saves")).expect("it restores");
+    assert_eq!(instance.given(), 1);
+}
+
+#[test]
+fn a_panic_outside_of_a_step_is_an_error_too() {
+    let library = panics();
+    let error = library.instance(&panics_at("create"), 0).expect_err("it panics").to_string();
+    assert_eq!(error, "policy `panics` panicked: as told, at create");
+    let error = library.explain(&panics_at("explain")).expect_err("it panics").to_string();
+    assert!(error.contains("it panicked: as told, at explain"), "{error}");
+    let error = library.instance(&panics_at("refuse"), 0).expect_err("it refuses").to_string();
+    assert_eq!(error, "policy `panics` refuses pair `phones`: as told");
+    let saving = library.instance(&panics_at("save"), 0).expect("it makes one");
+    assert!(matches!(saving.save(), Err(InstanceError::Panicked { .. })));
+}
+
 /// What the load of a file says; and none of the file's code has run.
 #[track_caller]
 fn refused(file: &Path, part: &str) -> LoadError {
@@ -134,7 +182,6 @@ fn what_is_no_policy_is_refused_with_a_sentence() {
     assert!(matches!(refused(&plain, "no version stamp"), LoadError::NoStamp { .. }));
 }
 
-/// The only test of this file that may set the environment: its library alone looks at it.
 #[test]
 fn a_stamp_that_does_not_fit_is_refused_before_any_code_runs() {
     let folder = folder();
@@ -228,7 +275,7 @@ fn a_policys_thread_that_is_behind_takes_no_more_and_blocks_nobody() {
     let library = Library::open(&counter(&folder, "behind.so", &[])).expect("it loads");
     let instance = library.instance(&setup(), 0).expect("it makes one");
     let (release, wait) = mpsc::channel::<()>();
-    let thread = PolicyThread::spawn(instance, "policy", move |_| drop(wait.recv())).expect("it starts");
+    let thread = PolicyThread::spawn(instance, "policy", move |_| _ = wait.recv()).expect("it starts");
     let taken = (1..10_000).take_while(|seq| thread.send(timer(*seq)).is_ok()).count();
     assert!((1_000..1_100).contains(&taken), "{taken}");
     assert_eq!(thread.send(timer(0)), Err(SendError::Full));

@@ -110,9 +110,8 @@ impl Telisca {
         let probes = &self.sides[active].probes;
         let last = probes.last.filter(|_| probes.bad >= self.timing.failures)?;
         let detail = if probes.detail.is_empty() { String::new() } else { format!(": {}", probes.detail) };
-        let count = probes.bad;
-        let reason =
-            format!("T1: {active} failed {count} monitor probes in a row; the last {}{detail}", in_words(last));
+        let (count, last) = (counted(probes.bad), in_words(last));
+        let reason = format!("T1: {active} failed {count} in a row; the last {last}{detail}");
         Some(Cause { reason, evidence: probes.evidence.clone(), role_lost: false })
     }
 
