@@ -6,7 +6,12 @@
 //! is asserted; times are printed as figures, to be compared with their targets, and asserted with a wide margin only.
 #![forbid(unsafe_code)]
 
+mod bed;
+mod configuration;
 mod network;
+mod processes;
+mod stream;
 mod world;
 
+mod planned;
 mod the_bed;

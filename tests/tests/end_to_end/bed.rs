@@ -1,0 +1,334 @@
+//! The test bed: an edge, two nodes, and what can be done to them.
+//!
+//! Nothing here waits for a length of time: each wait is for a condition, with [`PATIENCE`] as the bound of it.
+
+use crate::configuration::{self, ADMIN, AGENT_PORT, PAIR};
+use crate::network::Network;
+use crate::processes::{self, Life, lockstep};
+use crate::stream::Stream;
+use lockstep_demo::activity;
+use lockstep_demo::play::processes::{DEMO, NODE, Process, of_node, signal_all};
+use lockstep_edge::admin::api::{Handover, PairStatus, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::client::{Client, ClientError};
+use lockstep_pair::RouteKind;
+use lockstep_pair::record::Outcome;
+use lockstep_policy::event::Verdict;
+use lockstep_policy::{Side, Sides};
+use nix::sys::signal::Signal;
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Nothing that is waited for takes nearly as long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// From one look to the next.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until there is something.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
+/// A pair with its edge, in a world of their own.
+#[derive(Debug)]
+pub struct Bed {
+    dir: PathBuf,
+    network: Network,
+    edge: Option<Life>,
+    agents: Sides<Option<Life>>,
+}
+
+impl Bed {
+    /// Lays the network and writes the configurations; nothing runs yet.
+    pub fn new(dir: &Path) -> Bed {
+        // Each story ends where it has left the pair: rule T2 is asked for by the test that is about it.
+        Bed::with_policy(dir, "first_server_auto_restart_as_active = false")
+    }
+
+    /// The same with other lines for the policy.
+    pub fn with_policy(dir: &Path, policy: &str) -> Bed {
+        let bed = Bed { dir: dir.to_owned(), network: Network::lay(), edge: None, agents: Sides { a: None, b: None } };
+        bed.configure_edge(&configuration::edge(dir, policy));
+        for side in Side::BOTH {
+            bed.configure_agent(side, &configuration::agent(dir, side, PAIR));
+        }
+        bed
+    }
+
+    /// A bed on which side A serves and side B could.
+    pub fn ready(dir: &Path) -> Bed {
+        let mut bed = Bed::new(dir);
+        bed.start();
+        bed
+    }
+
+    /// Starts edge and agents, and waits until side A serves and side B could.
+    pub fn start(&mut self) {
+        Side::BOTH.into_iter().for_each(|side| self.start_agent(side));
+        self.start_edge();
+        self.wait_well(Side::A);
+    }
+
+    /// Writes `edge.toml`.
+    pub fn configure_edge(&self, text: &str) {
+        std::fs::write(self.edge_file(), text).unwrap();
+    }
+
+    /// Writes a side's `agent.toml`.
+    pub fn configure_agent(&self, side: Side, text: &str) {
+        std::fs::write(self.dir.join(format!("agent-{side}.toml")), text).unwrap();
+    }
+
+    /// `edge.toml`.
+    pub fn edge_file(&self) -> PathBuf {
+        self.dir.join("edge.toml")
+    }
+
+    /// Where the edge, `edge`, or an agent, `agent-a`, writes what it logs.
+    pub fn log(&self, name: &str) -> String {
+        std::fs::read_to_string(self.dir.join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// The bed's directory.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    // The edge.
+
+    /// Starts the edge, which has none running.
+    pub fn start_edge(&mut self) {
+        self.start_edge_that_dies(None);
+    }
+
+    /// Starts an edge that is killed when it passes that point, as in `hold` or `before-store:2`.
+    pub fn start_edge_that_dies(&mut self, point: Option<&str>) {
+        assert!(self.edge.is_none(), "an edge runs already");
+        let mut command = lockstep();
+        command.arg("edge").arg("--config").arg(self.edge_file()).env(DEMO, &self.dir);
+        self.edge = Some(Life::begin(command, &self.dir.join("edge.log"), point));
+    }
+
+    /// `kill -9` of the edge.
+    pub fn kill_edge(&mut self) {
+        self.edge.take().expect("an edge runs").kill();
+    }
+
+    /// Waits until the edge has been killed at the point that it was started with.
+    pub fn wait_edge_dead(&mut self) {
+        self.edge.take().expect("an edge runs").wait_killed("the edge");
+    }
+
+    /// Sends a signal to the edge.
+    pub fn signal_edge(&self, signal: Signal) {
+        self.edge.as_ref().expect("an edge runs").signal(signal);
+    }
+
+    // The nodes.
+
+    /// Starts a side's agent, and with it what it keeps up.
+    pub fn start_agent(&mut self, side: Side) {
+        self.start_agent_that_dies(side, None);
+    }
+
+    /// Starts an agent that is killed when it passes that point, as in `started` or `after-store:2`.
+    pub fn start_agent_that_dies(&mut self, side: Side, point: Option<&str>) {
+        assert!(self.agents[side].is_none(), "side {side} has an agent already");
+        let mut command = self.network.command_on(side, configuration::binary());
+        command.arg("agent").arg("--config").arg(self.dir.join(format!("agent-{side}.toml")));
+        command.env(DEMO, &self.dir).env(NODE, side.to_string());
+        self.agents[side] = Some(Life::begin(command, &self.dir.join(format!("agent-{side}.log")), point));
+    }
+
+    /// `kill -9` of a side's agent.
+    pub fn kill_agent(&mut self, side: Side) {
+        self.agents[side].take().expect("it has an agent").kill();
+    }
+
+    /// Whether the agent has been killed at the point that it was started with.
+    pub fn agent_is_dead(&mut self, side: Side) -> bool {
+        let dead = self.agents[side].as_mut().expect("it has an agent").has_ended();
+        if dead {
+            self.agents[side].take().expect("it was there").wait_killed("the agent");
+        }
+        dead
+    }
+
+    /// Stops a whole node, as a hypervisor or a swapping kernel does: agent, guards, application and CTI.
+    pub fn freeze(&self, side: Side) {
+        // What begins while the others are being stopped is found at the second look.
+        let mut stopped = Vec::new();
+        until("all of the node to stand still", || {
+            let now: Vec<_> = of_node(&self.dir, side).unwrap();
+            signal_all(&now, Signal::SIGSTOP);
+            let same = now == stopped;
+            stopped = now;
+            same.then_some(())
+        });
+    }
+
+    /// Lets a frozen node go on: its services first, which is the worst order that there is.
+    pub fn thaw(&self, side: Side) {
+        let (services, keepers): (Vec<_>, Vec<_>) =
+            of_node(&self.dir, side).unwrap().into_iter().partition(|process| process.runs(&["simulate"]));
+        signal_all(&services, Signal::SIGCONT);
+        signal_all(&keepers, Signal::SIGCONT);
+    }
+
+    /// Sends a signal to the one process of a node that runs this verb: `["agent"]`, `["simulate", "app"]`.
+    pub fn signal(&self, side: Side, verb: &[&str], signal: Signal) {
+        signal_all(&[self.process(side, verb).unwrap_or_else(|| panic!("no {verb:?} runs on node {side}"))], signal);
+    }
+
+    /// The one process of a node that runs this verb, when it runs.
+    pub fn process(&self, side: Side, verb: &[&str]) -> Option<Process> {
+        let mut found: Vec<_> = self.processes(side, verb);
+        assert!(found.len() <= 1, "more than one: {found:?}");
+        found.pop()
+    }
+
+    fn processes(&self, side: Side, verb: &[&str]) -> Vec<Process> {
+        of_node(&self.dir, side).unwrap().into_iter().filter(|process| process.runs(verb)).collect()
+    }
+
+    /// Pulls a node's cable.
+    pub fn unplug(&self, side: Side) {
+        self.network.unplug(side);
+    }
+
+    /// Plugs it in again.
+    pub fn plug(&self, side: Side) {
+        self.network.plug(side);
+    }
+
+    /// Cuts a node's agent off; its application stays reachable.
+    pub fn cut_agent_off(&self, side: Side) {
+        self.network.cut_port(side, AGENT_PORT);
+    }
+
+    /// Undoes [`Bed::cut_agent_off`].
+    pub fn reconnect_agent(&self, side: Side) {
+        self.network.heal_port(side);
+    }
+
+    // What is asked of it.
+
+    /// Starts a client that sends so many requests a second through the VIP until it is told to finish.
+    pub fn client(&self, rate: u32) -> Stream {
+        Stream::start(&self.dir, rate)
+    }
+
+    /// How the pair stands; none while the edge does not answer.
+    pub fn pair(&self) -> Option<PairStatus> {
+        let status = self.ask(async |operator| operator.status().await).ok()?;
+        status.pairs.into_iter().find(|pair| pair.name == PAIR)
+    }
+
+    /// Asks the edge something.
+    pub fn ask<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> Result<T, ClientError> {
+        ask(&self.dir, question)
+    }
+
+    /// Moves the active role as an operator does, and waits for the end, which must be good.
+    pub fn switch(&self, to: Side) -> Handover {
+        match order(&self.dir, to) {
+            Ok(SwitchAnswer::Ended(handover)) => {
+                let record = &handover.record;
+                assert_eq!(record.outcome, Some(Outcome::Completed), "{}", record.why);
+                *handover
+            }
+            other => panic!("switching to {to}: {other:?}"),
+        }
+    }
+
+    /// Orders a switch, and does not wait for its end.
+    pub fn order_switch(&self, to: Side) -> JoinHandle<Result<SwitchAnswer, ClientError>> {
+        let dir = self.dir.clone();
+        std::thread::spawn(move || order(&dir, to))
+    }
+
+    /// Waits until a side serves and nothing is under way.
+    pub fn wait_served(&self, side: Side) {
+        let what = format!("side {side} to serve");
+        self.wait(&what, |pair| pair.route.kind == RouteKind::Serve(side) && active(pair) == Some(side));
+    }
+
+    /// Waits until one side serves and the other could; says which serves.
+    pub fn wait_any_well(&self) -> Side {
+        let mut serving = None;
+        self.wait("one side to serve and the other to be fit", |pair| {
+            serving = active(pair).filter(|side| is_well(pair, *side));
+            serving.is_some()
+        });
+        serving.expect("the condition says so")
+    }
+
+    /// Waits until this side serves and the other could.
+    pub fn wait_well(&self, serving: Side) {
+        self.wait(&format!("side {serving} to serve and {} to be fit", serving.other()), |pair| is_well(pair, serving));
+    }
+
+    /// Waits until the pair is as wanted.
+    pub fn wait(&self, what: &str, mut wanted: impl FnMut(&PairStatus) -> bool) {
+        until(what, || self.pair().filter(&mut wanted).map(drop));
+    }
+
+    /// The CTI process of the active side.
+    pub fn cti(&self, side: Side) -> Option<Process> {
+        self.process(side, &["simulate", "cti"])
+    }
+
+    /// How often a side's CTI has been started.
+    pub fn cti_starts(&self, side: Side) -> usize {
+        let log = activity::read(&self.dir.join(activity::file_name(side))).unwrap();
+        log.iter().filter(|instant| instant.mark == activity::Mark::Start).count()
+    }
+}
+
+/// When a story fails, it shows what the actors said.
+impl Drop for Bed {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("\nthe pair: {:#?}", self.pair());
+            for name in ["edge", "agent-a", "agent-b"] {
+                eprintln!("\n--- the end of {name}.log\n{}", processes::tail(&self.log(name), 60));
+            }
+        }
+    }
+}
+
+/// The side that is active while nothing is under way.
+fn active(pair: &PairStatus) -> Option<Side> {
+    pair.active.filter(|_| pair.handover.is_none() && !pair.recovering).map(|active| active.side)
+}
+
+fn is_well(pair: &PairStatus, serving: Side) -> bool {
+    let side_is_well = |side: Side| {
+        let status = &pair.sides[side];
+        let good = |probe: &lockstep_edge::admin::api::ProbeStatus| {
+            probe.last.as_ref().is_some_and(|last| last.verdict == Verdict::Good)
+        };
+        let says_so = status.report.as_ref().is_some_and(|report| report.fit && report.serving == (side == serving));
+        status.main && status.auxiliary && says_so && !status.probes.is_empty() && status.probes.iter().all(good)
+    };
+    active(pair) == Some(serving)
+        && pair.route.kind == RouteKind::Serve(serving)
+        && Side::BOTH.into_iter().all(side_is_well)
+}
+
+fn ask<T>(dir: &Path, question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> Result<T, ClientError> {
+    let operator = Client::new(ADMIN, &dir.join("edge/admin.token"))?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(question(&operator))
+}
+
+fn order(dir: &Path, to: Side) -> Result<SwitchAnswer, ClientError> {
+    let order = SwitchOrder { to, confirmed: false, by: "the test".to_owned() };
+    ask(dir, async |operator| operator.switch(PAIR, &order).await)
+}

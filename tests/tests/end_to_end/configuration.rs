@@ -1,0 +1,105 @@
+//! The configurations of the test bed: the LAN profile, a CTI that takes 300 ms to start, and nothing else out of the ordinary.
+
+use crate::network::{VIP, address};
+use lockstep_demo::{activity, app};
+use lockstep_policy::Side;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The bed's one pair.
+pub const PAIR: &str = "telisca";
+/// Where the edge's operators speak to it.
+pub const ADMIN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 7480);
+/// Where an agent listens, on its node's address.
+pub const AGENT_PORT: u16 = 7401;
+/// The pair's lease, by the LAN profile.
+pub const LEASE: Duration = Duration::from_millis(600);
+/// How long a side's CTI takes to start.
+pub const CTI_START: Duration = Duration::from_millis(300);
+/// How long it takes to stop.
+pub const CTI_STOP: Duration = Duration::from_millis(30);
+const HTTP: u16 = 80;
+
+/// The pair's address, for clients.
+pub fn vip() -> SocketAddr {
+    SocketAddr::new(VIP, HTTP)
+}
+
+/// The binary `lockstep`, beside this program's own folder.
+pub fn binary() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let binary = test.parent().and_then(Path::parent).unwrap().join("lockstep");
+    assert!(
+        binary.exists(),
+        "{} is missing: `cargo build --workspace` makes it, as `make test` does",
+        binary.display()
+    );
+    binary
+}
+
+/// `edge.toml`, with more lines for the policy.
+pub fn edge(dir: &Path, policy: &str) -> String {
+    let side = |side| {
+        let node = address(side);
+        format!("[pair.{side}]\nservers = [\"{node}:{HTTP}\"]\nagent = \"{node}:{AGENT_PORT}\"\n")
+    };
+    format!(
+        r#"[edge]
+name = "edge-1"
+state = {state:?}
+admin = "{ADMIN}"
+
+[[pair]]
+name = "{PAIR}"
+listen = ["{vip}"]
+[pair.policy]
+plugin = {plugin:?}
+fast = true
+{policy}
+[pair.lease]
+profile = "lan"
+{a}{b}"#,
+        state = dir.join("edge"),
+        vip = vip(),
+        plugin = lockstep_tests::plugin("telisca"),
+        a = side(Side::A),
+        b = side(Side::B),
+    )
+}
+
+/// A side's `agent.toml`, for the pair of that name.
+pub fn agent(dir: &Path, side: Side, pair: &str) -> String {
+    let (node, lock) = (address(side), dir.join(format!("cti-{side}.lock")));
+    let program = |name: &str| format!("{:?}, \"simulate\", {name:?}, \"--side\", \"{side}\"", binary());
+    format!(
+        r#"[agent]
+pair = "{pair}"
+side = "{side}"
+listen = "{node}:{AGENT_PORT}"
+state = {state:?}
+
+[[service]]
+name = "framework"
+driver = "exec"
+command = [{app}, "--listen", "{node}:{HTTP}", "--lock", {lock:?}, "--log", {misplaced:?}]
+
+ready = {{ http = "http://{node}:{HTTP}{monitor}?mod=NONE" }}
+
+[[service]]
+name = "cti"
+driver = "exec"
+command = [{cti}, "--start-time", "{start}", "--stop-time", "{stop}", "--lock", {lock:?}, "--log", {activity:?}]
+exclusive = true
+ready = {{ notify = true }}
+"#,
+        state = dir.join(format!("agent-{side}")),
+        app = program("app"),
+        misplaced = dir.join(app::file_name(side)),
+        monitor = app::MONITOR,
+        cti = program("cti"),
+        start = humantime::format_duration(CTI_START),
+        stop = humantime::format_duration(CTI_STOP),
+        activity = dir.join(activity::file_name(side)),
+    )
+}

@@ -1,0 +1,71 @@
+//! Processes that a story starts and kills itself.
+
+use crate::bed::until;
+use crate::configuration::binary;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::fs::OpenOptions;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+/// The points at which a process can be told to die.
+const CRASH_AT: &str = "LOCKSTEP_CRASH_AT";
+
+/// The binary, for a verb.
+pub fn lockstep() -> Command {
+    let mut command = Command::new(binary());
+    command.env_remove("LOCKSTEP_ADMIN").env_remove("LOCKSTEP_TOKEN_FILE");
+    command
+}
+
+/// One life of the edge or of an agent.
+#[derive(Debug)]
+pub struct Life {
+    child: Child,
+}
+
+impl Life {
+    /// Starts it; what it says is added to a log.
+    pub fn begin(mut command: Command, log: &Path, dies_at: Option<&str>) -> Life {
+        let log = OpenOptions::new().append(true).create(true).open(log).unwrap();
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
+        if let Some(point) = dies_at {
+            command.env(CRASH_AT, point);
+        }
+        Life { child: command.spawn().unwrap() }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(i32::try_from(self.child.id()).unwrap()), signal).unwrap();
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
+    /// Waits for its end.
+    pub fn wait(mut self, what: &str) -> ExitStatus {
+        until(&format!("the end of {what}"), || self.child.try_wait().unwrap())
+    }
+
+    /// Waits until it has been killed. That it ends in another way is not what the story is about.
+    pub fn wait_killed(self, what: &str) {
+        let status = self.wait(what);
+        assert_eq!(status.signal(), Some(Signal::SIGKILL as i32), "{what} has ended by itself: {status}");
+    }
+}
+
+/// The last lines of a text.
+pub fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<_> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}

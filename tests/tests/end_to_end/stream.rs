@@ -1,0 +1,137 @@
+//! The client's stream of requests through the VIP, and the judgement of a story by all logs.
+
+use crate::bed::{Bed, until};
+use crate::configuration::vip;
+use crate::processes::{Life, lockstep};
+use lockstep_demo::play::processes::DEMO;
+use lockstep_demo::tally::{self, Exchange, Summary};
+use lockstep_demo::{activity, app, now};
+use lockstep_policy::Side;
+use nix::sys::signal::Signal;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The margin of the machine: times are asserted to be within three times their target and this, because other work may share its
+/// processors. Whether a target itself is met is read from the figures.
+const MACHINE: Duration = Duration::from_millis(500);
+
+/// A client at work, a process of its own.
+#[derive(Debug)]
+pub struct Stream {
+    life: Life,
+    log: PathBuf,
+}
+
+impl Stream {
+    /// Starts it, and waits for its first good answer.
+    pub fn start(dir: &Path, rate: u32) -> Stream {
+        let log = dir.join("client.jsonl");
+        let mut command = lockstep();
+        command.args(["simulate", "client", "--post-every", "10", "--url", &format!("http://{}/work", vip())]);
+        command.args(["--rate", &rate.to_string(), "--log"]).arg(&log).env(DEMO, dir);
+        let stream = Stream { life: Life::begin(command, &dir.join("client.log"), None), log };
+        stream.wait_good("the first good answer", |_| true);
+        stream
+    }
+
+    /// Waits until requests sent from now on are answered well, by this side.
+    pub fn wait_good_from(&self, side: Side) {
+        let from = now();
+        self.wait_good(&format!("an answer from side {side}"), |exchange| {
+            exchange.sent >= from && exchange.side == Some(side)
+        });
+    }
+
+    /// Lets requests flow for as long as it takes to answer so many.
+    pub fn let_flow(&self, requests: usize) {
+        let from = now();
+        until(&format!("{requests} good answers"), || {
+            let good = self.exchanges().iter().filter(|exchange| exchange.is_good() && exchange.sent >= from).count();
+            (good >= requests).then_some(())
+        });
+    }
+
+    fn wait_good(&self, what: &str, wanted: impl Fn(&Exchange) -> bool) {
+        until(what, || self.exchanges().iter().any(|exchange| exchange.is_good() && wanted(exchange)).then_some(()));
+    }
+
+    fn exchanges(&self) -> Vec<Exchange> {
+        if self.log.exists() { tally::read(&self.log).unwrap() } else { Vec::new() }
+    }
+
+    /// Ends it, waits for the answers under way, and judges the story until now by all logs.
+    pub fn finish(self, bed: &Bed) -> Seen {
+        self.life.signal(Signal::SIGTERM);
+        let status = self.life.wait("the client");
+        assert!(status.success(), "the client failed: {status}");
+        let seen = Seen { exchanges: tally::read(&self.log).unwrap() };
+        seen.judge(bed);
+        seen
+    }
+}
+
+/// What the client saw.
+#[derive(Debug)]
+pub struct Seen {
+    exchanges: Vec<Exchange>,
+}
+
+impl Seen {
+    /// What must hold in every story, whatever was broken in it.
+    fn judge(&self, bed: &Bed) {
+        let whole = self.summary();
+        assert!(whole.requests > 0 && whole.requests > whole.failed, "nothing was served: {whole:?}");
+        assert_eq!(whole.by_standby, 0, "I2: served by a side whose CTI was not active: {:?}", self.misserved());
+        judge_logs(bed);
+    }
+
+    fn misserved(&self) -> Vec<&Exchange> {
+        self.exchanges.iter().filter(|exchange| exchange.by_standby()).take(5).collect()
+    }
+
+    /// All of it, in numbers.
+    pub fn summary(&self) -> Summary {
+        tally::summarise_all(&self.exchanges)
+    }
+
+    /// What was due in `from..to`, in numbers.
+    pub fn between(&self, from: u64, to: u64) -> Summary {
+        tally::summarise(&self.exchanges, from, to)
+    }
+
+    /// No request at all has failed.
+    pub fn nothing_lost(&self) {
+        let whole = self.summary();
+        assert_eq!(whole.failed, 0, "of {} requests: {:?}", whole.requests, whole.failures);
+    }
+
+    /// How long after a fault the service was good again: the end of the longest silence that follows it.
+    pub fn good_again(&self, fault: u64) -> Duration {
+        let end = self.exchanges.iter().map(|exchange| exchange.ended).max().expect("there were requests");
+        tally::good_again(&self.exchanges, fault, end)
+    }
+}
+
+/// I1 and I2 by the logs of those who would be harmed: the CTI services never ran at once, and no application served a request while
+/// its own CTI was not active. Also not one that was withdrawn: a hung application's queue is flushed, not worked off.
+pub fn judge_logs(bed: &Bed) {
+    let log = |side| activity::read(&bed.dir().join(activity::file_name(side))).unwrap();
+    let overlaps = activity::overlaps(&log(Side::A), &log(Side::B));
+    assert!(overlaps.is_empty(), "I1: both CTI services ran at once: {overlaps:?}");
+    for side in Side::BOTH {
+        let misplaced = app::misplaced(&bed.dir().join(app::file_name(side))).unwrap();
+        assert!(misplaced.is_empty(), "I2: side {side} served while its CTI was not active: {misplaced:?}");
+    }
+}
+
+/// Prints a time beside its target, where a person can compare them, and asserts it with the machine's margin.
+pub fn figure(name: &str, found: Duration, target: Duration) {
+    let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
+    let line = format!("figure: {name} {:.1} ms, target {:.1} ms", ms(found), ms(target));
+    println!("{line}");
+    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("figures.txt");
+    let mut figures = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
+    writeln!(figures, "{line}").unwrap();
+    assert!(found <= 3 * target + MACHINE, "{line}: beyond three times the target and {} ms", MACHINE.as_millis());
+}
