@@ -5,10 +5,11 @@ use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Makes reads and writes return at once.
-pub(super) fn never_wait(pipe: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub(crate) fn never_wait(pipe: BorrowedFd<'_>) -> rustix::io::Result<()> {
     fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)
 }
 
@@ -50,9 +51,15 @@ impl Lines {
     }
 }
 
-/// Writes one line, at once or not at all: a reader that does not read must not hold the guard up.
-pub(super) fn write(pipe: impl AsFd, value: &impl Serialize) {
-    let Ok(mut line) = serde_json::to_vec(value) else { return };
+/// Writes one line, at once or not at all: neither agent nor guard waits for the other.
+pub(crate) fn write(pipe: impl AsFd, value: &impl Serialize) -> io::Result<()> {
+    let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
-    let _ = rustix::io::write(pipe.as_fd(), &line);
+    if line.len() > LINE_MAX {
+        return Err(io::ErrorKind::FileTooLarge.into());
+    }
+    match rustix::io::write(pipe.as_fd(), &line)? {
+        count if count == line.len() => Ok(()),
+        _ => Err(io::ErrorKind::WriteZero.into()),
+    }
 }

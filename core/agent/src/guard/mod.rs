@@ -22,19 +22,22 @@
 
 mod deadman;
 mod descendants;
-mod lines;
+pub(crate) mod lines;
 pub(crate) mod order;
 pub(crate) mod own;
 mod stage;
 mod watch;
 
-use std::ffi::OsString;
+use std::ffi::{CStr, OsString};
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long a service goes on after its agent has died: the edge sees the broken connection within this, and holds
 /// requests before the service is gone.
 pub const ORPHAN_GRACE: Duration = Duration::from_millis(100);
+
+/// What a guard's process is called.
+pub(crate) const NAME: &CStr = c"lockstep-guard";
 
 /// A service's environment names its lock file here, so that what has closed the inherited lock is found too.
 pub(crate) const MARK: &str = "LOCKSTEP_GUARDED";

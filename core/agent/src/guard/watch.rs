@@ -38,7 +38,7 @@ pub(super) fn run(name: &OsStr) -> ExitCode {
     match guard() {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            lines::write(stdout(), &Event::Failed { why: why.clone() });
+            let _ = lines::write(stdout(), &Event::Failed { why: why.clone() });
             eprintln!("lockstep guard {}: {why}", name.display());
             ExitCode::FAILURE
         }
@@ -46,7 +46,7 @@ pub(super) fn run(name: &OsStr) -> ExitCode {
 }
 
 fn guard() -> Result<(), String> {
-    let _ = rustix::thread::set_name(c"lockstep-guard");
+    let _ = rustix::thread::set_name(super::NAME);
     let signals = signals().map_err(|error| format!("signals cannot be watched: {error}"))?;
     lines::never_wait(stdin()).map_err(|error| format!("stdin: {error}"))?;
     lines::never_wait(stdout()).map_err(|error| format!("stdout: {error}"))?;
@@ -305,7 +305,8 @@ impl Guard {
     }
 
     fn say(&self, event: &Event) {
-        lines::write(stdout(), event);
+        // An agent that has gone hears nothing.
+        let _ = lines::write(stdout(), event);
     }
 }
 

@@ -6,7 +6,7 @@
 //! that belongs to a user whose processes the agent may not look at, is not found.
 
 use super::{Event, Order, Post};
-use crate::guard::MARK;
+use crate::guard::{self, MARK};
 use lockstep_policy::At;
 use lockstep_wire::clock;
 use rustix::fs::{FlockOperation, flock};
@@ -21,15 +21,18 @@ use tokio::task::spawn_blocking;
 
 /// How often the lock is tried.
 const TRY: Duration = Duration::from_millis(5);
+/// At every so many tries it is looked for who holds it.
+const SEARCH: u32 = 10;
 
 /// A life that began in an earlier life of the agent, or whose guard has died: ends when nothing of the service runs any
 /// more. What runs is left to end by itself until `kill_at`, or until an order says otherwise.
 pub(crate) async fn end(lock: PathBuf, mut kill_at: Option<At>, mut orders: mpsc::Receiver<Order>, post: Post) {
     let mut listening = true;
-    loop {
+    for tries in 0_u32.. {
         let force = kill_at.is_some_and(|at| at <= clock::now());
+        let search = force || tries % SEARCH == SEARCH - 1;
         let path = lock.clone();
-        match spawn_blocking(move || sweep(&path, force)).await {
+        match spawn_blocking(move || sweep(&path, search, force)).await {
             Ok(Ok(true)) => return post.say(Event::Gone).await,
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
@@ -49,19 +52,23 @@ pub(crate) async fn end(lock: PathBuf, mut kill_at: Option<At>, mut orders: mpsc
     }
 }
 
-/// Whether nothing is left. By force: what is left is killed, and found dead the next time.
-fn sweep(lock: &Path, force: bool) -> io::Result<bool> {
+/// Whether nothing is left. What has lost its guard would never end by itself, and is killed; with `force` everything is.
+/// It is found dead the next time.
+fn sweep(lock: &Path, search: bool, force: bool) -> io::Result<bool> {
     let free = is_free(lock)?;
-    if free {
-        // Guards are dead, so what is found now has lost its own and would never end by itself.
-        let marked = processes(|pid| carries_mark(pid, lock));
-        kill(&marked);
-        return Ok(marked.is_empty());
+    if !free && !search {
+        return Ok(false);
     }
-    if force {
-        kill(&processes(|pid| holds(pid, lock) || carries_mark(pid, lock)));
+    let left = processes(|pid| holds(pid, lock) || carries_mark(pid, lock));
+    if force || free || !left.iter().any(|pid| is_guard(*pid)) {
+        kill(&left);
     }
-    Ok(false)
+    Ok(free && left.is_empty())
+}
+
+/// A guard that lives ends its service by itself, and in order.
+fn is_guard(pid: i32) -> bool {
+    fs::read(format!("/proc/{pid}/comm")).is_ok_and(|name| name.strip_suffix(b"\n") == Some(guard::NAME.to_bytes()))
 }
 
 fn is_free(lock: &Path) -> io::Result<bool> {

@@ -1,11 +1,11 @@
 //! The driver `exec`: a service under a guard.
 
 use super::{Event, Order, Post, earlier};
-use crate::guard::order::{self, Begin, LINE_MAX};
+use crate::guard::lines;
+use crate::guard::order::{self, Begin};
 use lockstep_wire::clock;
-use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
@@ -51,24 +51,10 @@ impl Guarded {
         let stdin = guard.stdin.take().ok_or_else(missing)?;
         let stdout = guard.stdout.take().ok_or_else(missing)?;
         let orders = stdin.into_owned_fd()?;
-        fcntl_setfl(&orders, fcntl_getfl(&orders)? | OFlags::NONBLOCK)?;
-        let mut guarded = Guarded { guard, orders, events: BufReader::new(stdout).lines() };
-        guarded.tell(&order::Order::Begin(begin))?;
+        lines::never_wait(orders.as_fd())?;
+        let guarded = Guarded { guard, orders, events: BufReader::new(stdout).lines() };
+        lines::write(&guarded.orders, &order::Order::Begin(begin))?;
         Ok(guarded)
-    }
-
-    /// Writes one line, at once or not at all: a guard that does not listen is its kernel timer's business.
-    fn tell(&mut self, order: &order::Order) -> io::Result<()> {
-        let mut line = serde_json::to_vec(order)?;
-        line.push(b'\n');
-        if line.len() > LINE_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        match rustix::io::write(&self.orders, &line)? {
-            count if count == line.len() => Ok(()),
-            // Half an order would spoil the next: the guard takes a closed pipe for the agent's death.
-            _ => Err(io::ErrorKind::WriteZero.into()),
-        }
     }
 
     /// Passes orders and events on until the guard has gone. The orders come back when it died before its work was done.
@@ -110,12 +96,13 @@ impl Guarded {
         Some(orders)
     }
 
-    fn pass(&mut self, order: Order) {
+    fn pass(&self, order: Order) {
         let order = match order {
             Order::Extend(reach) => order::Order::Extend(reach),
             Order::Stop { kill_at } => order::Order::Stop { kill_at },
         };
-        if let Err(error) = self.tell(&order) {
+        // A guard that does not listen is its kernel timers' business.
+        if let Err(error) = lines::write(&self.orders, &order) {
             tracing::warn!(pid = self.guard.id(), %error, "a guard does not listen");
         }
     }

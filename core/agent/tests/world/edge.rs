@@ -1,0 +1,101 @@
+//! An edge that does what it is told, and keeps a lease renewed for as long as it is asked to.
+
+use super::PATIENCE;
+use lockstep_pair::protocol::{Answer, FromNode, Lease, Report, Terms, ToNode};
+use lockstep_policy::event::{Outcome, Role};
+use lockstep_policy::{Epoch, Side};
+use lockstep_wire::{Client, Commands, FromAgent, FromEdge, Hello, LinkError, Messages, Welcome};
+use std::time::Duration;
+use tokio::time::timeout;
+
+pub const TERMS: Terms =
+    Terms { ttl: Duration::from_millis(600), renew: Duration::from_millis(100), stop_max: Duration::from_millis(500) };
+
+pub fn hello(edge: &str) -> Hello {
+    Hello { protocol: 0, pair: "telisca".into(), side: Side::A, edge: edge.into(), terms: TERMS }
+}
+
+pub struct Edge {
+    pub welcome: Welcome,
+    commands: Commands,
+    messages: Messages,
+    /// The epoch in which the lease is renewed with each report.
+    pub renews: Option<Epoch>,
+    pub last: Option<Report>,
+}
+
+impl Edge {
+    pub async fn connect(address: &str) -> Edge {
+        Edge::connect_as(address, hello("edge-1")).await.unwrap()
+    }
+
+    pub async fn connect_as(address: &str, hello: Hello) -> Result<Edge, LinkError> {
+        let main = Client::connect(address, PATIENCE).await?.main(hello).await?;
+        Ok(Edge { welcome: main.welcome, commands: main.commands, messages: main.messages, renews: None, last: None })
+    }
+
+    pub fn say(&self, command: ToNode) {
+        self.commands.send(FromEdge::Command(command)).unwrap();
+    }
+
+    pub fn restart(&self, id: u64, name: &str) {
+        self.commands.send(FromEdge::RestartService { id, name: name.into() }).unwrap();
+    }
+
+    /// The next message; renews on the way.
+    pub async fn hear(&mut self) -> Result<FromAgent, LinkError> {
+        let message = timeout(PATIENCE, self.messages.next()).await.expect("the agent reports again and again")?;
+        if let FromAgent::Node(FromNode::Report(report)) = &message {
+            self.last = Some(report.clone());
+            if let Some(epoch) = self.renews {
+                self.say(ToNode::Renew { epoch, lease: Lease { stamp: report.stamp, ttl: TERMS.ttl } });
+            }
+        }
+        Ok(message)
+    }
+
+    /// The next report that is so.
+    pub async fn report(&mut self, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
+        let looking = async {
+            loop {
+                if let FromAgent::Node(FromNode::Report(report)) = self.hear().await.unwrap()
+                    && wanted(&report)
+                {
+                    return report;
+                }
+            }
+        };
+        let found = timeout(PATIENCE, looking).await;
+        found.unwrap_or_else(|_| panic!("no report that says {what}; the last: {:?}", self.last))
+    }
+
+    pub async fn answer(&mut self) -> Answer {
+        loop {
+            if let FromAgent::Node(FromNode::Answer(answer)) = self.hear().await.unwrap() {
+                return answer;
+            }
+        }
+    }
+
+    pub async fn restarted(&mut self) -> (u64, Outcome, String) {
+        loop {
+            if let FromAgent::ServiceRestarted { id, outcome, why } = self.hear().await.unwrap() {
+                return (id, outcome, why);
+            }
+        }
+    }
+
+    /// Has the node become active in `epoch`, and keeps it so.
+    pub async fn activate(&mut self, epoch: Epoch) -> Report {
+        let report = self.report("standby and fit", |report| report.role == Role::Standby && report.fit).await;
+        self.say(ToNode::Activate { epoch, lease: Lease { stamp: report.stamp, ttl: TERMS.ttl } });
+        self.renews = Some(epoch);
+        assert_eq!(self.answer().await, Answer::Activated { epoch });
+        self.report("active and serving", |report| report.role == Role::Active && report.serving).await
+    }
+}
+
+/// The process of a service in a report.
+pub fn pid(report: &Report, name: &str) -> u32 {
+    report.services.iter().find(|service| service.name == name).unwrap().pid
+}
