@@ -121,11 +121,11 @@ impl Unit {
     }
 
     pub(super) async fn text(&self, interface: &'static str, property: &str) -> zbus::Result<String> {
-        Ok(self.get(interface, property).await?.try_into()?)
+        self.get(interface, property).await?.try_into()
     }
 
     pub(super) async fn texts(&self, interface: &'static str, property: &str) -> zbus::Result<Vec<String>> {
-        Ok(self.get(interface, property).await?.try_into()?)
+        self.get(interface, property).await?.try_into()
     }
 
     pub(super) async fn stop_timeout(&self) -> zbus::Result<Duration> {
@@ -138,7 +138,7 @@ impl Unit {
     }
 
     async fn number(&self, interface: &'static str, property: &str) -> zbus::Result<u32> {
-        Ok(self.get(interface, property).await?.try_into()?)
+        self.get(interface, property).await?.try_into()
     }
 
     async fn get(&self, interface: &'static str, property: &str) -> zbus::Result<OwnedVariant> {

@@ -1,0 +1,208 @@
+//! The driver `systemd` against a real systemd: a user manager in namespaces of its own. Needs root, `unshare`,
+//! `dbus-daemon`, systemd's files and cgroup v2; where one of them is missing, these tests say so and prove nothing.
+
+mod world;
+
+use lockstep_pair::protocol::{Answer, Lease, ToNode};
+use lockstep_policy::Epoch;
+use lockstep_policy::action::Urgency;
+use lockstep_policy::event::{Role, ServiceState};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use world::edge::{Edge, TERMS};
+use world::{RIG, wait_until};
+
+const AGENT: &str = "lockstep-agent.service";
+const CTI: &str = r#"
+[[service]]
+name = "cti"
+driver = "systemd"
+unit = "cti.service"
+exclusive = true
+"#;
+const BOUND: &str =
+    "[Unit]\nBindsTo=lockstep-agent.service\nAfter=lockstep-agent.service\n[Service]\nTimeoutStopSec=1\n";
+
+/// A systemd, and an agent as one of its units.
+struct Systemd {
+    directory: tempfile::TempDir,
+    process: Child,
+    stdin: Option<ChildStdin>,
+    address: String,
+}
+
+impl Systemd {
+    /// None where it cannot be run.
+    fn start(cti: &str) -> Option<Systemd> {
+        let manager = Path::new("/usr/lib/systemd/systemd").exists() && Path::new("/usr/bin/dbus-daemon").exists();
+        let cgroups = fs::read_to_string("/proc/filesystems").unwrap_or_default().contains("cgroup2");
+        if !manager || !cgroups || !rustix::process::geteuid().is_root() {
+            eprintln!("not run: needs root, systemd, dbus-daemon and cgroup v2");
+            return None;
+        }
+        let directory = tempfile::tempdir().unwrap();
+        let [_, _, high, low] = std::process::id().to_be_bytes();
+        let address = format!("127.{}.{low}.250:7401", 1 + high % 250);
+        for path in ["run", "config/systemd/user"] {
+            fs::create_dir_all(directory.path().join(path)).unwrap();
+        }
+        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/systemd/manager.sh");
+        let mut process = Command::new("unshare")
+            .args(["--mount", "sh", script])
+            .arg(directory.path())
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let systemd = Systemd { stdin: process.stdin.take(), process, directory, address };
+        systemd.write("cti.service", cti);
+        systemd.write(
+            AGENT,
+            &format!("[Service]\nType=notify\nExecStart={RIG} agent {}\n", systemd.path("agent.toml").display()),
+        );
+        let config = format!(
+            "[agent]\npair = \"telisca\"\nside = \"a\"\nbus = \"session\"\nlisten = \"{}\"\nstate = \"{}\"\n{CTI}",
+            systemd.address,
+            systemd.path("state").display()
+        );
+        fs::write(systemd.path("agent.toml"), config).unwrap();
+        wait_until("systemd", || systemd.ctl(&["daemon-reload"]).is_some());
+        Some(systemd)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A unit whose processes can be found again: they carry the test's directory in their command line.
+    fn write(&self, unit: &str, text: &str) {
+        let text = text.replace("DIR", self.directory.path().to_str().unwrap());
+        fs::write(self.path("config/systemd/user").join(unit), text).unwrap();
+    }
+
+    /// `systemctl --user`; none when it fails.
+    fn ctl(&self, args: &[&str]) -> Option<String> {
+        let output = Command::new("systemctl")
+            .arg("--user")
+            .args(args)
+            // Over the bus: the manager's private socket does not answer to processes of another namespace.
+            .env_remove("XDG_RUNTIME_DIR")
+            .env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", self.path("run/bus").display()))
+            .output()
+            .unwrap();
+        if !output.status.success() {
+            eprintln!("systemctl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
+    }
+
+    fn is(&self, unit: &str, state: &str) -> bool {
+        self.ctl(&["show", "--value", "-p", "ActiveState", unit]).is_some_and(|text| text.trim() == state)
+    }
+
+    /// Processes of the unit, looked for by what its command line holds.
+    fn cti_runs(&self) -> bool {
+        let mark = self.path("cti-mark");
+        let mark = mark.to_str().unwrap().as_bytes();
+        let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        entries
+            .filter_map(|entry| fs::read(entry.path().join("cmdline")).ok())
+            .any(|line| line.windows(mark.len()).any(|window| window == mark))
+    }
+
+    async fn agent(&self) -> Edge {
+        self.ctl(&["start", AGENT]).expect("the agent's unit starts");
+        Edge::connect(&self.address).await
+    }
+}
+
+impl Drop for Systemd {
+    fn drop(&mut self) {
+        self.stdin = None;
+        let _ = self.process.wait();
+    }
+}
+
+/// Deaf to TERM, and in no hurry by its own configuration.
+const DEAF: &str = "[Service]\nExecStart=/bin/sh -c 'trap \"\" TERM; while :; do sleep 1 & wait; done' DIR/cti-mark\nTimeoutStopSec=90\n";
+const CALM: &str = "[Service]\nExecStart=/bin/sh -c 'sleep 1000; exit' DIR/cti-mark\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_is_started_watched_and_stopped() {
+    let Some(systemd) = Systemd::start(CALM) else { return };
+    let mut edge = systemd.agent().await;
+    let report = edge.activate(Epoch(1)).await;
+    assert!(systemd.is("cti.service", "active") && systemd.cti_runs());
+    assert_ne!(report.services[0].pid, 0);
+
+    systemd.ctl(&["kill", "-s", "KILL", "cti.service"]).unwrap();
+    let report = edge.report("not serving", |report| !report.serving).await;
+    assert_eq!(report.role, Role::Active);
+    edge.report("exited", |report| report.services[0].state == ServiceState::Exited).await;
+    edge.restart(1, "cti");
+    edge.report("serving again", |report| report.serving).await;
+
+    edge.renews = None;
+    edge.say(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
+    assert_eq!(edge.answer().await, Answer::StoodDown { epoch: Epoch(2) });
+    assert!(systemd.is("cti.service", "inactive") && !systemd.cti_runs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_that_is_deaf_is_killed_in_time() {
+    let Some(systemd) = Systemd::start(DEAF) else { return };
+    let mut edge = systemd.agent().await;
+    let report = edge.activate(Epoch(1)).await;
+    edge.renews = None;
+    let stamp = report.stamp.at;
+    let report = edge.report("standby", |report| report.role == Role::Standby).await;
+    assert!(!systemd.cti_runs());
+    // The lease's end and `stop_max` after the last renewal; twice the lease is the stated margin.
+    assert!(report.stamp.at.since(stamp) <= TERMS.ttl * 3 + TERMS.stop_max);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_that_runs_when_the_agent_starts_is_stopped_first() {
+    let Some(systemd) = Systemd::start(CALM) else { return };
+    systemd.ctl(&["start", "cti.service"]).unwrap();
+    wait_until("the unit's program", || systemd.cti_runs());
+    let mut edge = systemd.agent().await;
+    edge.report("standby", |report| report.role == Role::Standby).await;
+    assert!(systemd.is("cti.service", "inactive") && !systemd.cti_runs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_agent_takes_a_bound_unit_along() {
+    let Some(systemd) = Systemd::start(&format!("{BOUND}{CALM}")) else { return };
+    let mut edge = systemd.agent().await;
+    edge.activate(Epoch(1)).await;
+    systemd.ctl(&["kill", "-s", "KILL", AGENT]).unwrap();
+    wait_until("the unit's end", || !systemd.cti_runs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_agent_is_killed_by_the_kernel_and_takes_a_bound_unit_along() {
+    let Some(systemd) = Systemd::start(&format!("{BOUND}{CALM}")) else { return };
+    let mut edge = systemd.agent().await;
+    edge.activate(Epoch(1)).await;
+    // Again and again: the kernel wakes it shortly before it kills it, and it must not get to stand down by itself.
+    wait_until("the agent's end", || {
+        let _ = systemd.ctl(&["kill", "-s", "STOP", AGENT]);
+        !systemd.is(AGENT, "active")
+    });
+    assert_eq!(systemd.ctl(&["show", "--value", "-p", "ExecMainStatus", AGENT]).unwrap().trim(), "9");
+    wait_until("the unit's end", || !systemd.cti_runs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_unit_that_cannot_start_fails_the_activation() {
+    let Some(systemd) = Systemd::start("[Service]\nType=oneshot\nExecStart=/bin/false\n") else { return };
+    let mut edge = systemd.agent().await;
+    let report = edge.report("standby", |report| report.role == Role::Standby).await;
+    edge.say(ToNode::Activate { epoch: Epoch(1), lease: Lease { stamp: report.stamp, ttl: TERMS.ttl } });
+    edge.renews = Some(Epoch(1));
+    match edge.answer().await {
+        Answer::Failed { epoch: Epoch(1), why } => assert!(why.contains("`cti`"), "{why}"),
+        answer => panic!("{answer:?}"),
+    }
+}
