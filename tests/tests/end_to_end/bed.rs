@@ -270,6 +270,17 @@ impl Bed {
         serving.expect("the condition says so")
     }
 
+    /// The same, unless the edge dies before: then none.
+    pub fn wait_any_well_or_edge_dead(&mut self) -> Option<Side> {
+        until("one side to serve and the other to be fit, or the edge to die", || {
+            if self.edge.as_mut().expect("an edge runs").has_ended() {
+                return Some(None);
+            }
+            let pair = self.pair()?;
+            active(&pair).filter(|side| is_well(&pair, *side)).map(Some)
+        })
+    }
+
     /// Waits until this side serves and the other could.
     pub fn wait_well(&self, serving: Side) {
         self.wait(&format!("side {serving} to serve and {} to be fit", serving.other()), |pair| is_well(pair, serving));

@@ -13,5 +13,8 @@ mod processes;
 mod stream;
 mod world;
 
+mod agent_deaths;
+mod edge_deaths;
+mod faults;
 mod planned;
 mod the_bed;

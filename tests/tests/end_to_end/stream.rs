@@ -109,6 +109,11 @@ impl Seen {
     /// How long after a fault the service was good again: the end of the longest silence that follows it.
     pub fn good_again(&self, fault: u64) -> Duration {
         let end = self.exchanges.iter().map(|exchange| exchange.ended).max().expect("there were requests");
+        self.good_again_within(fault, end)
+    }
+
+    /// The same of what came before `end`.
+    pub fn good_again_within(&self, fault: u64, end: u64) -> Duration {
         tally::good_again(&self.exchanges, fault, end)
     }
 }
