@@ -16,11 +16,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-/// What the journal has not written by then, when an edge ends, it loses.
-const FLUSH: Duration = Duration::from_secs(5);
+/// Drivers end at once; the admin API is not waited for longer.
+const END: Duration = Duration::from_secs(5);
 
 /// An edge does not start, or cannot go on. Each is a sentence with its remedy.
 #[derive(Debug, thiserror::Error)]
@@ -88,9 +88,19 @@ struct Bound {
 
 impl Bound {
     async fn new(config: Config) -> Result<Bound, EdgeError> {
-        let file = config.file.clone();
         let state = config.edge.state.clone();
         let store = off_the_loop(move || Store::open(&state)).await??;
+        match Bound::with(config, store.clone()).await {
+            Ok(bound) => Ok(bound),
+            Err(error) => {
+                store.close().await;
+                Err(error)
+            }
+        }
+    }
+
+    async fn with(config: Config, store: Store) -> Result<Bound, EdgeError> {
+        let file = config.file.clone();
         let address = config.edge.admin;
         let admin = TcpListener::bind(address).await.map_err(|source| EdgeError::Admin {
             file: file.clone(),
@@ -217,10 +227,8 @@ impl Running {
         while self.listeners.join_next().await.is_some() {}
         self.stopping.send_replace(true);
         // An order that waits for its end would keep the API; it ends with the drivers.
-        let _ = tokio::time::timeout(FLUSH, async { while self.drivers.join_next().await.is_some() {} }).await;
-        let (answer, flushed) = oneshot::channel();
-        self.store.flush(Box::new(move |result| drop(answer.send(result))));
-        let _ = tokio::time::timeout(FLUSH, flushed).await;
+        let _ = tokio::time::timeout(END, async { while self.drivers.join_next().await.is_some() {} }).await;
+        self.store.close().await;
     }
 }
 

@@ -1,4 +1,5 @@
 //! Every bad input that a configuration can be, and the whole sentence that it is refused with.
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use lockstep_edge::config::{check, load};
 use std::path::{Path, PathBuf};

@@ -82,3 +82,6 @@ impl Drop for Links {
         self.tasks.iter().for_each(JoinHandle::abort);
     }
 }
+
+#[cfg(test)]
+mod tests;

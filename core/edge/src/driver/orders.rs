@@ -138,10 +138,75 @@ impl Orders {
         let unanswered = self.waiting.values().filter_map(|waiting| waiting.until);
         unanswered.chain(self.ended.iter().map(|(_, until)| *until)).min()
     }
+}
 
-    /// Whether the coordinator was given an order by an action that has not ended.
-    #[cfg(test)]
-    pub fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.origins.is_empty() && self.ended.is_empty()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(orders: &mut Orders, now: At) -> (u64, oneshot::Receiver<SwitchAnswer>) {
+        let (reply, answer) = oneshot::channel();
+        (orders.take(now, "eva", reply).expect("there is room"), answer)
+    }
+
+    fn refusal(answer: &mut oneshot::Receiver<SwitchAnswer>) -> String {
+        match answer.try_recv() {
+            Ok(SwitchAnswer::Refused(why)) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_order_that_the_policy_leaves_without_an_answer_ends_all_the_same() {
+        let mut orders = Orders::default();
+        let (_, mut answer) = asked(&mut orders, At::ZERO);
+        let due = orders.deadline().expect("an answer is waited for");
+        orders.expire(due - Duration::from_nanos(1));
+        assert!(answer.try_recv().is_err());
+        orders.expire(due);
+        assert!(refusal(&mut answer).contains("has not answered within 5s; nothing was changed"));
+        assert_eq!(orders.deadline(), None);
+    }
+
+    #[test]
+    fn an_order_that_the_coordinator_has_is_waited_for_until_its_end() {
+        let mut orders = Orders::default();
+        let (operator, mut answer) = asked(&mut orders, At::ZERO);
+        let origin = Origin { action: Some(ActionOf { life: 1, action: 7 }), operator: Some(operator) };
+        let id = orders.name(origin);
+        orders.expire(At::from_millis(3_600_000));
+        assert!(answer.try_recv().is_err(), "a handover may take long");
+        assert_eq!(orders.origin(id), origin);
+        assert_eq!(orders.origin(id), Origin::default(), "an order ends once");
+        orders.end(At::ZERO, operator);
+        assert!(orders.complete(At::ZERO, false).is_empty(), "the first answer belongs to the record");
+        assert_eq!(orders.complete(At::ZERO, true).len(), 1);
+    }
+
+    #[test]
+    fn an_order_does_not_wait_for_the_first_answer_for_ever() {
+        let mut orders = Orders::default();
+        let (operator, _answer) = asked(&mut orders, At::ZERO);
+        orders.end(At::ZERO, operator);
+        let due = orders.deadline().expect("the record is waited for");
+        assert_eq!(orders.complete(due, false).len(), 1);
+    }
+
+    #[test]
+    fn orders_are_bounded_in_number() {
+        let mut orders = Orders::default();
+        let _waiting: Vec<_> = (0..ORDERS).map(|_| asked(&mut orders, At::ZERO)).collect();
+        let (reply, mut answer) = oneshot::channel();
+        assert_eq!(orders.take(At::ZERO, "eva", reply), None);
+        assert!(refusal(&mut answer).contains("16 orders are under way already"));
+    }
+
+    #[test]
+    fn restarts_end_with_the_connection_that_carried_them() {
+        let mut orders = Orders::default();
+        let of = |action| ActionOf { life: 1, action };
+        orders.restarts.extend([(1, (Side::A, of(1))), (2, (Side::B, of(2))), (3, (Side::A, of(3)))]);
+        assert_eq!(orders.lose_restarts(Side::A), [of(1), of(3)]);
+        assert_eq!(orders.restarts.keys().copied().collect::<Vec<_>>(), [2]);
     }
 }

@@ -17,12 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
 
 /// Writes that may wait for the disk.
 const QUEUE: usize = 4096;
 
 /// Of these, what the journal may take: a state always finds a place.
 const JOURNAL_QUEUE: usize = 3072;
+
+/// What the journal has not written by then, when an edge ends, it loses.
+const CLOSE: Duration = Duration::from_secs(5);
 
 /// The store of one edge. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -78,7 +82,7 @@ enum Job {
         pair: String,
         entry: Box<JournalEntry>,
     },
-    Flush {
+    Close {
         answer: Answer,
     },
     #[cfg(test)]
@@ -131,9 +135,13 @@ impl Store {
         self.later(Job::Journal { pair: pair.to_owned(), entry: Box::new(entry) });
     }
 
-    /// Answers when all that was put before is written.
-    pub fn flush(&self, answer: Answer) {
-        self.answered(Job::Flush { answer });
+    /// Writes what was put before, and lets go of the file and of its lock; later writes are refused.
+    pub async fn close(&self) {
+        let (closed, wait) = tokio::sync::oneshot::channel();
+        self.answered(Job::Close { answer: Box::new(move |result| drop(closed.send(result))) });
+        if tokio::time::timeout(CLOSE, wait).await.is_err() {
+            tracing::warn!("the store has not written everything; the journal's last entries are lost");
+        }
     }
 
     /// How many entries of the journal found no place since the edge started.
@@ -148,7 +156,7 @@ impl Store {
             TrySendError::Full(job) => (job, format!("{QUEUE} writes wait for the disk already")),
             TrySendError::Disconnected(job) => (job, "its thread has ended".to_owned()),
         };
-        if let Job::State { answer, .. } | Job::Pause { answer, .. } | Job::Flush { answer } = job {
+        if let Job::State { answer, .. } | Job::Pause { answer, .. } | Job::Close { answer } = job {
             answer(Err(why));
         }
     }

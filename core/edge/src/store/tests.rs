@@ -36,15 +36,11 @@ fn settle(store: &Store) {
     }
 }
 
-/// The next life: waits until the thread of the former has let go of its lock.
+/// The next life.
 fn reopen(store: Store, directory: &TempDir) -> Result<Store, StoreError> {
-    drop(store);
-    loop {
-        match Store::open(directory.path()) {
-            Err(StoreError::Taken { .. }) => std::thread::yield_now(),
-            opened => return opened,
-        }
-    }
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(store.close());
+    Store::open(directory.path())
 }
 
 fn sqlite(directory: &TempDir) -> rusqlite::Connection {

@@ -29,16 +29,16 @@ pub(super) struct Writer {
     opened: Opened,
     journal_waiting: Arc<AtomicUsize>,
     since_trim: usize,
-    /// Answered when the present batch is written.
-    flushed: Vec<Answer>,
+    /// Answered when the present batch is written and the file is closed.
+    closing: Option<Answer>,
 }
 
 impl Writer {
     pub fn new(opened: Opened, journal_waiting: Arc<AtomicUsize>) -> Writer {
-        Writer { opened, journal_waiting, since_trim: TRIM_EVERY, flushed: Vec::new() }
+        Writer { opened, journal_waiting, since_trim: TRIM_EVERY, closing: None }
     }
 
-    /// Writes until every [`super::Store`] is gone.
+    /// Writes until the store is closed, or every [`super::Store`] is gone.
     pub fn run(mut self, inbox: &Receiver<Job>) {
         while let Ok(first) = inbox.recv() {
             let mut later = Vec::new();
@@ -53,8 +53,9 @@ impl Writer {
                 }
             }
             self.write_later(&later);
-            for flush in self.flushed.drain(..) {
-                flush(Ok(()));
+            if let Some(answer) = self.closing.take() {
+                drop(self.opened);
+                return answer(Ok(()));
             }
         }
     }
@@ -72,7 +73,7 @@ impl Writer {
                 tell(answer, put_pause(&self.opened.connection, &pair, pause.as_ref()));
             }
             Job::Handover { .. } | Job::Journal { .. } => later.push(job),
-            Job::Flush { answer } => self.flushed.push(answer),
+            Job::Close { answer } => self.closing = Some(answer),
             #[cfg(test)]
             Job::Wait(until) => {
                 let _ = until.recv();
