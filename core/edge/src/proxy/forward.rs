@@ -343,6 +343,13 @@ impl ProxyHttp for Forward {
         } else {
             attempt.until_close = ends_with_connection(&session.req_header().method, answer);
         }
+        if let Some(link) = &attempt.link {
+            link.answered();
+        }
+        // Else one connect that was lost would keep a server down that answers on all its other connections.
+        if attempt.server.is_up() {
+            self.pair.table.wake();
+        }
         let good = answer.status.as_u16() < 500;
         self.pair.traffic.answered(attempt.target.side, good);
         passage.status = Some(answer.status.as_u16());

@@ -16,19 +16,27 @@ use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
 use rustix::net::{Shutdown, shutdown};
 use std::collections::HashMap;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::time::error::Elapsed;
 
 /// The error of a connect or a connection that we ended ourselves: nobody's fault but the route's.
 pub(super) const CUT: ErrorType = ErrorType::Custom("cut");
 
 /// The error of a connect that failed for want of something on this machine: no descriptor, no port.
 pub(super) const OURS: ErrorType = ErrorType::Custom("no local resource");
+
+/// Connections to one side that may be new at once. What a hold lets go would otherwise all connect in the same instant, and where
+/// a server's backlog is full (128 is common), a SYN is lost for a second.
+const NEW: usize = 64;
+
+/// For how long a connection without an answer is new: a server must have accepted it by then.
+const ACCEPT: Duration = Duration::from_millis(20);
 
 /// One connection to a server.
 #[derive(Debug)]
@@ -41,6 +49,7 @@ pub(super) struct Link {
     /// the next request before the former one is done with its bookkeeping.
     user: AtomicU64,
     cut: AtomicBool,
+    answered: Notify,
 }
 
 impl Link {
@@ -57,6 +66,11 @@ impl Link {
     /// Ends the use by `request`, unless the pool has passed the connection on already. True: it is idle now.
     pub(super) fn leave(&self, request: u64) -> bool {
         self.user.compare_exchange(request, 0, SeqCst, SeqCst).is_ok()
+    }
+
+    /// The server has answered on it: it has left the backlog.
+    pub(super) fn answered(&self) {
+        self.answered.notify_one();
     }
 
     fn is_idle(&self) -> bool {
@@ -134,7 +148,8 @@ impl Links {
         let id = self.last_id.fetch_add(1, SeqCst) + 1;
         // In use from the start: the request that had it made has not said so yet.
         let user = AtomicU64::new(u64::MAX);
-        let link = Arc::new(Link { id, side, epoch, socket, user, cut: AtomicBool::new(false) });
+        let link =
+            Arc::new(Link { id, side, epoch, socket, user, cut: AtomicBool::new(false), answered: Notify::new() });
         open.insert(id, Arc::clone(&link));
         Some(link)
     }
@@ -161,6 +176,8 @@ impl Tracing for Farewell {
     }
 }
 
+type Turn = Option<OwnedSemaphorePermit>;
+
 /// Makes the connections to one side in one epoch.
 #[derive(Debug)]
 pub(super) struct Dial {
@@ -168,6 +185,7 @@ pub(super) struct Dial {
     pub(super) side: Side,
     pub(super) epoch: Epoch,
     pub(super) timeout: Duration,
+    turns: Arc<Semaphore>,
 }
 
 #[async_trait]
@@ -176,9 +194,9 @@ impl L4Connect for Dial {
         let Some(address) = address.as_inet() else {
             return Error::e_explain(OURS, "a server without an internet address");
         };
-        let socket = tokio::select! {
-            connected = tokio::time::timeout(self.timeout, TcpStream::connect(*address)) => match connected {
-                Ok(Ok(socket)) => socket,
+        let (turn, socket) = tokio::select! {
+            (turn, connected) = self.connect_in_turn(*address) => match connected {
+                Ok(Ok(socket)) => (turn, socket),
                 Ok(Err(error)) => return Error::e_because(kind(&error), format!("connecting to {address}"), error),
                 Err(_) => return Error::e_explain(ErrorType::ConnectTimedout, format!("connecting to {address}")),
             },
@@ -188,6 +206,11 @@ impl L4Connect for Dial {
         let Some(link) = self.links.admit(self.side, self.epoch, second) else {
             return Error::e_explain(CUT, "while connecting");
         };
+        let new = Arc::clone(&link);
+        tokio::spawn(async move {
+            let _ = tokio::time::timeout(ACCEPT, new.answered.notified()).await;
+            drop(turn);
+        });
         let mut stream = Stream::from(socket);
         stream.tracer = Some(Tracer(Box::new(Farewell { links: Arc::clone(&self.links), link: Arc::clone(&link) })));
         // The digest is the one thing that travels from here to the request: it carries the link.
@@ -197,6 +220,16 @@ impl L4Connect for Dial {
 }
 
 impl Dial {
+    pub(super) fn new(links: Arc<Links>, side: Side, epoch: Epoch, timeout: Duration) -> Dial {
+        Dial { links, side, epoch, timeout, turns: Arc::new(Semaphore::new(NEW)) }
+    }
+
+    async fn connect_in_turn(&self, address: std::net::SocketAddr) -> (Turn, Result<io::Result<TcpStream>, Elapsed>) {
+        // Nobody closes the semaphore.
+        let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
+        (turn, tokio::time::timeout(self.timeout, TcpStream::connect(address)).await)
+    }
+
     /// Resolves when this epoch's connections have been cut.
     async fn cut(&self) {
         loop {

@@ -8,7 +8,7 @@ use super::servers::Servers;
 use super::settings::ProxySettings;
 use super::table::Table;
 use super::traffic::{ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
-use lockstep_pair::Route;
+use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::{At, Epoch, Side, Sides};
 use lockstep_wire::clock;
 use pingora_core::server::configuration::ServerConf;
@@ -101,7 +101,9 @@ impl PairProxy {
     /// [`cut`](PairProxy::cut) ends it.
     pub fn set_route(&self, route: Route) {
         let shared = &self.shared;
-        if let lockstep_pair::RouteKind::Serve(side) = route.kind {
+        if let RouteKind::Serve(side) = route.kind
+            && self.route() != route
+        {
             shared.servers[side].forget_failures();
         }
         if shared.table.set(route, &shared.hold, &shared.settings) {

@@ -107,7 +107,7 @@ impl Table {
             tracing::error!(%side, %epoch, "a route names an epoch whose connections have been cut: its requests will wait");
         }
         let timeout = settings.connect_timeout;
-        let dial = Arc::new(Dial { links: Arc::clone(&self.links), side, epoch, timeout });
+        let dial = Arc::new(Dial::new(Arc::clone(&self.links), side, epoch, timeout));
         Arc::new(Target { side, epoch, dial, first_sent: AtomicBool::new(false), first_answer: AtomicBool::new(false) })
     }
 

@@ -1,6 +1,6 @@
 //! Clients that behave badly are answered or cut within limits, and hurt nobody else.
 
-use super::rig::{Client, Rig, eventually, field, get, send};
+use super::rig::{Client, Rig, eventually, field, get, long, send};
 use lockstep_edge::proxy::{ListenSettings, Listener, ProxySettings};
 use lockstep_policy::Side;
 use std::time::Duration;
@@ -102,6 +102,31 @@ async fn a_chunked_body_arrives() {
     client.send("POST / HTTP/1.1\r\nHost: pair\r\nTransfer-Encoding: chunked\r\n\r\n5\r\norder\r\n0\r\n\r\n").await;
     assert_eq!(client.reply().await.unwrap().status, 200);
     assert_eq!(client.get("/").await.unwrap().status, 200, "the connection goes on");
+}
+
+#[tokio::test]
+async fn long_bodies_arrive_whole_both_ways() {
+    let rig = strict().await;
+    let body = long(4_000_000);
+    assert_eq!(send(rig.at, "POST", "/", &body).await.unwrap().status, 200);
+    assert!(rig.a.seen()[0].body == body.as_bytes(), "the request's body has changed");
+    let mut client = Client::connect(rig.at).await;
+    for _ in 0..3 {
+        assert!(client.get("/long/4000000").await.unwrap().body == body, "the answer's body has changed");
+    }
+}
+
+#[tokio::test]
+async fn a_head_request_and_an_old_client_are_served() {
+    let rig = strict().await;
+    let mut client = Client::connect(rig.at).await;
+    client.send("HEAD / HTTP/1.1\r\nHost: pair\r\nConnection: close\r\n\r\n").await;
+    let answer = String::from_utf8(client.rest().await).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("\r\n\r\n"), "{answer}");
+    let mut old = Client::connect(rig.at).await;
+    old.send("GET / HTTP/1.0\r\n\r\n").await;
+    assert_eq!(old.reply().await.unwrap().body, "a");
+    assert!(old.rest().await.is_empty(), "an HTTP/1.0 connection ends with its answer");
 }
 
 #[tokio::test]

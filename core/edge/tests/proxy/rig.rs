@@ -44,7 +44,7 @@ struct Notes {
 /// A server. Its answer's body is its name.
 ///
 /// `/hang` answers when it is let go, `/drop` closes without an answer, `/status/N` answers N, `/partial` sends half of
-/// an answer that ends with its connection and hangs, `/upgrade` becomes an echo.
+/// an answer that ends with its connection and hangs, `/upgrade` becomes an echo, `/long/N` answers N bytes.
 pub struct Server {
     pub address: SocketAddr,
     notes: Arc<Notes>,
@@ -124,6 +124,7 @@ async fn converse(name: &'static str, mut socket: TcpStream, notes: Arc<Notes>) 
     let mut buffer = Vec::new();
     while let Some((head, body)) = read_message(&mut socket, &mut buffer).await {
         let path = head.split(' ').nth(1).unwrap_or_default().to_owned();
+        let is_head = head.starts_with("HEAD ");
         let let_go = notes.let_go.notified();
         tokio::pin!(let_go);
         let_go.as_mut().enable();
@@ -157,11 +158,23 @@ async fn converse(name: &'static str, mut socket: TcpStream, notes: Arc<Notes>) 
                 }
             }
         }
-        let answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n{name}", name.len());
+        let text = match path.strip_prefix("/long/") {
+            Some(length) => long(length.parse().unwrap()),
+            None => name.to_owned(),
+        };
+        let mut answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", text.len());
+        if !is_head {
+            answer.push_str(&text);
+        }
         if socket.write_all(answer.as_bytes()).await.is_err() {
             return;
         }
     }
+}
+
+/// A text of that length, in which a lost or doubled part is seen.
+pub fn long(length: usize) -> String {
+    (0..length / 8).map(|number| format!("{number:07};")).collect()
 }
 
 /// One head and its body; `None` at the end.
