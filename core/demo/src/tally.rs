@@ -141,12 +141,16 @@ fn longest_silence(all: &[Exchange], from: u64, to: u64) -> (u64, u64) {
     pairs.max_by_key(|(begin, end)| end - begin).unwrap_or((from, to))
 }
 
-/// Reads a client's log. A last line that is still being written is left out.
+/// Reads a client's log. A last line that is still being written is left out; a missing file is an empty log.
 ///
 /// # Errors
 /// The file cannot be read, or a whole line is not an exchange.
 pub fn read(path: &Path) -> io::Result<Vec<Exchange>> {
-    let text = std::fs::read_to_string(path)?;
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole
         .lines()
