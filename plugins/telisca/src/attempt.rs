@@ -121,9 +121,11 @@ impl Telisca {
         let pause = at_most.map_or(pause, |most| pause.min(most));
         attempts.not_before = at + pause;
         let (failed, pause) = (attempts.failed, Period(pause));
+        // A refusal is often short: an edge that has just started asks both agents first. It is told when it lasts.
+        let refused = at_most.is_some();
         // A rollback has to earn its count again.
         self.sides[to].reset_counts();
-        if failed == 1 {
+        if failed == 1 && !refused {
             let text = format!("the switch to {to} came to nothing: {why}; the next attempt is not before {pause}");
             out.push(Action::Alert(Alert { level: Level::Warning, text }));
         } else if failed == RETRIES {
