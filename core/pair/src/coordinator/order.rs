@@ -118,5 +118,6 @@ impl Coordinator {
         // It was ordered only after the other side had been fenced for this epoch.
         self.sides[intent.to.other()].stood_down(intent.epoch);
         self.enter(now, Phase::Activate);
+        self.tell(intent.epoch, intent.to, Stage::Begun);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Coordinator, Order, OrderId, State};
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::Role;
+use lockstep_policy::event::{Role, Stage};
 use lockstep_policy::{At, Side};
 
 impl Coordinator {
@@ -25,11 +25,16 @@ impl Coordinator {
         });
         let Some((side, epoch)) = active.max_by_key(|(_, epoch)| *epoch) else { return false };
         let known = self.stored.active == Some((side, epoch)) && self.stored.intent.is_none();
+        let other_than_stored = self.stored.active.is_none_or(|(stored, _)| stored != side);
         self.stored.active = Some((side, epoch));
         self.stored.intent = None;
         self.state = State::Settled;
         if !known {
             self.store();
+        }
+        if other_than_stored {
+            // The policy may have begun with what the store said.
+            self.tell(epoch, side, Stage::Completed);
         }
         true
     }

@@ -424,6 +424,33 @@ fn i4_after_a_crash_in_the_activation_the_new_side_becomes_active() {
 }
 
 #[test]
+fn i4_the_policy_is_told_who_turns_out_to_be_active() {
+    let intent = Some(Intent { epoch: Epoch(2), to: Side::B });
+    let stored = Stored { epoch: Epoch(2), active: Some((Side::A, Epoch(1))), intent };
+    let told = |rig: &mut Rig| {
+        let outputs = rig.outputs().into_iter();
+        outputs.filter_map(|output| if let Output::Tell(told) = output { Some(told) } else { None }).collect::<Vec<_>>()
+    };
+    let handover =
+        |stage, active| lockstep_policy::event::Handover { epoch: Epoch(2), to: Side::B, stage, active: Some(active) };
+
+    let mut committed = Rig::new(stored.clone());
+    committed.link(Side::B);
+    committed.report(Side::B, Role::Active, 2);
+    assert_eq!(told(&mut committed), [handover(Stage::Completed, Side::B)]);
+
+    let mut activating = Rig::new(stored.clone());
+    activating.link(Side::B);
+    activating.report(Side::B, Role::Activating, 2);
+    assert_eq!(told(&mut activating), [handover(Stage::Begun, Side::A)]);
+
+    let mut unchanged = Rig::new(stored);
+    unchanged.link(Side::A);
+    unchanged.report(Side::A, Role::Active, 1);
+    assert_eq!(told(&mut unchanged), []);
+}
+
+#[test]
 fn i4_after_a_crash_between_fence_and_activation_the_handover_is_finished_in_a_new_epoch() {
     let intent = Some(Intent { epoch: Epoch(2), to: Side::B });
     let mut rig = Rig::new(Stored { epoch: Epoch(2), active: Some((Side::A, Epoch(1))), intent });
