@@ -1,11 +1,14 @@
 //! Each policy does what its scenarios say, rule by rule. `BLESS=1` rewrites what the policies do; commit only a
 //! difference that you can explain.
 
+use lockstep_policy::action::Urgency;
 use lockstep_policy::host::Library;
 use lockstep_policy::scenario::{Scenario, check};
+use lockstep_policy::{Action, At, Side};
 use lockstep_tests::plugin;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The scenarios' files, by the plugin that they are for.
 fn scenarios() -> BTreeMap<String, Vec<PathBuf>> {
@@ -66,6 +69,52 @@ fn a_policy_saved_and_restored_goes_on_the_same() {
                 instance.step(event).map_err(|error| error.to_string())
             });
             assert_eq!(cut.expect("it plays"), whole, "{}", file.display());
+        }
+    }
+}
+
+/// T10, for any timers and any moment of the fault: the decision comes within the vendor's formula, and at the worst
+/// moment, just after a probe was answered, no sooner than it says.
+#[test]
+fn t10_is_the_time_from_a_fault_to_the_decision() {
+    let library = Library::open(&plugin("telisca")).expect("the plugin loads");
+    let answer = Duration::from_millis(20);
+    for (interval, timeout, failures) in
+        [(30_000, 10_000, 5), (30_000, 40_000, 2), (1_000, 100, 1), (15_000, 10_000, 4)]
+    {
+        for part in [0, 1, 10, 50, 99] {
+            let after = Duration::from_millis(interval * part / 100).max(answer + Duration::from_millis(1));
+            let fault = Duration::from_millis(3 * interval) + after;
+            let text = format!(
+                "title = \"T10\"\nrules = [\"T10\"]\nplugin = \"telisca\"\n\n[parameters]\n\
+                 heartbeat_interval = \"{interval}ms\"\nheartbeat_timeout = \"{timeout}ms\"\n\
+                 failures_to_switch = {failures}\ncti_startup = {{ connect = \"0s\" }}\n---\n\
+                 0s start active a\n0s server a answers\n0s server b answers\n0s link a main up\n0s link b main up\n\
+                 {}ms server a silent\n+2h end\n",
+                fault.as_millis()
+            );
+            let scenario = Scenario::parse("t10", &text).expect("it is well formed");
+            let mut instance = library.instance(scenario.setup(), 0).expect("its setup is valid");
+            let mut decided = None;
+            let played = scenario.play(|event| {
+                let actions = instance.step(event).map_err(|error| error.to_string())?;
+                let failover = |action: &Action| {
+                    matches!(action, Action::Switch(switch) if (switch.to, switch.urgency) == (Side::B, Urgency::Failover))
+                };
+                if decided.is_none() && actions.iter().any(failover) {
+                    decided = Some(event.at);
+                }
+                Ok(actions)
+            });
+            played.expect("it plays");
+            let delay = decided.expect("it decides").since(At::ZERO + fault);
+            let formula = library.expected_delay(scenario.setup()).expect("it tells");
+            assert_eq!(formula, Duration::from_millis(failures * interval + timeout));
+            assert_eq!(
+                delay,
+                formula - after,
+                "{interval} ms, {timeout} ms, {failures}, fault {after:?} after a probe"
+            );
         }
     }
 }

@@ -108,3 +108,37 @@ fn at_u64(bytes: &[u8], at: usize) -> Option<usize> {
     let value = slice(bytes, at, 8)?.try_into().ok().map(u64::from_le_bytes)?;
     usize::try_from(value).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::Stamp;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// Behind a sound beginning come any offsets, sizes and counts.
+        #[test]
+        fn any_file_is_answered(
+            small in prop::collection::vec(0_u16..80, 0..400), at in any::<prop::sample::Index>(), wild in any::<u64>(),
+        ) {
+            let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+            file.extend(SHARED_OBJECT.to_le_bytes());
+            file.extend(MACHINE.to_le_bytes());
+            file.extend(small.iter().flat_map(|number| u64::from(*number).to_le_bytes()));
+            if file.len() >= HEADER {
+                file[54..56].copy_from_slice(&(PROGRAM_HEADER as u16).to_le_bytes());
+                file[58..60].copy_from_slice(&(SECTION_HEADER as u16).to_le_bytes());
+            }
+            let _ = section(&file, ".lockstep.policy");
+            let at = at.index(file.len() - 7);
+            file[at..at + 8].copy_from_slice(&wild.to_le_bytes());
+            let _ = section(&file, ".lockstep.policy");
+        }
+
+        #[test]
+        fn any_stamp_is_answered(bytes in prop::collection::vec(any::<u8>(), 0..200), magic in any::<bool>()) {
+            let bytes = if magic { [b"lockstep.policy\0".as_slice(), &bytes].concat() } else { bytes };
+            let _ = Stamp::read(&bytes);
+        }
+    }
+}
