@@ -1,10 +1,17 @@
 //! What a policy sees of the world, and all that it may do: events in, actions out.
 //!
-//! Pure: nothing here reads a clock, a socket, a file or a source of randomness. The one exception is [`host`]
-//! (feature `host`), the edge's side of the boundary, which loads a plugin's file.
+//! Pure: nothing here reads a clock, a socket, a file or a source of randomness. The exceptions are on the edge's side
+//! of the boundary: `host` (feature `host`) loads a plugin's file and gives each policy a thread, and `scenario`
+//! (feature `scenario`) reads transcripts.
 //!
-//! Read [`event`] and [`action`] first: they are the whole contract. [`abi`] gives both a frozen binary layout,
-//! [`sdk`] makes a plugin out of a Rust struct, [`host`] loads one.
+//! | module | what it is |
+//! |---|---|
+//! | [`event`], [`action`] | the whole contract: read them first |
+//! | [`setup`] | what an instance is made from |
+//! | [`abi`] | both as flat records with a frozen layout, also in C: `include/lockstep_policy.h` |
+//! | [`sdk`] | makes a plugin out of a Rust struct; no unsafe code in the plugin |
+//! | `host` | refuses what is no policy for this host before any of its code runs, loads the rest, contains it |
+//! | `scenario` | plays a transcript in virtual time and says where a policy does otherwise |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod abi;
