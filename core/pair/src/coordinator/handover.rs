@@ -149,7 +149,8 @@ impl Coordinator {
 
     pub(super) fn fence(&mut self, now: At) {
         let Some(handover) = self.handover() else { return };
-        let (old, planned) = (handover.to.other(), handover.urgency == Urgency::Planned && !handover.rolling_back);
+        let (old, epoch) = (handover.to.other(), handover.epoch);
+        let planned = handover.urgency == Urgency::Planned && !handover.rolling_back;
         handover.step = Step::Fence;
         // Without a confirmation, a failover and a roll-back wait for the lease.
         let from = if planned { now } else { now.max(self.sides[old].clear_at()) };
@@ -158,6 +159,10 @@ impl Coordinator {
             handover.until = until;
         }
         self.enter(now, Phase::Fence);
+        if !planned {
+            // A side that hung may wake up at any moment: what it answers while it is being fenced must reach nobody.
+            self.outputs.push_back(Output::Cut { side: old, before: epoch });
+        }
         self.fence_pending(old);
     }
 

@@ -230,6 +230,18 @@ fn requests_that_do_not_drain_are_cut_at_the_deadline() {
 }
 
 #[test]
+fn i2_a_failover_cuts_the_old_side_off_before_it_is_told_to_stand_down() {
+    let mut rig = Rig::serving();
+    rig.switch(Side::B, Urgency::Failover);
+    let outputs = rig.outputs();
+    let outputs = [outputs, rig.outputs()].concat();
+    let at = |wanted: &dyn Fn(&Output) -> bool| outputs.iter().position(wanted);
+    let cut = at(&|output| *output == Output::Cut { side: Side::A, before: Epoch(2) });
+    let told = at(&|output| matches!(output, Output::Send { side: Side::A, message: ToNode::StandDown { .. } }));
+    assert!(cut.is_some() && cut < told, "{outputs:?}");
+}
+
+#[test]
 fn a_planned_switch_whose_old_side_does_not_stand_down_is_rolled_back_in_its_own_epoch() {
     let mut rig = Rig::fencing();
     // It keeps saying that it is being stopped, with services that run, past the end of its lease.
