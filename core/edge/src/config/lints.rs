@@ -27,10 +27,9 @@ fn of_policy(pair: &PairConfig) -> Vec<String> {
         Ok(lints) => lints.iter().map(ToString::to_string).collect(),
         Err(error) => vec![error.to_string()],
     };
-    match policy.library.expected_delay(&policy.setup) {
-        Ok(delay) => said.push(format!("expected switch delay, at worst: {}", format_duration(delay))),
-        Err(error) => said.push(error.to_string()),
-    }
+    said.extend(
+        policy.expected_delay.map(|delay| format!("expected switch delay, at worst: {}", format_duration(delay))),
+    );
     said
 }
 

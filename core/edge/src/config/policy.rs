@@ -104,7 +104,7 @@ pub(super) fn read<'i>(
         }
         return None;
     }
-    let expected_delay = library.expected_delay(&setup).ok();
+    let expected_delay = library.expected_delay(&setup).ok().filter(|delay| !delay.is_zero());
     Some(PolicyConfig { file, library, setup, expected_delay })
 }
 

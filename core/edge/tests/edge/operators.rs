@@ -1,97 +1,15 @@
-//! A whole edge without agents: how it starts, what operators are told, and what it keeps.
-#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+//! An edge without agents: how it starts, what operators are told, and what it keeps.
 
+use crate::place::{PATIENT, Place, free};
 use lockstep_edge::Side;
 use lockstep_edge::admin::api::{PauseOrder, SwitchAnswer, SwitchOrder};
 use lockstep_edge::admin::client::{Client, ClientError};
 use lockstep_edge::run;
-use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::net::TcpListener;
 use std::time::Duration;
-use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
-use tokio::sync::oneshot;
-use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
-
-/// What is not there by then never comes; far beyond what a busy machine needs.
-const PATIENT: Duration = Duration::from_secs(30);
-
-/// A directory with a configuration whose addresses nobody else uses.
-struct Place {
-    directory: TempDir,
-    vip: SocketAddr,
-    admin: SocketAddr,
-}
-
-impl Place {
-    fn new() -> Place {
-        let place = Place { directory: TempDir::new().unwrap(), vip: free(), admin: free() };
-        place.write("");
-        place
-    }
-
-    /// The configuration, with some more lines at its end.
-    fn write(&self, more: &str) {
-        let Place { vip, admin, .. } = self;
-        let [a, b, server_a, server_b] = [free(), free(), free(), free()];
-        let text = format!(
-            "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\n[[pair]]\nname = \"phones\"\nlisten = [\"{vip}\"]\n\
-             [pair.policy]\nplugin = \"telisca\"\nfast = true\n[pair.lease]\nprofile = \"lan\"\n\
-             [pair.handover]\nrecover = \"50ms\"\n[pair.hold]\nmax_wait = \"100ms\"\n\
-             [pair.a]\nservers = [\"{server_a}\"]\nagent = \"{a}\"\n[pair.b]\nservers = [\"{server_b}\"]\nagent = \"{b}\"\n{more}"
-        );
-        std::fs::write(self.config(), text).unwrap();
-    }
-
-    fn config(&self) -> PathBuf {
-        self.directory.path().join("edge.toml")
-    }
-
-    fn client(&self) -> Client {
-        Client::from_config(&self.config()).unwrap()
-    }
-
-    /// A running edge that answers.
-    async fn start(&self) -> Edge {
-        let (stop, stopped) = oneshot::channel::<()>();
-        let config = self.config();
-        let task = tokio::spawn(async move {
-            run(&config, async {
-                let _ = stopped.await;
-            })
-            .await
-        });
-        let deadline = Instant::now() + PATIENT;
-        loop {
-            assert!(!task.is_finished(), "the edge has ended: {:?}", task.await);
-            if let Ok(client) = Client::from_config(&self.config())
-                && client.status().await.is_ok()
-            {
-                return Edge { stop, task };
-            }
-            assert!(Instant::now() < deadline, "the edge does not answer");
-            sleep(Duration::from_millis(10)).await;
-        }
-    }
-}
-
-struct Edge {
-    stop: oneshot::Sender<()>,
-    task: JoinHandle<Result<(), lockstep_edge::EdgeError>>,
-}
-
-impl Edge {
-    async fn stop(self) {
-        self.stop.send(()).unwrap();
-        timeout(PATIENT, self.task).await.expect("it must stop").unwrap().unwrap();
-    }
-}
-
-fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
 
 fn pause(by: &str) -> PauseOrder {
     PauseOrder { by: by.into(), reason: "patching the servers".into() }
@@ -141,7 +59,10 @@ async fn only_who_has_the_token_is_answered() {
 #[tokio::test(flavor = "multi_thread")]
 async fn operators_errors_are_sentences() {
     let place = Place::new();
-    let gone = place.client_error().await;
+    let gone = match Client::from_config(&place.config()) {
+        Err(error) => error.to_string(),
+        Ok(client) => client.status().await.map(|_| ()).unwrap_err().to_string(),
+    };
     assert!(gone.contains("the admin token cannot be read") || gone.contains("no edge answers at"), "{gone}");
     let edge = place.start().await;
     let client = place.client();
@@ -160,15 +81,6 @@ async fn operators_errors_are_sentences() {
     let error = client.status().await.unwrap_err();
     let said = error.to_string();
     assert!(said.starts_with(&format!("no edge answers at {}: is `lockstep edge` running?", place.admin)), "{said}");
-}
-
-impl Place {
-    async fn client_error(&self) -> String {
-        match Client::from_config(&self.config()) {
-            Err(error) => error.to_string(),
-            Ok(client) => client.status().await.map(|_| ()).unwrap_err().to_string(),
-        }
-    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

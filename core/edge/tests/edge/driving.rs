@@ -1,0 +1,233 @@
+//! A pair being driven: what the policy says is done, what operators say is asked, and what happens is written down.
+
+use crate::node::{self, Running};
+use crate::place::{Edge, PATIENT, Place};
+use lockstep_edge::Side;
+use lockstep_edge::admin::api::{Handover, PairStatus, PauseOrder, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::client::Client;
+use lockstep_pair::RouteKind;
+use lockstep_pair::record::{Outcome, Phase};
+use lockstep_policy::Sides;
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::Once;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, sleep, timeout};
+
+/// The policy that does as it is told: an example of this crate, beside the tests.
+fn told() -> PathBuf {
+    let tests = std::env::current_exe().unwrap();
+    let target = tests.parent().and_then(|deps| deps.parent()).expect("tests lie in target/PROFILE/deps");
+    let file = target.join("examples/libtold.so");
+    static BUILT: Once = Once::new();
+    BUILT.call_once(|| {
+        // A runner that was asked for this test alone has not built it.
+        if !file.exists() {
+            let cargo =
+                Command::new(env!("CARGO")).args(["build", "-p", "lockstep-edge", "--example", "told"]).status();
+            assert!(cargo.is_ok_and(|built| built.success()), "the policy for this test cannot be built");
+        }
+    });
+    file
+}
+
+/// An edge in front of two nodes, of which A is active.
+struct World {
+    place: Place,
+    edge: Edge,
+    nodes: Sides<Running>,
+}
+
+impl World {
+    async fn new() -> World {
+        let nodes = node::both("phones").await;
+        let servers = Sides::from_fn(|side| nodes[side].server);
+        let agents = Sides::from_fn(|side| nodes[side].agent);
+        let policy = format!("plugin = \"{}\"", told().display());
+        let place = Place::with(&policy, servers, agents);
+        let edge = place.start().await;
+        let world = World { place, edge, nodes };
+        world
+            .until("both agents are heard, and the policy works", |pair| {
+                pair.sides.iter().all(|(_, side)| side.main && side.auxiliary && side.report.is_some())
+                    && pair.policy.working
+            })
+            .await;
+        world.switch(Side::A, "eva").await;
+        world.until("A serves", |pair| pair.route.kind == RouteKind::Serve(Side::A)).await;
+        world
+    }
+
+    fn client(&self) -> Client {
+        self.place.client()
+    }
+
+    async fn pair(&self) -> PairStatus {
+        self.client().status().await.unwrap().pairs.remove(0)
+    }
+
+    async fn until(&self, what: &str, is: impl Fn(&PairStatus) -> bool) -> PairStatus {
+        let deadline = Instant::now() + PATIENT;
+        loop {
+            let pair = self.pair().await;
+            if is(&pair) {
+                return pair;
+            }
+            assert!(Instant::now() < deadline, "never: {what}: {pair:#?}");
+            sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn order(&self, to: Side, by: &str, confirmed: bool) -> SwitchAnswer {
+        let order = SwitchOrder { to, confirmed, by: by.to_owned() };
+        timeout(PATIENT, self.client().switch("phones", &order)).await.expect("an order ends").unwrap()
+    }
+
+    async fn switch(&self, to: Side, by: &str) -> Handover {
+        match self.order(to, by, true).await {
+            SwitchAnswer::Ended(handover) => *handover,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn alerted(&self, text: &str) -> PairStatus {
+        self.until(text, |pair| pair.alerts.iter().any(|alert| alert.text.contains(text))).await
+    }
+
+    /// Asks through the VIP; which side answers.
+    async fn ask(&self) -> String {
+        let mut stream = TcpStream::connect(self.place.vip).await.unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: vip\r\nconnection: close\r\n\r\n").await.unwrap();
+        let mut answer = String::new();
+        timeout(PATIENT, stream.read_to_string(&mut answer)).await.unwrap().unwrap();
+        answer.rsplit("\r\n").next().unwrap_or_default().to_owned()
+    }
+
+    fn active(&self) -> [bool; 2] {
+        Side::BOTH.map(|side| self.nodes[side].active.load(Ordering::SeqCst))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operators_switch_ends_with_its_record() {
+    let world = World::new().await;
+    assert_eq!((world.ask().await.as_str(), world.active()), ("a", [true, false]));
+    let handover = world.switch(Side::B, "eva").await;
+    let record = &handover.record;
+    assert_eq!((record.from, record.to, record.outcome), (Some(Side::A), Side::B, Some(Outcome::Completed)));
+    assert_eq!((record.by.as_str(), record.reason.as_str()), ("operator eva", "as told"));
+    assert!(record.phases.iter().any(|phase| phase.phase == Phase::Fence));
+    let gap = handover.measures.gap_ms.expect("it was held and committed");
+    assert!(handover.measures.total_ms.is_some_and(|total| total >= gap));
+    assert!(handover.measures.detection_ms.is_some(), "the evidence is the order itself");
+    assert_eq!((world.ask().await.as_str(), world.active()), ("b", [false, true]));
+
+    let first = record.epoch.0;
+    let asked = world.until("the first answer is seen", |pair| pair.handover.is_none()).await;
+    assert_eq!(asked.last.unwrap().text, "a -> b, planned, completed: as told");
+    let why = world.client().why("phones", None).await.unwrap();
+    assert_eq!(why.record.epoch.0, first);
+    let deadline = Instant::now() + PATIENT;
+    while world.client().why("phones", Some(first)).await.unwrap().evidence.is_empty() {
+        assert!(Instant::now() < deadline, "the evidence is never written");
+        sleep(Duration::from_millis(10)).await;
+    }
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_policys_word_reaches_the_operator() {
+    let world = World::new().await;
+    assert_eq!(world.order(Side::B, "refuse", false).await, SwitchAnswer::Refused("as told".into()));
+    assert_eq!(world.order(Side::B, "ask", false).await, SwitchAnswer::Question("are you sure?".into()));
+    assert_eq!(world.active(), [true, false], "a question moves nothing");
+    assert_eq!(world.switch(Side::B, "ask").await.record.to, Side::B);
+    let again = world.order(Side::B, "eva", true).await;
+    assert!(matches!(&again, SwitchAnswer::Refused(why) if why.contains("side b is active already")), "{again:?}");
+    let left = world.order(Side::A, "nothing", true).await;
+    assert!(matches!(&left, SwitchAnswer::Refused(why) if why.contains("the policy has not answered")), "{left:?}");
+    assert_eq!(world.pair().await.sides.a.shown, "told");
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_paused_only_operators_switch() {
+    let world = World::new().await;
+    let pause = PauseOrder { by: "eva".into(), reason: "patching".into() };
+    world.client().pause("phones", &pause).await.unwrap();
+    world.order(Side::B, "alone", true).await;
+    world.alerted("Refused: paused by eva: patching").await;
+    assert_eq!(world.active(), [true, false]);
+    world.switch(Side::B, "adam").await;
+    world.client().resume("phones", &pause).await.unwrap();
+    world.order(Side::A, "alone", true).await;
+    let pair = world.until("the policy has switched", |pair| pair.route.kind == RouteKind::Serve(Side::A)).await;
+    assert_eq!(pair.last.unwrap().text, "b -> a, failover, completed: by itself");
+    world.alerted("Done: ").await;
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_fails_leaves_the_pair_on_its_course_and_comes_back() {
+    let world = World::new().await;
+    world.order(Side::B, "panic", true).await;
+    let pair = world.alerted("the pair keeps its course until the policy works again").await;
+    assert!(pair.alerts.iter().any(|alert| alert.text.contains("as told")), "{:?}", pair.alerts);
+    assert_eq!((world.ask().await.as_str(), world.active()), ("a", [true, false]));
+    if !world.pair().await.policy.working {
+        // Without a policy an operator's word is enough.
+        let handover = world.switch(Side::B, "refuse").await;
+        assert_eq!(handover.record.reason, "ordered while the policy does not work");
+    }
+    world.until("the policy works again", |pair| pair.policy.working && pair.policy.trouble.is_empty()).await;
+    assert_eq!(world.order(Side::A, "refuse", false).await, SwitchAnswer::Refused("as told".into()));
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_services_restart_is_ordered_and_its_end_told() {
+    let world = World::new().await;
+    world.order(Side::A, "restart", true).await;
+    world.alerted("Done: ").await;
+    assert_eq!(world.nodes.a.restarts.load(Ordering::SeqCst), 1);
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_is_back_within_the_lease_disturbs_nobody() {
+    let world = World::new().await;
+    let before = world.pair().await;
+    let World { place, edge, nodes } = world;
+    let stopped = nodes.a.active.clone();
+    edge.stop().await;
+    assert!(stopped.load(Ordering::SeqCst), "the lease lasts on");
+    let edge = place.start().await;
+    let world = World { place, edge, nodes };
+    let after = world.until("A serves", |pair| pair.route.kind == RouteKind::Serve(Side::A)).await;
+    assert_eq!((after.epoch, after.active), (before.epoch, before.active), "no handover was needed");
+    assert_eq!(world.active(), [true, false]);
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_of_a_foreign_pair_is_told_to_operators_once() {
+    let nodes = node::both("mail").await;
+    let servers = Sides::from_fn(|side| nodes[side].server);
+    let agents = Sides::from_fn(|side| nodes[side].agent);
+    let place = Place::with(&format!("plugin = \"{}\"", told().display()), servers, agents);
+    let edge = place.start().await;
+    let world = World { place, edge, nodes };
+    let text =
+        "it speaks for side b of pair \"mail\", and this edge has its address as pair.b.agent of pair \"phones\"";
+    world.alerted(text).await;
+    // Long enough for some more tries.
+    sleep(Duration::from_secs(5)).await;
+    let pair = world.pair().await;
+    let said = pair.alerts.iter().filter(|alert| alert.text.contains(text)).count();
+    assert_eq!((said, pair.active, pair.sides.b.main), (1, None, false));
+    assert!(pair.sides.b.trouble.contains(text));
+    world.edge.stop().await;
+}
