@@ -13,11 +13,15 @@ use lockstep_wire::clock;
 use std::io;
 use std::net::SocketAddr;
 use std::thread;
+use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 /// What may wait for the loop. Whoever sends more waits.
 const WAITING: usize = 256;
+/// How long the last frames to an edge may take.
+const GOODBYE: Duration = Duration::from_millis(300);
 
 /// Why an agent has not started, or has ended.
 #[derive(Debug, thiserror::Error)]
@@ -83,13 +87,29 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 
     let (end, ended) = oneshot::channel::<()>();
     let door = Door::new(&config, Session(session), arrive);
-    let server = tokio::spawn(link::serve(listener, door, async move {
+    let mut server = tokio::spawn(link::serve(listener, door, async move {
         let _ = ended.await;
     }));
-    Keeper::new(node, crew, write, manager).run(Inbox { arrivals, happenings, written }, shutdown).await;
-    drop(end);
+    let keeper = Keeper::new(node, crew, write, manager);
+    let mut failed = None;
+    let shutdown = async {
+        tokio::select! {
+            () = shutdown => {}
+            // Nobody can renew a lease any more: no less orderly than on an order.
+            result = &mut server => failed = Some(result),
+        }
+    };
+    keeper.run(Inbox { arrivals, happenings, written }, shutdown).await;
+    let result = match failed {
+        Some(result) => result,
+        None => {
+            drop(end);
+            // What was said last is on its way to the edge.
+            timeout(GOODBYE, &mut server).await.unwrap_or(Ok(Ok(())))
+        }
+    };
     server.abort();
-    Ok(())
+    result.unwrap_or(Ok(())).map_err(AgentError::Server)
 }
 
 fn system(what: &'static str, error: io::Error) -> AgentError {

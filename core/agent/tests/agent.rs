@@ -1,5 +1,7 @@
 //! Whole agents as processes, and an edge that speaks to them.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
 mod world;
 
 use lockstep_pair::protocol::{Answer, Lease, Session, Stamp, ToNode};

@@ -1,6 +1,8 @@
 //! The driver `systemd` against a real systemd: a user manager in namespaces of its own. Needs root, `unshare`,
 //! `dbus-daemon`, systemd's files and cgroup v2; where one of them is missing, these tests say so and prove nothing.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
 mod world;
 
 use lockstep_pair::protocol::{Answer, Lease, ToNode};

@@ -3,6 +3,8 @@
 
 mod error;
 mod file;
+#[cfg(test)]
+mod tests;
 
 pub use error::ConfigError;
 pub use file::load;

@@ -20,6 +20,7 @@
 //! No part of this runs in the agent's process, and no part of it uses threads or `unsafe`: a second start of the same
 //! program ([`stage`]) sets what must be set between fork and exec.
 
+mod alarm;
 mod deadman;
 mod descendants;
 pub(crate) mod lines;

@@ -4,14 +4,14 @@ use super::deadman::Switch;
 use super::descendants::{kill_children, kill_group, reap, signal_group};
 use super::lines::{self, Lines};
 use super::order::{Begin, Event, Order, Reach};
-use super::{MARK, ORPHAN_GRACE, stage};
+use super::{MARK, ORPHAN_GRACE, alarm, stage};
 use lockstep_policy::At;
 use lockstep_wire::clock;
 use nix::sys::signal::{SigSet, Signal as NixSignal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::WaitStatus;
 use nix::unistd::Pid;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::{Errno, FdFlags, fcntl_setfd};
 use rustix::process::{Signal, getpriority_process, set_child_subreaper, setpriority_process};
@@ -19,7 +19,7 @@ use rustix::stdio::{stdin, stdout};
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{PipeReader, Read as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt as _;
@@ -97,6 +97,8 @@ enum Fate {
 struct Guard {
     orders: Lines,
     signals: SignalFd,
+    /// Readable when the deadline is there.
+    alarm: OwnedFd,
     lock: Option<File>,
     main: Pid,
     /// Open until the service's program runs.
@@ -115,6 +117,7 @@ impl Guard {
         set_child_subreaper(Some(rustix::process::getpid())).map_err(|error| format!("no subreaper: {error}"))?;
         let lock = lock(&begin.lock)?;
         let switch = arm(begin.reach)?;
+        let alarm = alarm::new().map_err(|error| format!("no timer: {error}"))?;
         let nice = getpriority_process(None).unwrap_or(0);
         let _ = setpriority_process(None, PRIORITY);
         let notify = begin.notify.as_deref().map(listen).transpose()?;
@@ -135,6 +138,7 @@ impl Guard {
         Ok(Guard {
             orders,
             signals,
+            alarm,
             lock: Some(lock),
             main,
             launch: Some(launch),
@@ -181,8 +185,10 @@ impl Guard {
         }
         inputs.extend(self.launch.as_ref().map(|launch| readable(launch.as_fd())));
         inputs.extend(self.notify.as_ref().map(|notify| readable(notify.as_fd())));
-        let timeout = self.deadline().map(|at| at.since(clock::now())).and_then(|left| Timespec::try_from(left).ok());
-        let _ = poll(&mut inputs, timeout.as_ref());
+        inputs.push(readable(self.alarm.as_fd()));
+        // A failure can only be one of time beyond the clock's end; what else wakes the guard still does.
+        let _ = alarm::set(&self.alarm, self.deadline());
+        let _ = poll(&mut inputs, None);
     }
 
     fn deadline(&self) -> Option<At> {

@@ -22,7 +22,7 @@ const WORRIED: Duration = Duration::from_millis(200);
 /// So many failures in a row make a service unready.
 const FAILURES: u32 = 2;
 /// A check that takes longer has failed.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Checks for as long as it is let to. Services that say themselves when they are ready are not checked.
 pub(crate) async fn watch(ready: Ready, post: Post) {

@@ -10,7 +10,7 @@ mod exclusive;
 mod upkeep;
 
 #[cfg(test)]
-mod tests {}
+mod tests;
 
 use super::backoff::Backoff;
 use super::launch::Launch;

@@ -1,5 +1,7 @@
 //! The agent's end of the connections to edges: a gRPC server that checks who comes, and passes on what they say.
 
+mod connection;
+
 use crate::config::Config;
 use lockstep_pair::protocol::{Session, Terms};
 use lockstep_policy::Side;
@@ -14,7 +16,6 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 /// An edge that has connected says hello within this.
@@ -50,14 +51,13 @@ pub(crate) async fn serve(
     door: Door,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
     let service = AgentServer::new(door).max_decoding_message_size(FRAME_MAX).max_encoding_message_size(FRAME_MAX);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE * 2))
         .max_concurrent_streams(CALLS)
         .add_service(service)
-        .serve_with_incoming_shutdown(incoming, shutdown)
+        .serve_with_incoming_shutdown(connection::accept(listener), shutdown)
         .await
 }
 
