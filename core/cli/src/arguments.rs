@@ -9,7 +9,8 @@ use std::path::PathBuf;
 #[derive(Debug, Parser)]
 #[command(
     version,
-    after_help = "Exit codes: 0 done · 1 refused or failed · 2 not understood · 3 no edge could be reached · 4 not confirmed\n\
+    after_help = "Exit codes: 0 done · 1 refused or failed · 2 not understood · 3 no edge could be reached · \
+                  4 not confirmed\n\
                   Logs go to stderr; LOCKSTEP_LOG filters them (info, debug, lockstep_edge=debug)."
 )]
 pub struct Arguments {
@@ -131,7 +132,8 @@ pub const EDGE_CONFIG: &str = "/etc/lockstep/edge.toml";
 /// How the edge is reached: its configuration says it, or `--admin` with `--token-file`.
 #[derive(Debug, Args)]
 pub struct Reach {
-    /// The edge's configuration, in which its address and state directory stand [default: /etc/lockstep/edge.toml if it is there]
+    /// The edge's configuration, in which its address and state directory stand [default: /etc/lockstep/edge.toml if it
+    /// is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The edge's admin address; --config comes first [default: 127.0.0.1:7480]

@@ -1,11 +1,13 @@
 //! The activity log of a CTI service, and the judgement whether two sides' services ever ran at once.
 //!
-//! A CTI process writes a line as the first thing it does, one every [`TICK`], and one as the last thing: each is an instant of
-//! `CLOCK_BOOTTIME` at which it was *certainly running*. Between two ticks no more than [`STEADY`] apart it is taken to have run all
-//! the time; over a longer silence it is not (it was stopped, or frozen with its machine), until the tick that ends the silence.
+//! A CTI process writes a line as the first thing it does, one every [`TICK`], and one as the last thing: each is an
+//! instant of `CLOCK_BOOTTIME` at which it was *certainly running*. Between two ticks no more than [`STEADY`] apart it
+//! is taken to have run all the time; over a longer silence it is not (it was stopped, or frozen with its machine),
+//! until the tick that ends the silence.
 //!
-//! So a hung service that wakes up while the other side's runs is caught by its very first tick, and a hung one that never wakes up
-//! is not blamed for having existed. What is not seen: a service that outlives its last tick, by less than one `TICK`.
+//! So a hung service that wakes up while the other side's runs is caught by its very first tick, and a hung one that
+//! never wakes up is not blamed for having existed. What is not seen: a service that outlives its last tick, by less
+//! than one `TICK`.
 
 use lockstep_policy::Side;
 use std::collections::BTreeMap;
@@ -94,7 +96,8 @@ impl Pen {
         Ok(Pen { file: OpenOptions::new().append(true).create(true).open(path)? })
     }
 
-    /// Writes one line about this instant. The clock is read first: the process ran *then*, however late the line is written.
+    /// Writes one line about this instant. The clock is read first: the process ran *then*, however late the line is
+    /// written.
     ///
     /// # Errors
     /// The line cannot be written.
@@ -190,12 +193,6 @@ pub fn overlaps(log_a: &[Instant], log_b: &[Instant]) -> Vec<Overlap> {
         }
     }
     found
-}
-
-/// Which sides' CTI processes, by their logs, ran at some instant of a window.
-#[must_use]
-pub fn ran(log: &[Instant], from: u64, to: u64) -> bool {
-    spans(log).iter().any(|span| span.from <= to && span.to >= from)
 }
 
 /// The name of a side's activity log in a folder.

@@ -1,8 +1,9 @@
 //! The simulated web application of a telisca server.
 //!
-//! It answers the vendor's monitor (`/IPSCFG/admin/monitor.aspx`) as the vendor says, and any other path with the name of its side and
-//! the state of its CTI. It always serves, like the real one: whether a request should have come here is for the edge to know. So it
-//! writes down each request that it served while its own CTI was not active ([`Misplaced`]), and that log is the judge.
+//! It answers the vendor's monitor (`/IPSCFG/admin/monitor.aspx`) as the vendor says, and any other path with the name
+//! of its side and the state of its CTI. It always serves, like the real one: whether a request should have come here
+//! is for the edge to know. So it writes down each request that it served while its own CTI was not active
+//! ([`Misplaced`]), and that log is the judge.
 
 use crate::lock::ActiveLock;
 use bytes::Bytes;
@@ -74,8 +75,8 @@ pub struct Misplaced {
     pub path: String,
     /// Its id, `-` when it has none.
     pub id: String,
-    /// Whether somebody was still there to get the answer. When not, the request had been withdrawn by cutting its connection, and the
-    /// application found it in its socket's queue (after a hang, for example).
+    /// Whether somebody was still there to get the answer. When not, the request had been withdrawn by cutting its
+    /// connection, and the application found it in its socket's queue (after a hang, for example).
     pub awaited: bool,
 }
 
@@ -206,7 +207,8 @@ impl Server {
         self.reply(status, text.into())
     }
 
-    /// Active means active all the time: a request that began before the CTI was told to stop and ended after it counts too.
+    /// Active means active all the time: a request that began before the CTI was told to stop and ended after it counts
+    /// too.
     async fn work(&self, request: Request<Incoming>, peer: &OwnedFd) -> io::Result<Response<Full<Bytes>>> {
         let active_before = self.lock.held_by_another()?;
         let (head, body) = request.into_parts();
@@ -257,7 +259,8 @@ impl Server {
     }
 }
 
-/// Whether the peer has not closed or reset its connection. A client here sends nothing behind a request, so that nothing hides the end.
+/// Whether the peer has not closed or reset its connection. A client here sends nothing behind a request, so that
+/// nothing hides the end.
 fn is_open(peer: &OwnedFd) -> bool {
     match recv(peer, &mut [0u8; 1], RecvFlags::PEEK | RecvFlags::DONTWAIT) {
         Ok((received, _)) => received > 0,

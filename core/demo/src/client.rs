@@ -1,7 +1,8 @@
 //! A steady stream of requests, and what became of each.
 //!
-//! Open loop: each request has its time, and goes out then whatever became of those before it, on a connection of its own if none is
-//! idle. Nothing is ever sent twice: what a real client's library would hide by a retry is counted as a failure here.
+//! Open loop: each request has its time, and goes out then whatever became of those before it, on a connection of its
+//! own if none is idle. Nothing is ever sent twice: what a real client's library would hide by a retry is counted as a
+//! failure here.
 
 use crate::app::{CTI_HEADER, ID_HEADER, SIDE_HEADER};
 use crate::tally::{self, Exchange};
@@ -49,7 +50,8 @@ pub struct Options {
     pub log: Option<PathBuf>,
 }
 
-/// Sends until its time is over or it is told to stop, waits for what is under way, and prints the summary as one line of JSON.
+/// Sends until its time is over or it is told to stop, waits for what is under way, and prints the summary as one line
+/// of JSON.
 ///
 /// # Errors
 /// The address is none that can be asked, or the log cannot be written.
@@ -219,7 +221,8 @@ mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-    /// Answers each connection's requests with `answer` and then closes it, as often as `connections` says; then nobody listens.
+    /// Answers each connection's requests with `answer` and then closes it, as often as `connections` says; then nobody
+    /// listens.
     async fn peer(listener: tokio::net::TcpListener, connections: usize, answer: &'static str) {
         for _ in 0..connections {
             let (mut stream, _) = listener.accept().await.unwrap();

@@ -1,8 +1,9 @@
 //! The simulated CTI service, of which one of the pair may run at a time.
 //!
-//! Two things are told apart, each in the way that is stricter. It *runs* from its first instruction to its last, starting and stopping
-//! included: that is what the activity log shows, and two sides' must never overlap. It is *active* from READY until it is told to
-//! stop: only then does it hold the lock, and a request that the application serves at any other time was misplaced.
+//! Two things are told apart, each in the way that is stricter. It *runs* from its first instruction to its last,
+//! starting and stopping included: that is what the activity log shows, and two sides' must never overlap. It is
+//! *active* from READY until it is told to stop: only then does it hold the lock, and a request that the application
+//! serves at any other time was misplaced.
 
 use crate::activity::{Mark, Pen, TICK};
 use crate::lock::ActiveLock;

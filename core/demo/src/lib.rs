@@ -1,9 +1,9 @@
 //! A simulated pair, a client that counts, and the play of faults that `lockstep demo` shows.
 //!
-//! Three programs stand in for what a site has: [`app`] (a telisca server's web application), [`cti`] (its CTI service, of which one
-//! of the pair may run at a time) and [`client`] (a steady stream of requests). Each writes down what it saw, and [`activity`] and
-//! [`tally`] judge those logs afterwards: the product under test is not asked whether it did well. [`play`] starts all of it, with the real edge
-//! and agents, and breaks it.
+//! Three programs stand in for what a site has: [`app`] (a telisca server's web application), [`cti`] (its CTI service,
+//! of which one of the pair may run at a time) and [`client`] (a steady stream of requests). Each writes down what it
+//! saw, and [`activity`] and [`tally`] judge those logs afterwards: the product under test is not asked whether it did
+//! well. [`play`] starts all of it, with the real edge and agents, and breaks it.
 
 #![forbid(unsafe_code)]
 

@@ -1,7 +1,7 @@
 //! How an application knows that its own CTI service is active: a lock on a file that the CTI holds while it is.
 //!
-//! The kernel drops the lock with the process, however that dies, so the answer is never stale. Testing it takes no lock (one system
-//! call, `F_OFD_GETLK`), so that a test never stands in the way of a CTI that is becoming active.
+//! The kernel drops the lock with the process, however that dies, so the answer is never stale. Testing it takes no
+//! lock (one system call, `F_OFD_GETLK`), so that a test never stands in the way of a CTI that is becoming active.
 
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;

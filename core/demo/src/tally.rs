@@ -118,15 +118,16 @@ pub fn summarise_all(all: &[Exchange]) -> Summary {
     summarise(all, from, to)
 }
 
-/// The longest time within `from..to` in which no good answer came. The window's own ends count as answers, so that a silence which goes
-/// on to the end is not overlooked.
+/// The longest time within `from..to` in which no good answer came. The window's own ends count as answers, so that a
+/// silence which goes on to the end is not overlooked.
 #[must_use]
 pub fn longest_gap(all: &[Exchange], from: u64, to: u64) -> Duration {
     let (begin, end) = longest_silence(all, from, to);
     Duration::from_nanos(end - begin)
 }
 
-/// How long after `fault` the longest silence in `fault..to` was over: the first good answer, when the fault has silenced the service.
+/// How long after `fault` the longest silence in `fault..to` was over: the first good answer, when the fault has
+/// silenced the service.
 #[must_use]
 pub fn good_again(all: &[Exchange], fault: u64, to: u64) -> Duration {
     let (_, end) = longest_silence(all, fault, to);

@@ -1,7 +1,8 @@
 //! `lockstep demo`: a pair on this machine, broken in every way, and what a client felt.
 //!
-//! All processes are real and separate: the edge, two agents with their services, and the client. [`stage`] sets them up, [`steps`]
-//! breaks them one after the other, [`report`] judges by their logs, and [`processes`] sees to it that none outlives the demo.
+//! All processes are real and separate: the edge, two agents with their services, and the client. [`stage`] sets them
+//! up, [`steps`] breaks them one after the other, [`report`] judges by their logs, and [`processes`] sees to it that
+//! none outlives the demo.
 
 pub mod processes;
 pub mod report;
@@ -35,7 +36,8 @@ pub struct Options {
     /// Where configurations, states and logs go, and stay; a temporary directory when left out
     #[arg(long)]
     pub dir: Option<PathBuf>,
-    /// Let agents claim to have stopped what they have not, to prove that the demo would notice (builds with debug assertions only)
+    /// Let agents claim to have stopped what they have not, to prove that the demo would notice (builds with debug
+    /// assertions only)
     #[arg(long, hide = true)]
     pub unfenced_on_purpose: bool,
 }
@@ -43,8 +45,8 @@ pub struct Options {
 /// Plays, prints, and stops everything that it has started.
 ///
 /// # Errors
-/// A request was lost in a planned switch, one was served by a standby, or both CTI services ran at once; or the play could not be
-/// played to its end.
+/// A request was lost in a planned switch, one was served by a standby, or both CTI services ran at once; or the play
+/// could not be played to its end.
 pub fn run(options: Options) -> anyhow::Result<()> {
     // One thread: the processes that it starts are bound to it.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

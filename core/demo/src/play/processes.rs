@@ -1,7 +1,9 @@
-//! The demo's processes, wherever they are in the tree: each carries a mark in its environment, which its descendants inherit.
+//! The demo's processes, wherever they are in the tree: each carries a mark in its environment, which its descendants
+//! inherit.
 //!
-//! So a whole node can be stopped like a machine that hangs, and nothing outlives the demo: a *keeper* waits for the demo's end, also
-//! by SIGKILL, and then kills what carries the mark, whether it is stopped, orphaned or in a session of its own.
+//! So a whole node can be stopped like a machine that hangs, and nothing outlives the demo: a *keeper* waits for the
+//! demo's end, also by SIGKILL, and then kills what carries the mark, whether it is stopped, orphaned or in a session
+//! of its own.
 
 use lockstep_policy::Side;
 use nix::sys::signal::{Signal, kill};

@@ -1,4 +1,5 @@
-//! The demo's judgement, from the logs of the client, the applications and the CTI services; the edge's record is shown beside it.
+//! The demo's judgement, from the logs of the client, the applications and the CTI services; the edge's record is shown
+//! beside it.
 
 use super::stage::Stage;
 use super::steps::{Act, Seen};
@@ -28,7 +29,8 @@ pub struct Report {
     pub steps: Vec<Step>,
     /// Answers that came from a side whose CTI was not active, by the client.
     pub by_standby: u64,
-    /// Requests that an application served, to somebody who waited for it, while its CTI was not active, by the application.
+    /// Requests that an application served, to somebody who waited for it, while its CTI was not active, by the
+    /// application.
     pub misplaced: u64,
     /// Requests that an application found in a connection that had been cut, while its CTI was not active.
     pub withdrawn: u64,

@@ -143,7 +143,8 @@ fn kill_one(stage: &Stage, side: Side, verb: &[&str]) -> anyhow::Result<u64> {
     Ok(done_at)
 }
 
-/// Stops a node like a machine that hangs. It wakes up in the order that is worst: what is exclusive first, what would stop it last.
+/// Stops a node like a machine that hangs. It wakes up in the order that is worst: what is exclusive first, what would
+/// stop it last.
 async fn hang(stage: &mut Stage, side: Side) -> anyhow::Result<u64> {
     let node = stage.node(side)?;
     let done_at = now();
