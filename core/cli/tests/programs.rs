@@ -1,5 +1,7 @@
 //! The simulated programs as processes, and the verbs' exit codes.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic, in the functions that it calls too")]
+
 use lockstep_demo::activity::{self, Mark};
 use lockstep_demo::lock::ActiveLock;
 use lockstep_demo::play::processes::{DEMO, of_demo};
