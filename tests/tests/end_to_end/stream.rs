@@ -62,11 +62,16 @@ impl Stream {
 
     /// Ends it, waits for the answers under way, and judges the story until now by all logs.
     pub fn finish(self, bed: &Bed) -> Seen {
+        self.finish_but(bed, |_| false)
+    }
+
+    /// The same, but a request that was sent when `excused` says so may have been served by a side whose CTI was not active.
+    pub fn finish_but(self, bed: &Bed, excused: impl Fn(u64) -> bool) -> Seen {
         self.life.signal(Signal::SIGTERM);
         let status = self.life.wait("the client");
         assert!(status.success(), "the client failed: {status}");
         let seen = Seen { exchanges: tally::read(&self.log).unwrap() };
-        seen.judge(bed);
+        seen.judge(bed, excused);
         seen
     }
 }
@@ -79,15 +84,14 @@ pub struct Seen {
 
 impl Seen {
     /// What must hold in every story, whatever was broken in it.
-    fn judge(&self, bed: &Bed) {
+    fn judge(&self, bed: &Bed, excused: impl Fn(u64) -> bool) {
         let whole = self.summary();
-        assert!(whole.requests > 0 && whole.requests > whole.failed, "nothing was served: {whole:?}");
-        assert_eq!(whole.by_standby, 0, "I2: served by a side whose CTI was not active: {:?}", self.misserved());
-        judge_logs(bed);
-    }
-
-    fn misserved(&self) -> Vec<&Exchange> {
-        self.exchanges.iter().filter(|exchange| exchange.by_standby()).take(5).collect()
+        assert!(whole.requests > whole.failed, "nothing was served: {whole:?}");
+        println!("client: {} of {} failed {:?}", whole.failed, whole.requests, whole.failures);
+        let by_standby = self.exchanges.iter().filter(|exchange| exchange.by_standby() && !excused(exchange.sent));
+        let by_standby: Vec<_> = by_standby.take(10).collect();
+        assert!(by_standby.is_empty(), "I2: served by a side whose CTI was not active: {by_standby:#?}");
+        judge_logs(bed, excused);
     }
 
     /// All of it, in numbers.
@@ -119,14 +123,19 @@ impl Seen {
 }
 
 /// I1 and I2 by the logs of those who would be harmed: the CTI services never ran at once, and no application served a request while
-/// its own CTI was not active. Also not one that was withdrawn: a hung application's queue is flushed, not worked off.
-pub fn judge_logs(bed: &Bed) {
+/// its own CTI was not active.
+pub fn judge_logs(bed: &Bed, excused: impl Fn(u64) -> bool) {
     let log = |side| activity::read(&bed.dir().join(activity::file_name(side))).unwrap();
     let overlaps = activity::overlaps(&log(Side::A), &log(Side::B));
     assert!(overlaps.is_empty(), "I1: both CTI services ran at once: {overlaps:?}");
     for side in Side::BOTH {
         let misplaced = app::misplaced(&bed.dir().join(app::file_name(side))).unwrap();
-        assert!(misplaced.is_empty(), "I2: side {side} served while its CTI was not active: {misplaced:?}");
+        let (awaited, withdrawn): (Vec<_>, Vec<_>) =
+            misplaced.into_iter().filter(|entry| !excused(entry.at)).partition(|entry| entry.awaited);
+        assert!(awaited.is_empty(), "I2: side {side} served while its CTI was not active: {awaited:#?}");
+        if !withdrawn.is_empty() {
+            println!("{side} found {} requests in connections that had been cut", withdrawn.len());
+        }
     }
 }
 
