@@ -12,6 +12,7 @@ use lockstep_policy::event::{Role, ServiceState};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
 use world::edge::{Edge, TERMS};
 use world::{RIG, wait_until};
 
@@ -38,7 +39,7 @@ impl Systemd {
     /// None where it cannot be run.
     fn start(cti: &str) -> Option<Systemd> {
         let manager = Path::new("/usr/lib/systemd/systemd").exists() && Path::new("/usr/bin/dbus-daemon").exists();
-        let cgroups = fs::read_to_string("/proc/filesystems").unwrap_or_default().contains("cgroup2");
+        let cgroups = fs::read_to_string("/proc/mounts").unwrap_or_default().contains(" cgroup2 ");
         if !manager || !cgroups || !rustix::process::geteuid().is_root() {
             eprintln!("not run: needs root, systemd, dbus-daemon and cgroup v2");
             return None;
@@ -100,6 +101,19 @@ impl Systemd {
 
     fn is(&self, unit: &str, state: &str) -> bool {
         self.ctl(&["show", "--value", "-p", "ActiveState", unit]).is_some_and(|text| text.trim() == state)
+    }
+
+    /// By the kernel: this manager may not.
+    fn freeze(&self, unit: &str) {
+        let mounts = fs::read_to_string("/proc/mounts").unwrap();
+        let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();
+        let group = self.ctl(&["show", "--value", "-p", "ControlGroup", unit]).unwrap();
+        let freeze = format!("{}{}/cgroup.freeze", mount.split(' ').nth(1).unwrap(), group.trim());
+        fs::write(&freeze, "1").unwrap();
+        wait_until("the freeze", || {
+            let events = fs::read_to_string(freeze.replace(".freeze", ".events")).unwrap_or_default();
+            events.contains("frozen 1")
+        });
     }
 
     /// Processes of the unit, looked for by what its command line holds.
@@ -183,17 +197,27 @@ async fn a_killed_agent_takes_a_bound_unit_along() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stopped_agent_is_killed_by_the_kernel_and_takes_a_bound_unit_along() {
+async fn a_frozen_agent_is_killed_by_the_kernel_and_takes_a_bound_unit_along() {
     let Some(systemd) = Systemd::start(&format!("{BOUND}{CALM}")) else { return };
     let mut edge = systemd.agent().await;
     edge.activate(Epoch(1)).await;
-    // Again and again: the kernel wakes it shortly before it kills it, and it must not get to stand down by itself.
-    wait_until("the agent's end", || {
-        let _ = systemd.ctl(&["kill", "-s", "STOP", AGENT]);
-        !systemd.is(AGENT, "active")
-    });
+    // Renewed until it answers no more.
+    tokio::spawn(async move { while edge.hear().await.is_ok() {} });
+    // Frozen, not stopped: the kernel's wake-up before the kill cannot reach it.
+    systemd.freeze(AGENT);
+    wait_until("the agent's end", || !systemd.is(AGENT, "active"));
     assert_eq!(systemd.ctl(&["show", "--value", "-p", "ExecMainStatus", AGENT]).unwrap().trim(), "9");
     wait_until("the unit's end", || !systemd.cti_runs());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_works_is_not_taken_for_hung() {
+    let Some(systemd) = Systemd::start(CALM) else { return };
+    let mut edge = systemd.agent().await;
+    let report = edge.report("standby", |report| report.role == Role::Standby).await;
+    let until = report.stamp.at + Duration::from_secs(5);
+    edge.report("beyond twice its watchdog's time", |report| report.stamp.at > until).await;
+    assert!(systemd.is(AGENT, "active"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

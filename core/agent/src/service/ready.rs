@@ -89,3 +89,79 @@ async fn exec(command: &[String]) -> Option<()> {
     check.args(args).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
     check.status().await.ok()?.success().then_some(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio::sync::mpsc;
+
+    /// A server that answers each connection so, and keeps it open.
+    async fn server(answer: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let mut open = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.read(&mut [0; 1024]).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                open.push(stream);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn http_is_ready_by_its_status() {
+        let cases = [
+            ("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nOK", true),
+            ("HTTP/1.1 302 Found\r\nlocation: /x\r\ncontent-length: 0\r\n\r\n", true),
+            ("HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n", false),
+            ("HTTP/1.1 503 Later\r\ncontent-length: 0\r\n\r\n", false),
+            // A body without an end is not read.
+            ("HTTP/1.1 200 OK\r\ncontent-length: 99999999\r\n\r\n", true),
+            ("garbage\r\n\r\n", false),
+        ];
+        for (answer, expected) in cases {
+            let uri = format!("http://{}/monitor.aspx?mod=NONE", server(answer).await).parse().unwrap();
+            assert_eq!(check(&Ready::Http(uri)).await, expected, "{answer}");
+        }
+    }
+
+    #[tokio::test]
+    async fn tcp_is_ready_when_it_accepts() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        assert!(check(&Ready::Tcp(address.clone())).await);
+        drop(listener);
+        assert!(!check(&Ready::Tcp(address)).await);
+    }
+
+    #[tokio::test]
+    async fn a_program_is_ready_by_its_exit_status() {
+        let exec = |words: &[&str]| Ready::Exec(words.iter().map(ToString::to_string).collect());
+        assert!(check(&exec(&["true"])).await);
+        assert!(!check(&exec(&["false"])).await);
+        assert!(!check(&exec(&["/no/such/program"])).await);
+    }
+
+    #[tokio::test]
+    async fn it_is_unready_after_failures_in_a_row_and_ready_again_after_one_success() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("up");
+        let command = ["test", "-e", file.to_str().unwrap()];
+        let (to, mut events) = mpsc::channel(8);
+        let post = Post { service: 0, life: 1, to };
+        let watch = tokio::spawn(watch(Ready::Exec(command.iter().map(ToString::to_string).collect()), post));
+        for (up, event) in [(true, Event::Ready), (false, Event::Unready), (true, Event::Ready)] {
+            if up {
+                std::fs::write(&file, "").unwrap();
+            } else {
+                std::fs::remove_file(&file).unwrap();
+            }
+            assert_eq!(events.recv().await.unwrap().event, event);
+        }
+        watch.abort();
+    }
+}
