@@ -6,6 +6,7 @@
 
 use super::answer::Answer;
 use super::flight::Flight;
+use super::hold::Ticket;
 use super::links::{CUT, Link, OURS};
 use super::pair::Shared;
 use super::servers::Server;
@@ -43,9 +44,14 @@ pub(super) struct Passage {
     begun: Instant,
     /// Set by the first wait, for all waits.
     hold_deadline: Option<tokio::time::Instant>,
+    /// Its place in the waiting room, which it keeps until a server has taken its connection.
+    ticket: Option<Ticket>,
     waited: Duration,
     attempts: u32,
+    /// Times that it was sent again because a server, and not we, ended a connection.
     resends: u32,
+    /// The generation of the route under which such an end was seen last.
+    reset_in: Option<u64>,
     attempt: Option<Attempt>,
     /// The side of the last attempt.
     side: Option<Side>,
@@ -80,15 +86,26 @@ impl Forward {
         Forward { pair }
     }
 
+    /// A server that dies resets its connections one by one, and may take new ones meanwhile: the first resend goes at
+    /// once, each further one a little later, unless the route changes.
+    async fn pause(&self, passage: &mut Passage) {
+        let Some(generation) = passage.reset_in.take() else { return };
+        let mut changes = self.pair.table.changes();
+        if passage.resends > 1 && self.pair.table.generation() == generation {
+            let pause = self.pair.settings.retry_interval * (passage.resends - 1);
+            tokio::select! {
+                _ = changes.changed() => {}
+                () = tokio::time::sleep(pause) => {}
+            }
+        }
+    }
+
     /// The server for this attempt, as soon as there is one.
     async fn choose(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         match self.look() {
             Look::Go(attempt, address) => Ok(self.take_off(passage, attempt, address)),
             Look::Wait(_) => self.wait(session, passage).await,
-            Look::Refuse => {
-                self.pair.table.standing().tally.turned_away();
-                self.refuse(passage, REFUSED)
-            }
+            Look::Refuse => self.refuse(passage, REFUSED),
         }
     }
 
@@ -118,33 +135,34 @@ impl Forward {
     async fn wait(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         let pair = &*self.pair;
         let mut changes = pair.table.changes();
-        let Some(mut ticket) = pair.hold.enter(&pair.table.standing().tally) else {
+        if passage.ticket.is_none() {
+            passage.ticket = pair.hold.enter();
+        }
+        if passage.ticket.is_none() {
             return self.refuse(passage, FULL);
-        };
+        }
         let deadline = *passage.hold_deadline.get_or_insert_with(|| now_in(pair.settings.hold.max_wait));
         loop {
             // What changes before the look is seen by it, what changes after it ends the wait below.
             changes.mark_unchanged();
-            ticket.carry_to(&pair.table.standing().tally);
+            if let Some(ticket) = &mut passage.ticket {
+                ticket.count_in(&pair.table.standing().tally);
+            }
             let again = match self.look() {
-                Look::Go(attempt, address) => {
-                    passage.waited += ticket.released();
-                    return Ok(self.take_off(passage, attempt, address));
-                }
-                Look::Refuse => {
-                    passage.waited += ticket.refused();
-                    return self.refuse(passage, REFUSED);
-                }
+                Look::Go(attempt, address) => return Ok(self.take_off(passage, attempt, address)),
+                Look::Refuse => return self.refuse(passage, REFUSED),
                 Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
             };
             if now_in(Duration::ZERO) >= deadline {
-                passage.waited += ticket.refused();
                 return self.refuse(passage, TOO_LONG);
             }
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep_until(again) => {}
-                error = client_left(session) => return Err(error),
+                error = client_left(session) => {
+                    passage.ticket = None;
+                    return Err(error);
+                }
             }
         }
     }
@@ -169,6 +187,10 @@ impl Forward {
     }
 
     fn refuse<T>(&self, passage: &mut Passage, text: &'static str) -> Result<T> {
+        match passage.ticket.take() {
+            Some(ticket) => passage.waited += ticket.refused(),
+            None => self.pair.table.standing().tally.turned_away(),
+        }
         passage.answer = Some(Answer::unavailable(text, self.pair.settings.hold.retry_after));
         Err(Error::new_in(ErrorType::HTTPStatus(503)))
     }
@@ -251,9 +273,11 @@ impl ProxyHttp for Forward {
             id: self.pair.done.requests.fetch_add(1, Relaxed) + 1,
             begun: Instant::now(),
             hold_deadline: None,
+            ticket: None,
             waited: Duration::ZERO,
             attempts: 0,
             resends: 0,
+            reset_in: None,
             attempt: None,
             side: None,
             answer: None,
@@ -265,6 +289,7 @@ impl ProxyHttp for Forward {
     fn init_downstream_modules(&self, _: &mut HttpModules) {}
 
     async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+        self.pause(passage).await;
         self.choose(session, passage).await
     }
 
@@ -303,11 +328,13 @@ impl ProxyHttp for Forward {
             self.pair.table.wake();
         }
         // The last look before the first byte. In between lie no waits.
-        if self.pair.table.still(&attempt.target, attempt.generation, clock::now()) {
-            Ok(())
-        } else {
-            Err(Error::new_in(CUT))
+        if !self.pair.table.still(&attempt.target, attempt.generation, clock::now()) {
+            return Err(Error::new_in(CUT));
         }
+        if let Some(ticket) = passage.ticket.take() {
+            passage.waited += ticket.released();
+        }
+        Ok(())
     }
 
     async fn upstream_request_filter(
@@ -384,15 +411,20 @@ impl ProxyHttp for Forward {
     ) -> Box<Error> {
         let Some(attempt) = passage.attempt.take() else { return error };
         self.failed(&attempt, &error);
-        let whose = error.esource();
-        let again = if attempt.sent {
+        let cut = attempt.link.as_ref().is_some_and(|link| link.was_cut());
+        let again = if answer_begun(session) {
+            false
+        } else if attempt.sent {
             let safe = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-            *whose == ErrorSource::Upstream && safe && passage.resends < self.pair.settings.resends
+            // What we ended ourselves is not held against the server: the epoch that follows is another chance.
+            let chance = cut || passage.resends < self.pair.settings.resends;
+            *error.esource() == ErrorSource::Upstream && safe && chance
         } else {
             *error.etype() == CUT
-        } && !answer_begun(session);
-        if again && attempt.sent {
+        };
+        if again && attempt.sent && !cut {
             passage.resends += 1;
+            passage.reset_in = Some(attempt.generation);
         }
         error.set_retry(again);
         error

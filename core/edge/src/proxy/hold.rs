@@ -93,16 +93,11 @@ impl Hold {
     }
 
     /// Lets a request wait; `None` when the room is full.
-    pub(super) fn enter(self: &Arc<Self>, tally: &Arc<Tally>) -> Option<Ticket> {
+    pub(super) fn enter(self: &Arc<Self>) -> Option<Ticket> {
         let seat = |waiting: usize| (waiting < self.room).then_some(waiting + 1);
-        if self.waiting.fetch_update(Relaxed, Relaxed, seat).is_err() {
-            self.total.turned_away();
-            tally.turned_away();
-            return None;
-        }
+        self.waiting.fetch_update(Relaxed, Relaxed, seat).ok()?;
         self.total.held.fetch_add(1, Relaxed);
-        tally.held.fetch_add(1, Relaxed);
-        Some(Ticket { hold: Arc::clone(self), tally: Arc::clone(tally), since: Instant::now(), end: End::Abandoned })
+        Some(Ticket { hold: Arc::clone(self), tally: None, since: Instant::now(), end: End::Abandoned })
     }
 }
 
@@ -117,18 +112,20 @@ enum End {
 #[derive(Debug)]
 pub(super) struct Ticket {
     hold: Arc<Hold>,
-    tally: Arc<Tally>,
+    tally: Option<Arc<Tally>>,
     since: Instant,
     end: End,
 }
 
 impl Ticket {
-    /// The route's epoch is another one now: the wait counts there.
-    pub(super) fn carry_to(&mut self, tally: &Arc<Tally>) {
-        if !Arc::ptr_eq(&self.tally, tally) {
-            self.tally.held.fetch_sub(1, Relaxed);
-            tally.held.fetch_add(1, Relaxed);
-            self.tally = Arc::clone(tally);
+    /// The wait counts in that epoch from now on, and no more in the former one.
+    pub(super) fn count_in(&mut self, tally: &Arc<Tally>) {
+        if self.tally.as_ref().is_some_and(|same| Arc::ptr_eq(same, tally)) {
+            return;
+        }
+        tally.held.fetch_add(1, Relaxed);
+        if let Some(former) = self.tally.replace(Arc::clone(tally)) {
+            former.held.fetch_sub(1, Relaxed);
         }
     }
 
@@ -149,7 +146,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         self.hold.waiting.fetch_sub(1, Relaxed);
         let waited = u64::try_from(self.since.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        for tally in [&*self.tally, &self.hold.total] {
+        for tally in self.tally.as_deref().into_iter().chain([&self.hold.total]) {
             let counter = match self.end {
                 End::Released => &tally.released,
                 End::Refused => &tally.refused,
@@ -169,14 +166,17 @@ mod tests {
     fn a_wait_that_spans_epochs_counts_once_in_the_last() {
         let hold = Arc::new(Hold::new(1));
         let first = hold.tally(Epoch(1));
-        let mut ticket = hold.enter(&first).unwrap();
-        assert!(hold.enter(&first).is_none(), "the room has one seat");
-        ticket.carry_to(&hold.tally(Epoch(2)));
+        let mut ticket = hold.enter().unwrap();
+        ticket.count_in(&first);
+        assert_eq!(hold.stats(Epoch(1)).held, 1);
+        assert!(hold.enter().is_none(), "the room has one seat");
+        first.turned_away();
+        ticket.count_in(&hold.tally(Epoch(2)));
         ticket.released();
         assert_eq!(hold.waiting(), 0);
         assert_eq!((hold.stats(Epoch(1)).held, hold.stats(Epoch(1)).refused), (0, 1));
         assert_eq!((hold.stats(Epoch(2)).held, hold.stats(Epoch(2)).released), (1, 1));
-        assert_eq!((hold.total().held, hold.total().released, hold.total().refused), (1, 1, 1));
+        assert_eq!((hold.total().held, hold.total().released, hold.total().refused), (1, 1, 0));
     }
 
     #[test]

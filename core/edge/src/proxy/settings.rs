@@ -36,7 +36,8 @@ pub struct ProxySettings {
     pub pool: usize,
     /// How long a server that refused a connect is left alone before one request tries again.
     pub retry_interval: Duration,
-    /// How often one request may be sent again after bytes of it had left. Only safe ones are sent again at all.
+    /// How often one request may be sent again after a server had ended its connection. Only safe ones are sent again at
+    /// all: at once the first time, later by one, two, … `retry_interval`s the next times.
     pub resends: u32,
     /// How often a server's name is looked up again.
     pub resolve_every: Duration,

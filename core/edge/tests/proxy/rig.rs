@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::{JoinHandle, JoinSet};
 
 /// Far longer than anything here takes, also on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -48,7 +48,7 @@ struct Notes {
 pub struct Server {
     pub address: SocketAddr,
     notes: Arc<Notes>,
-    tasks: Vec<AbortHandle>,
+    accept: Mutex<Option<JoinHandle<()>>>,
     connections: Arc<Mutex<JoinSet<()>>>,
 }
 
@@ -69,23 +69,19 @@ impl Server {
                 all.lock().unwrap().spawn(converse(name, socket, Arc::clone(&of)));
             }
         });
-        Server { address, notes, tasks: vec![accept.abort_handle()], connections }
+        Server { address, notes, accept: Mutex::new(Some(accept)), connections }
     }
 
     /// As `kill -9` does it: the listener and all connections end at once.
     pub async fn kill(&self) {
-        for task in &self.tasks {
-            task.abort();
-        }
+        let accept = self.accept.lock().unwrap().take().expect("it is killed once");
+        accept.abort();
+        // Only then no connection is added any more.
+        assert!(accept.await.unwrap_err().is_cancelled());
         let mut connections = std::mem::take(&mut *self.connections.lock().unwrap());
         connections.shutdown().await;
-        for _ in 0..100 {
-            if TcpStream::connect(self.address).await.is_err() {
-                return;
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        panic!("the listener is still there");
+        let refused = TcpStream::connect(self.address).await.unwrap_err();
+        assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
     }
 
     pub fn seen(&self) -> Vec<Seen> {
@@ -271,7 +267,7 @@ pub struct Rig {
     pub at: SocketAddr,
     pub events: Arc<Mutex<Vec<ProxyEvent>>>,
     pub closing: watch::Sender<bool>,
-    pub serving: tokio::task::JoinHandle<()>,
+    pub serving: JoinHandle<()>,
 }
 
 impl Rig {
@@ -324,16 +320,11 @@ impl Rig {
     }
 
     /// A request on a connection of its own, under way.
-    pub fn spawn_get(&self, path: &'static str) -> tokio::task::JoinHandle<Option<Reply>> {
+    pub fn spawn_get(&self, path: &'static str) -> JoinHandle<Option<Reply>> {
         tokio::spawn(get(self.at, path))
     }
 
-    pub fn spawn_send(
-        &self,
-        method: &'static str,
-        path: &'static str,
-        body: String,
-    ) -> tokio::task::JoinHandle<Option<Reply>> {
+    pub fn spawn_send(&self, method: &'static str, path: &'static str, body: String) -> JoinHandle<Option<Reply>> {
         let at = self.at;
         tokio::spawn(async move { send(at, method, path, &body).await })
     }
