@@ -270,17 +270,6 @@ impl Bed {
         serving.expect("the condition says so")
     }
 
-    /// The same, unless the edge dies before: then none.
-    pub fn wait_any_well_or_edge_dead(&mut self) -> Option<Side> {
-        until("one side to serve and the other to be fit, or the edge to die", || {
-            if self.edge.as_mut().expect("an edge runs").has_ended() {
-                return Some(None);
-            }
-            let pair = self.pair()?;
-            active(&pair).filter(|side| is_well(&pair, *side)).map(Some)
-        })
-    }
-
     /// Waits until this side serves and the other could.
     pub fn wait_well(&self, serving: Side) {
         self.wait(&format!("side {serving} to serve and {} to be fit", serving.other()), |pair| is_well(pair, serving));
@@ -289,6 +278,16 @@ impl Bed {
     /// Waits until the pair is as wanted.
     pub fn wait(&self, what: &str, mut wanted: impl FnMut(&PairStatus) -> bool) {
         until(what, || self.pair().filter(&mut wanted).map(drop));
+    }
+
+    /// Prints the latest handover in one line, for who compares figures.
+    pub fn print_handover(&self) {
+        let Ok(Handover { record, .. }) = self.ask(async |operator| operator.why(PAIR, None).await) else { return };
+        let at = |phase: &lockstep_pair::record::PhaseRecord| {
+            format!("{:?} +{} ms", phase.phase, phase.began.since(record.began).as_millis())
+        };
+        let phases: Vec<_> = record.phases.iter().map(at).collect();
+        println!("epoch {} to {}: {}: {}", record.epoch, record.to, record.reason, phases.join(", "));
     }
 
     /// The CTI process of the active side.

@@ -7,7 +7,6 @@ use crate::world::in_a_world_of_its_own;
 use lockstep_demo::now;
 use lockstep_policy::Side::{A, B};
 use nix::sys::signal::Signal;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// What makes the handover in which the edge dies.
@@ -72,24 +71,23 @@ deaths! {
     failover_settle: "settle", Failover;
 }
 
-/// The store is written several times in a handover; wherever it is, before and after.
+/// A handover writes the store twice, the intent and the outcome; the edge dies before and after each.
 #[test]
 fn around_every_write_of_the_store() {
     in_a_world_of_its_own(|dir| {
         let mut bed = Bed::ready(dir);
         let client = bed.client(200);
-        for point in
-            ["before-store:1", "after-store:1", "before-store:2", "after-store:2", "before-store:3", "after-store:3"]
-        {
+        for point in ["before-store:1", "after-store:1", "before-store:2", "after-store:2"] {
             bed.kill_edge();
             bed.start_edge_that_dies(Some(point));
-            // It may die of a write that it makes on its own account: then no order is needed.
-            let order = bed.wait_any_well_or_edge_dead().map(|serving| bed.order_switch(serving.other()));
+            let serving = bed.wait_any_well();
+            let order = bed.order_switch(serving.other());
             bed.wait_edge_dead();
             bed.start_edge();
             let serving = bed.wait_any_well();
             client.let_flow(20);
-            drop(order.map(JoinHandle::join));
+            // Whether the operator heard the outcome before the edge died is a matter of chance.
+            drop(order.join().unwrap());
             println!("{point}: side {serving} serves");
         }
         client.finish(&bed);

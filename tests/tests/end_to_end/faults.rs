@@ -26,6 +26,7 @@ fn a_killed_application_is_replaced_by_the_other_side() {
         let fault = now();
         bed.signal(A, &APP, Signal::SIGKILL);
         bed.wait_served(B);
+        bed.print_handover();
         client.let_flow(50);
         bed.wait_well(B);
         let seen = client.finish(&bed);
@@ -62,6 +63,7 @@ fn an_application_that_hangs_is_replaced_and_serves_nothing_stale_on_waking() {
         let fault = now();
         bed.signal(A, &APP, Signal::SIGSTOP);
         bed.wait_served(B);
+        bed.print_handover();
         client.let_flow(50);
         // It may have been started anew by now.
         bed.thaw(A);
@@ -82,6 +84,7 @@ fn a_node_that_hangs_is_replaced_and_wakes_up_as_standby() {
         let fault = now();
         bed.freeze(A);
         bed.wait_served(B);
+        bed.print_handover();
         client.let_flow(100);
         let waking = now();
         bed.thaw(A);
@@ -128,6 +131,7 @@ fn an_agent_that_hangs_loses_its_role_with_the_lease() {
         let fault = now();
         bed.signal(A, &AGENT, Signal::SIGSTOP);
         bed.wait_served(B);
+        bed.print_handover();
         client.let_flow(50);
         assert_eq!(bed.cti(A), None, "nothing exclusive outlives the lease");
         bed.signal(A, &AGENT, Signal::SIGCONT);
@@ -147,6 +151,7 @@ fn a_killed_agent_takes_its_services_with_it() {
         let fault = now();
         bed.kill_agent(A);
         bed.wait_served(B);
+        bed.print_handover();
         client.let_flow(50);
         assert_eq!(bed.cti(A), None, "nothing exclusive outlives the agent");
         bed.start_agent(A);
@@ -165,6 +170,7 @@ fn an_unplugged_node_is_replaced_and_comes_back_as_standby() {
         let fault = now();
         bed.unplug(A);
         bed.wait_served(B);
+        bed.print_handover();
         client.let_flow(100);
         assert_eq!(bed.cti(A), None, "it fences itself, although nobody can tell it to");
         let back = now();
@@ -191,6 +197,7 @@ fn a_node_whose_agent_is_cut_off_fences_itself() {
         let fault = now();
         bed.cut_agent_off(A);
         bed.wait_served(B);
+        bed.print_handover();
         client.let_flow(50);
         assert_eq!(bed.cti(A), None, "it fences itself");
         assert!(bed.process(A, &APP).is_some(), "its application runs on");
