@@ -257,7 +257,9 @@ async fn an_agent_of_a_foreign_pair_is_refused_with_the_remedy() {
 
 #[tokio::test]
 async fn an_agent_that_is_not_there_is_looked_for_until_it_is() {
-    let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    // An address of loopback that no other process takes.
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = SocketAddr::from(([127, 64 | high & 63, middle, low], 7401));
     let (_links, mut events) = link(address);
     let failed = |event| match event {
         LinkEvent::Failed(why) => Some(why),

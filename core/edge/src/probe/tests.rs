@@ -23,6 +23,11 @@ fn http(body: &str) -> ProbeKind {
     })
 }
 
+/// An address of loopback at which nothing ever listens.
+fn nobody() -> SocketAddr {
+    SocketAddr::from(([127, 63, 0, 1], 1))
+}
+
 /// A server that gives each connection to a function.
 async fn server<F, Fut>(serve: F) -> SocketAddr
 where
@@ -128,7 +133,7 @@ async fn no_answer_is_silence() {
 
 #[tokio::test]
 async fn a_refused_or_broken_connection_is_refused() {
-    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+    let nobody = nobody();
     assert_eq!(probe(&http(""), nobody, PATIENT).await.verdict, Verdict::Refused);
     assert_eq!(probe(&ProbeKind::Tcp { port: 0 }, nobody, PATIENT).await.verdict, Verdict::Refused);
     let closing = server(|stream| async move { drop(stream) }).await;
@@ -187,7 +192,7 @@ async fn probes_overlap_when_the_timeout_is_longer_than_the_interval() {
 
 #[tokio::test]
 async fn each_server_has_its_turn_and_a_replaced_probe_is_told_from_its_successor() {
-    let (one, two) = (saying(b"").await, TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap());
+    let (one, two) = (saying(b"").await, nobody());
     let (mut probes, mut results) = collecting();
     probes.watch(watch(1, 10, 10_000), &[one, two]).unwrap();
     let mut verdicts = Vec::new();

@@ -47,13 +47,13 @@ async fn start(pair: &str, side: Side) -> Running {
     let (arrivals, inbox) = mpsc::channel(1024);
     let life = Life { active: Arc::clone(&active), restarts: Arc::clone(&restarts), out: None };
     let machine = tokio::spawn(life.live(inbox));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(crate::place::free()).await.unwrap();
     let agent = listener.local_addr().unwrap();
     let door = AgentServer::new(Door { pair: pair.to_owned(), side, arrivals });
     let serving = tonic::transport::Server::builder().add_service(door);
     let serving = serving.serve_with_incoming(TcpListenerStream::new(listener));
     let links = tokio::spawn(async move { serving.await.unwrap() });
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let listener = TcpListener::bind(crate::place::free()).await.unwrap();
     let server = listener.local_addr().unwrap();
     let application = tokio::spawn(serve(listener, side));
     Running { server, agent, active, restarts, tasks: vec![machine, links, application] }

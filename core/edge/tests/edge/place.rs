@@ -3,8 +3,9 @@
 use lockstep_edge::admin::client::Client;
 use lockstep_edge::run;
 use lockstep_policy::{Side, Sides};
-use std::net::{SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::sync::oneshot;
@@ -35,7 +36,7 @@ impl Place {
             |side: Side| format!("[pair.{side}]\nservers = [\"{}\"]\nagent = \"{}\"\n", servers[side], agents[side]);
         let text = format!(
             "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\n[[pair]]\nname = \"phones\"\nlisten = [\"{vip}\"]\n\
-             [pair.policy]\n{policy}\n[pair.lease]\nttl = \"2s\"\nrenew = \"100ms\"\nstop_max = \"250ms\"\n\
+             [pair.policy]\n{policy}\n[pair.lease]\nttl = \"10s\"\nrenew = \"100ms\"\nstop_max = \"250ms\"\n\
              [pair.handover]\nrecover = \"500ms\"\n[pair.hold]\nmax_wait = \"100ms\"\n{}{}",
             side(Side::A),
             side(Side::B)
@@ -88,6 +89,10 @@ impl Edge {
     }
 }
 
+/// An address that nobody else uses: each test process has one of loopback's own, and counts its ports.
 pub fn free() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    static PORT: AtomicU16 = AtomicU16::new(20_000);
+    let [_, high, middle, low] = std::process::id().to_be_bytes();
+    let address = Ipv4Addr::new(127, 64 | high & 63, middle, low);
+    SocketAddr::from((address, PORT.fetch_add(1, Ordering::Relaxed)))
 }
