@@ -21,6 +21,8 @@ use tokio::task::spawn_blocking;
 
 /// How often the lock is tried.
 const TRY: Duration = Duration::from_millis(5);
+/// How often it is tried when the system does not let the agent look.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// At every so many tries it is looked for who holds it.
 const SEARCH: u32 = 10;
 
@@ -32,11 +34,13 @@ pub(crate) async fn end(lock: PathBuf, mut kill_at: Option<At>, mut orders: mpsc
         let force = kill_at.is_some_and(|at| at <= clock::now());
         let search = force || tries % SEARCH == SEARCH - 1;
         let path = lock.clone();
+        let mut pause = TRY;
         match spawn_blocking(move || sweep(&path, search, force)).await {
             Ok(Ok(true)) => return post.say(Event::Gone).await,
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
-                tracing::error!(lock = %lock.display(), %error, "cannot tell what an earlier life has left")
+                tracing::error!(lock = %lock.display(), %error, "cannot tell what an earlier life has left");
+                pause = TRY_AGAIN;
             }
             // The agent is ending.
             Err(_) => return,
@@ -47,7 +51,7 @@ pub(crate) async fn end(lock: PathBuf, mut kill_at: Option<At>, mut orders: mpsc
                 Some(Order::Extend(_)) => {}
                 None => listening = false,
             },
-            () = tokio::time::sleep(TRY) => {}
+            () = tokio::time::sleep(pause) => {}
         }
     }
 }
