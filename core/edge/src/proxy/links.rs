@@ -2,7 +2,7 @@
 //! in use, idle in the pool, upgraded, or still being made.
 //!
 //! Pingora's pool cannot be told to let go of a connection. So we make the connections ourselves, keep a second handle
-//! to each socket, and `shutdown(2)` it: whoever reads from it, request or pool, sees its end.
+//! to each socket, and end it through that: whoever reads from it, request or pool, sees its end.
 
 use async_trait::async_trait;
 use lockstep_policy::{Epoch, Side, Sides};
@@ -14,7 +14,7 @@ use pingora_core::protocols::{Digest, GetProxyDigest};
 use pingora_core::upstreams::peer::{Tracer, Tracing};
 use pingora_core::{Error, ErrorType, OrErr, Result};
 use pingora_http::ResponseHeader;
-use rustix::net::{Shutdown, shutdown};
+use rustix::net::{Shutdown, connect_unspec, shutdown};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, OwnedFd};
@@ -91,6 +91,16 @@ impl Link {
         // It fails only when the connection is gone already, which is what we want.
         let _ = shutdown(&self.socket, Shutdown::Both);
     }
+
+    /// Ends it with a reset, and nothing of what was written and not yet acknowledged is sent any more: a node that was
+    /// out of reach must not be given, when it is back, a request that the other side has answered meanwhile.
+    fn abort(&self) {
+        self.cut.store(true, SeqCst);
+        // Connecting to nowhere is how TCP is told to abort. Where that is refused, an orderly end must do.
+        if connect_unspec(&self.socket).is_err() {
+            self.close();
+        }
+    }
 }
 
 /// All connections of one pair.
@@ -116,22 +126,22 @@ impl Links {
     pub(super) fn cut(&self, side: Side, before: Epoch) -> usize {
         self.floors[side].fetch_max(before.0, SeqCst);
         self.floor_raised.notify_waiters();
-        self.each(|link| link.side == side && link.epoch < before)
+        self.each(|link| link.side == side && link.epoch < before, Link::abort)
     }
 
     /// Ends the connections that no request uses and that are not of the given side and epoch.
     pub(super) fn cut_idle_except(&self, serving: Option<(Side, Epoch)>) -> usize {
-        self.each(|link| Some((link.side, link.epoch)) != serving && link.is_idle())
+        self.each(|link| Some((link.side, link.epoch)) != serving && link.is_idle(), Link::cut)
     }
 
     pub(super) fn cut_all(&self) -> usize {
-        self.each(|_| true)
+        self.each(|_| true, Link::cut)
     }
 
-    fn each(&self, chosen: impl Fn(&Link) -> bool) -> usize {
+    fn each(&self, chosen: impl Fn(&Link) -> bool, end: impl Fn(&Link)) -> usize {
         let open = self.open();
         let chosen = open.values().filter(|link| chosen(link));
-        chosen.inspect(|link| link.cut()).count()
+        chosen.inspect(|link| end(link)).count()
     }
 
     pub(super) fn count(&self) -> usize {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::time::Duration;
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 const CLIENTS: usize = 16;
@@ -120,6 +121,27 @@ async fn i6_a_cut_wakes_a_hung_get_and_the_new_side_answers_it() {
     assert_eq!(hung.await.unwrap().unwrap().body, "b");
     let traffic = rig.pair.take_traffic();
     assert_eq!((traffic.a.resets, traffic.b.good), (0, 1), "a cut of ours is no trouble of the side's");
+}
+
+/// A server that was out of reach must not be given a withdrawn request when it is back: an orderly end would have the
+/// kernel send it again and again until then.
+#[tokio::test]
+async fn i6_a_cut_withdraws_a_request_with_a_reset() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (a, b) = (Server::start("a").await, Server::start("b").await);
+    let servers = Sides { a: vec![listener.local_addr().unwrap().to_string()], b: vec![b.address.to_string()] };
+    let rig = Rig::of(a, b, servers, ProxySettings::default(), ListenSettings::default());
+    rig.serve(Side::A, 1);
+    let request = rig.spawn_get("/");
+    let (mut server, _) = listener.accept().await.unwrap();
+    server.readable().await.unwrap();
+    rig.hold(2);
+    rig.pair.cut(Side::A, Epoch(2));
+    let mut bytes = Vec::new();
+    let error = tokio::time::timeout(PATIENCE, server.read_to_end(&mut bytes)).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    rig.serve(Side::B, 2);
+    assert_eq!(request.await.unwrap().unwrap().body, "b");
 }
 
 /// An address that answers no connect: its queue is full, as that of a hung server or an unplugged one.
