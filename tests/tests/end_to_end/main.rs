@@ -14,7 +14,9 @@ mod stream;
 mod world;
 
 mod agent_deaths;
+mod bad_input;
 mod edge_deaths;
 mod faults;
 mod planned;
 mod the_bed;
+mod verbs;
