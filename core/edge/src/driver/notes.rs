@@ -99,3 +99,35 @@ fn to_json(value: &impl serde::Serialize) -> Value {
     // Events and actions are ours, with string keys only: they always serialize.
     serde_json::to_value(value).unwrap_or(Value::Null)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tempfile::TempDir;
+
+    #[test]
+    fn the_time_of_evidence_is_remembered_for_a_while() {
+        let directory = TempDir::new().unwrap();
+        let mut notes = Notes::new("phones", 20_001, Store::open(directory.path()).unwrap());
+        assert_eq!(notes.time_of(20_000), None, "of another life of the edge");
+        let told = REMEMBERED as u64 + 10;
+        let seqs: Vec<u64> = (0..told).map(|ms| notes.next_seq(At::from_millis(ms))).collect();
+        assert_eq!((seqs[0], notes.last_seq()), (20_001, 20_000 + told));
+        assert_eq!(notes.time_of(20_001), None, "too long ago");
+        assert_eq!(notes.time_of(20_011), Some(At::from_millis(10)));
+        assert_eq!(notes.time_of(notes.last_seq()), Some(At::from_millis(told - 1)));
+        assert_eq!(notes.time_of(notes.last_seq() + 1), None);
+    }
+
+    #[test]
+    fn alerts_are_bounded_in_number_and_length_and_the_newest_comes_first() {
+        let directory = TempDir::new().unwrap();
+        let mut notes = Notes::new("phones", 1, Store::open(directory.path()).unwrap());
+        for number in 0..ALERTS + 5 {
+            notes.alert(At::ZERO, Level::Info, "edge", &format!("{number} {}", "x".repeat(2 * ALERT_MAX)));
+        }
+        let alerts = notes.alerts();
+        assert_eq!((alerts.len(), alerts[0].text.len()), (ALERTS, ALERT_MAX));
+        assert!(alerts[0].text.starts_with("54 "), "{}", &alerts[0].text[..10]);
+    }
+}

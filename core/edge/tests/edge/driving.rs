@@ -188,6 +188,27 @@ async fn a_policy_that_fails_leaves_the_pair_on_its_course_and_comes_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_is_stuck_holds_up_nobody() {
+    let world = World::new().await;
+    let (stuck, _) = tokio::join!(world.order(Side::B, "sleep", true), async {
+        world.alerted("the policy has been busy with one event for seconds").await;
+        assert_eq!(
+            (world.ask().await.as_str(), world.active()),
+            ("a", [true, false]),
+            "leases are renewed all the same"
+        );
+        if !world.pair().await.policy.working {
+            let handover = world.switch(Side::B, "refuse").await;
+            assert_eq!(handover.record.reason, "ordered while the policy does not work");
+        }
+    });
+    assert!(matches!(&stuck, SwitchAnswer::Refused(why) if why.contains("has not answered within 5s")), "{stuck:?}");
+    world.until("the policy goes on", |pair| pair.policy.working).await;
+    assert_eq!(world.order(Side::A, "refuse", false).await, SwitchAnswer::Refused("as told".into()));
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_services_restart_is_ordered_and_its_end_told() {
     let world = World::new().await;
     world.order(Side::A, "restart", true).await;
