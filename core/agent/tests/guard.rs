@@ -112,6 +112,46 @@ fn a_reach_that_is_extended_in_time_is_not_the_end() {
     assert!(clock::now() >= last, "it was ended at its first reach");
 }
 
+/// A service that is bound to the switch only while its node is active.
+#[test]
+fn a_reach_can_come_later_and_be_taken_back() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut guard = begin(&directory.path().join("lock"), &["sleep", "1000"], None);
+    let main = guard.started();
+    let first = clock::now() + ms(300);
+    guard.extend(first, first + ms(30));
+    guard.release();
+    while clock::now() < first + ms(100) {
+        assert!(lives(main), "it was ended at a reach that was taken back");
+        std::thread::sleep(ms(10));
+    }
+    let second = clock::now() + ms(300);
+    guard.extend(second, second + ms(30));
+    stop(guard.pid());
+    stop(main);
+    wait_until("the service's end", || !lives(main));
+    assert!(clock::now() >= second);
+}
+
+/// A hung application must not be woken up to work its queue off before it is killed.
+#[test]
+fn what_is_to_be_killed_at_once_hears_nothing_before() {
+    let directory = tempfile::tempdir().unwrap();
+    let heard = directory.path().join("heard");
+    let script = shell(
+        "trap 'touch DIR/heard' TERM CONT; touch DIR/trap; while :; do sleep 1000 & wait; done",
+        directory.path(),
+    );
+    let mut guard = begin(&directory.path().join("lock"), &["sh", "-c", &script], None);
+    let main = guard.started();
+    wait_until("the trap to be set", || directory.path().join("trap").exists());
+    stop(main);
+    guard.stop(clock::now());
+    assert_eq!(guard.hear()["exited"]["how"], "signal SIGKILL");
+    assert_eq!(guard.hear(), "gone");
+    assert!(!lives(main) && !heard.exists());
+}
+
 #[test]
 fn a_killed_guard_takes_its_service_along() {
     let directory = tempfile::tempdir().unwrap();

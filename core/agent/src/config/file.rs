@@ -48,6 +48,7 @@ struct ServiceTable {
     unit: Option<Spanned<String>>,
     #[serde(default)]
     exclusive: bool,
+    flush: Option<Spanned<bool>>,
     ready: Option<Spanned<ReadyTable>>,
 }
 
@@ -155,7 +156,21 @@ impl Check<'_> {
             (DriverName::Systemd, None, None) => return Err(missing("unit", "systemd")),
         };
         let ready = table.ready.map(|ready| self.ready(ready, &driver)).transpose()?;
-        Ok(Service { name, driver, exclusive: table.exclusive, ready })
+        let flush = table.flush.map(|flush| self.flush(&flush, &driver, table.exclusive)).transpose()?;
+        Ok(Service { name, driver, exclusive: table.exclusive, flush: flush.unwrap_or(false), ready })
+    }
+
+    fn flush(&self, flush: &Spanned<bool>, driver: &Driver, exclusive: bool) -> Result<bool, ConfigError> {
+        if exclusive {
+            let what =
+                "`flush` is for services that are not exclusive: an exclusive one never outlives its lease anyway";
+            return Err(self.fault(flush, what));
+        }
+        if let Driver::Systemd { .. } = driver {
+            let what = "`flush` belongs to `driver = \"exec\"`: for a unit nobody stands by with a dead-man's switch";
+            return Err(self.fault(flush, what));
+        }
+        Ok(*flush.get_ref())
     }
 
     fn name(&self, name: &Spanned<String>, names: &mut BTreeSet<String>) -> Result<(), ConfigError> {

@@ -43,6 +43,9 @@ pub struct Service {
     pub driver: Driver,
     /// Whether it runs on the active side only.
     pub exclusive: bool,
+    /// It must serve nothing that it was given before the node lost the active role: killed and started anew when that
+    /// is lost by failover, and bound to the dead-man's switch while it is held.
+    pub flush: bool,
     /// How it is known to be ready; none: as soon as it runs.
     pub ready: Option<Ready>,
 }

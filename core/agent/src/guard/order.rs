@@ -15,8 +15,10 @@ pub(crate) const LINE_MAX: usize = 60 * 1024;
 pub(crate) enum Order {
     /// First, and once: start the service.
     Begin(Begin),
-    /// The service may live for longer.
+    /// The service may live until then, and no longer.
     Extend(Reach),
+    /// The service may live for as long as it likes again.
+    Release,
     /// TERM now, KILL at `kill_at`. A later order can only bring the end nearer.
     Stop {
         /// On the node's clock.
@@ -33,13 +35,13 @@ pub(crate) struct Begin {
     pub(crate) command: Vec<String>,
     /// Where the service says `READY=1`, if it does.
     pub(crate) notify: Option<PathBuf>,
-    /// How long the service may live; none for one that is not exclusive.
+    /// How long the service may live; none: for as long as it likes.
     pub(crate) reach: Option<Reach>,
     /// How long the service may take to stop when the agent has died.
     pub(crate) stop_max: Duration,
 }
 
-/// How long an exclusive service may live, on the node's clock.
+/// How long a service may live, on the node's clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Reach {
     /// Here the guard kills it.

@@ -209,6 +209,7 @@ impl Guard {
         while let Some(order) = self.orders.next() {
             match order {
                 Order::Extend(reach) => self.extend(reach),
+                Order::Release => self.release(),
                 Order::Stop { kill_at } => self.end(kill_at),
                 Order::Begin(_) => self.orders.closed = true,
             }
@@ -219,14 +220,29 @@ impl Guard {
     }
 
     fn extend(&mut self, reach: Reach) {
-        // A service that is not exclusive has no reach, and one that is being killed gets no more.
-        if let Some(switch) = &mut self.switch
-            && self.fate != Fate::Killing
-        {
-            match switch.arm(reach) {
-                Ok(()) => self.reach = Some(reach),
-                Err(error) => eprintln!("lockstep guard: the dead-man's switch cannot be moved: {error}"),
-            }
+        // What is being killed gets no more time.
+        if self.fate == Fate::Killing {
+            return;
+        }
+        let moved = match &mut self.switch {
+            Some(switch) => switch.arm(reach),
+            None => Switch::new().and_then(|mut switch| {
+                switch.arm(reach)?;
+                self.switch = Some(switch);
+                Ok(())
+            }),
+        };
+        match moved {
+            Ok(()) => self.reach = Some(reach),
+            Err(error) => eprintln!("lockstep guard: the dead-man's switch cannot be moved: {error}"),
+        }
+    }
+
+    fn release(&mut self) {
+        let Some(switch) = self.switch.as_mut().filter(|_| self.fate != Fate::Killing) else { return };
+        match switch.disarm() {
+            Ok(()) => self.reach = None,
+            Err(error) => eprintln!("lockstep guard: the dead-man's switch cannot be disarmed: {error}"),
         }
     }
 
@@ -263,9 +279,11 @@ impl Guard {
         }
     }
 
-    /// TERM once, then KILL at the earlier of what was ever asked for.
+    /// TERM once, then KILL at the earlier of what was ever asked for. With no time in between, TERM is left out: a
+    /// service that is to be killed must not be woken up first.
     fn end(&mut self, kill_at: At) {
         match &mut self.fate {
+            Fate::Live | Fate::Orphan { .. } if kill_at <= clock::now() => self.fate = Fate::Killing,
             Fate::Live | Fate::Orphan { .. } => {
                 self.fate = Fate::Ending { kill_at };
                 if !self.exited {

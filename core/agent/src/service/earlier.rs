@@ -48,7 +48,7 @@ pub(crate) async fn end(lock: PathBuf, mut kill_at: Option<At>, mut orders: mpsc
         tokio::select! {
             order = orders.recv(), if listening => match order {
                 Some(Order::Stop { kill_at: at }) => kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at))),
-                Some(Order::Extend(_)) => {}
+                Some(Order::Extend(_) | Order::Release) => {}
                 None => listening = false,
             },
             () = tokio::time::sleep(pause) => {}

@@ -99,6 +99,7 @@ impl Guarded {
     fn pass(&self, order: Order) {
         let order = match order {
             Order::Extend(reach) => order::Order::Extend(reach),
+            Order::Release => order::Order::Release,
             Order::Stop { kill_at } => order::Order::Stop { kill_at },
         };
         // A guard that does not listen is its kernel timers' business.

@@ -22,8 +22,10 @@ use tokio::sync::mpsc;
 /// What a life of a service is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    /// It may live for longer.
+    /// It may live until then, and no longer.
     Extend(Reach),
+    /// It may live for as long as it likes again.
+    Release,
     /// Stop now by its own stop, and by force at `kill_at`. A later order can only bring the end nearer.
     Stop { kill_at: At },
 }

@@ -57,6 +57,10 @@ impl Guard {
         self.say(&serde_json::json!({"extend": {"kill": kill.0, "end": end.0}}));
     }
 
+    pub fn release(&mut self) {
+        self.say(&serde_json::json!("release"));
+    }
+
     pub fn stop(&mut self, kill_at: At) {
         self.say(&serde_json::json!({"stop": {"kill_at": kill_at.0}}));
     }

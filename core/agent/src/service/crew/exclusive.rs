@@ -30,12 +30,12 @@ pub(super) struct Stop {
 }
 
 impl<L: Launch> Crew<L> {
-    /// No exclusive service may run after `deadman`.
+    /// No exclusive service may run after `deadman`, and none that must be flushed then.
     pub(crate) fn deadman(&mut self, deadman: At) {
         let reach = Reach::before(deadman, self.stop_max);
         self.reach = Some(reach);
         self.launch.reach(Some(reach));
-        for life in self.slots.iter().filter(|slot| slot.config.exclusive).filter_map(|slot| slot.life.as_ref()) {
+        for life in self.slots.iter().filter(|slot| slot.has_reach()).filter_map(|slot| slot.life.as_ref()) {
             life.tell(Order::Extend(reach));
         }
     }
@@ -57,6 +57,7 @@ impl<L: Launch> Crew<L> {
     /// Stops all exclusive services, so that nothing of them runs `by` then.
     pub(crate) fn stop(&mut self, now: At, run: Run, by: At, urgency: Urgency) {
         crash::point("stop");
+        self.flush(now, urgency);
         let budget = by.since(now);
         let latest = by - reserve(budget);
         let kill_at = match urgency {
@@ -65,6 +66,18 @@ impl<L: Launch> Crew<L> {
         };
         self.sequence = Sequence::Stopping(Stop { run, by, kill_at, killed: false });
         self.advance(now);
+    }
+
+    /// An application that is to answer nothing it was given before is not asked to stop: it would work its queue off.
+    fn flush(&mut self, now: At, urgency: Urgency) {
+        let served = self.sequence == Sequence::Up && urgency == Urgency::Failover;
+        for slot in self.slots.iter_mut().filter(|slot| slot.config.flush) {
+            match &mut slot.life {
+                Some(life) if served => life.stop(now),
+                Some(life) => life.tell(Order::Release),
+                None => {}
+            }
+        }
     }
 
     pub(super) fn sequence_deadline(&self) -> Option<At> {

@@ -128,6 +128,11 @@ impl Slot {
         self.life.as_ref().is_some_and(|life| life.ready)
     }
 
+    /// Whether the dead-man's switch is for it too.
+    fn has_reach(&self) -> bool {
+        self.config.exclusive || self.config.flush
+    }
+
     fn state(&self) -> ServiceState {
         match &self.life {
             None if self.ended.is_some() => ServiceState::Exited,
@@ -312,7 +317,7 @@ impl<L: Launch> Crew<L> {
         let slot = &mut self.slots[service];
         slot.ended = None;
         slot.retry_at = None;
-        let reach = self.reach.filter(|_| slot.config.exclusive);
+        let reach = self.reach.filter(|_| slot.has_reach());
         self.launch.start(&slot.config, reach, self.stop_max, orders, post);
     }
 

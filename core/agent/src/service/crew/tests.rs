@@ -60,6 +60,7 @@ fn world() -> World {
         name: name.to_owned(),
         driver: Driver::Exec { command: vec!["x".to_owned()] },
         exclusive,
+        flush: name == "web",
         ready: Some(Ready::Notify),
     };
     let services = [service("app", false), service("db", true), service("web", false), service("cti", true)];
@@ -204,6 +205,32 @@ fn exclusive_services_start_in_order_and_stop_in_reverse() {
     world.die("db");
     assert_eq!(world.said().last(), Some(&Said::Node(Input::Stopped(Run(3)))));
     assert_eq!(*world.book.reach.borrow(), None);
+}
+
+#[test]
+fn what_must_be_flushed_is_bound_to_the_switch_while_the_node_is_active_and_killed_when_that_is_lost_by_failover() {
+    let mut world = World::active();
+    let [Order::Extend(reach)] = world.orders("web")[..] else { panic!("no switch") };
+    assert!(reach.end < world.now + SECOND * 60);
+    assert_eq!(world.orders("app"), []);
+    world.crew.stop(world.now, Run(3), world.now + SECOND, Urgency::Failover);
+    assert_eq!(world.orders("web"), [Order::Stop { kill_at: world.now }]);
+    assert_eq!(world.orders("app"), []);
+    assert!(!world.condition().fit);
+    let begun = world.begun("web");
+    world.die("web");
+    assert_eq!(world.begun("web"), begun + 1, "it is started anew");
+}
+
+#[test]
+fn what_must_be_flushed_goes_on_after_a_planned_stop_and_on_a_node_that_was_not_active() {
+    let mut world = World::active();
+    world.orders("web");
+    world.crew.stop(world.now, Run(3), world.now + SECOND, Urgency::Planned);
+    assert_eq!(world.orders("web"), [Order::Release]);
+    let mut standby = World::booted();
+    standby.crew.stop(standby.now, Run(2), standby.now + SECOND, Urgency::Failover);
+    assert_eq!(standby.orders("web"), [Order::Release]);
 }
 
 #[test]
@@ -376,7 +403,7 @@ fn the_agents_end_stops_all_in_reverse_and_starts_nothing() {
     world.die("cti");
     world.die("db");
     world.crew.close(world.now);
-    assert!(matches!(world.orders("web")[..], [Order::Stop { .. }]));
+    assert!(matches!(world.orders("web")[..], [Order::Extend(_), Order::Release, Order::Stop { .. }]));
     assert_eq!(world.orders("app"), []);
     world.die("web");
     assert!(matches!(world.orders("app")[..], [Order::Stop { .. }]));

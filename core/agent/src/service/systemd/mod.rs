@@ -63,7 +63,7 @@ async fn watch(unit: &Unit, mut orders: mpsc::Receiver<Order>, post: &Post) {
             order = orders.recv() => match order {
                 Some(Order::Stop { kill_at }) => return stop(unit, Some(kill_at), orders, post).await,
                 // Its reach is the agent's own.
-                Some(Order::Extend(_)) => continue,
+                Some(Order::Extend(_) | Order::Release) => continue,
                 None => return,
             },
             () = changes.next() => {}
@@ -113,7 +113,7 @@ async fn stop(unit: &Unit, mut kill_at: Option<At>, mut orders: mpsc::Receiver<O
         tokio::select! {
             order = orders.recv(), if listening => match order {
                 Some(Order::Stop { kill_at: at }) => kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at))),
-                Some(Order::Extend(_)) => {}
+                Some(Order::Extend(_) | Order::Release) => {}
                 None => listening = false,
             },
             () = sleep(if state.is_ok() { SOON } else { AGAIN }) => {}
