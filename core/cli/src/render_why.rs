@@ -71,13 +71,9 @@ fn waterfall(record: &HandoverRecord) -> String {
         let (began, ended) = (ms(record.began, phase.began), ms(record.began, phase.ended.unwrap_or(last)));
         let took = phase.ended.map_or_else(|| "…".to_owned(), |_| format!("{:.1} ms", ended - began));
         let name = word(&phase.phase);
-        let _ = writeln!(
-            text,
-            "  {name:<10} {:>9}  {took:>9}  {}{}",
-            format!("{began:.1} ms"),
-            bar(began / whole, ended / whole),
-            note(record, phase)
-        );
+        let began_at = format!("{began:.1} ms");
+        let drawn = format!("{}{}", bar(began / whole, ended / whole), note(record, phase));
+        let _ = writeln!(text, "  {name:<10} {began_at:>9}  {took:>9}  {}", drawn.trim_end());
     }
     text
 }
@@ -209,7 +205,7 @@ mod tests {
     #[test]
     fn a_handover_reads_like_this() {
         assert_eq!(
-            text(&handover()).lines().map(str::trim_end).collect::<Vec<_>>().join("\n"),
+            text(&handover()),
             "\
 telisca: epoch 5, a -> b, failover, completed in 385.0 ms
   when      2026-03-01T12:00:00Z
@@ -231,7 +227,8 @@ telisca: epoch 5, a -> b, failover, completed in 385.0 ms
   settle      385.0 ms          …                                         █
 
   evidence
-       #41  -212.0 ms  probe {side a, verdict silent}"
+       #41  -212.0 ms  probe {side a, verdict silent}
+"
         );
     }
 
