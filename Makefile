@@ -36,6 +36,6 @@ clean:
 need:
 	@.ci/need cargo rustc cargo-fmt cargo-clippy cc cmake make
 
-# The end-to-end tests run in network namespaces of their own.
+# The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own.
 need-test: need
-	@.ci/need unshare ip nft
+	@.ci/need unshare nsenter ip nft dbus-daemon systemctl
