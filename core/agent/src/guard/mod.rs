@@ -37,6 +37,10 @@ use std::time::Duration;
 /// requests before the service is gone.
 pub const ORPHAN_GRACE: Duration = Duration::from_millis(100);
 
+/// How much longer an exclusive service goes on then: a guard for each means no common order, and an application that
+/// outlives its CTI by a moment answers as a standby in it.
+const ORPHAN_LEAD: Duration = Duration::from_millis(30);
+
 /// What a guard's process is called.
 pub(crate) const NAME: &CStr = c"lockstep-guard";
 

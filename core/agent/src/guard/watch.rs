@@ -4,7 +4,7 @@ use super::deadman::Switch;
 use super::descendants::{kill_children, kill_group, reap, signal_group};
 use super::lines::{self, Lines};
 use super::order::{Begin, Event, Order, Reach};
-use super::{MARK, ORPHAN_GRACE, alarm, stage};
+use super::{MARK, ORPHAN_GRACE, ORPHAN_LEAD, alarm, stage};
 use lockstep_policy::At;
 use lockstep_wire::clock;
 use nix::sys::signal::{SigSet, Signal as NixSignal};
@@ -108,6 +108,7 @@ struct Guard {
     switch: Option<Switch>,
     reach: Option<Reach>,
     stop_max: Duration,
+    orphan_grace: Duration,
     fate: Fate,
     exited: bool,
 }
@@ -147,6 +148,8 @@ impl Guard {
             switch,
             reach: begin.reach,
             stop_max: begin.stop_max,
+            // What serves goes before what makes it right that it serves.
+            orphan_grace: if begin.reach.is_some() { ORPHAN_GRACE + ORPHAN_LEAD } else { ORPHAN_GRACE },
             fate: Fate::Live,
             exited: false,
         })
@@ -215,7 +218,7 @@ impl Guard {
             }
         }
         if self.orders.closed && self.fate == Fate::Live {
-            self.fate = Fate::Orphan { term_at: clock::now() + ORPHAN_GRACE };
+            self.fate = Fate::Orphan { term_at: clock::now() + self.orphan_grace };
         }
     }
 
