@@ -63,6 +63,15 @@ fn a_service_lives_on_for_a_moment_after_the_agents_death() {
 }
 
 #[test]
+fn an_agent_that_dies_with_its_first_order_on_the_way_leaves_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut guard = begin(&directory.path().join("lock"), &["sleep", "1000"], None);
+    // The guard, which has to be loaded first, finds the order and the end of the pipe together.
+    guard.leave();
+    wait_until("the guard's end", || guard.process.try_wait().unwrap().is_some());
+}
+
+#[test]
 fn the_kernel_ends_a_stopped_guard_and_its_stopped_service() {
     let directory = tempfile::tempdir().unwrap();
     let mut guard = begin(&directory.path().join("lock"), &["sleep", "1000"], None);
@@ -127,6 +136,7 @@ fn a_reach_can_come_later_and_be_taken_back() {
     }
     let second = clock::now() + ms(300);
     guard.extend(second, second + ms(30));
+    guard.listened();
     stop(guard.pid());
     stop(main);
     wait_until("the service's end", || !lives(main));

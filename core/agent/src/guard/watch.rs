@@ -205,9 +205,6 @@ impl Guard {
     }
 
     fn hear_agent(&mut self) {
-        if self.orders.closed {
-            return;
-        }
         self.orders.fill(stdin());
         while let Some(order) = self.orders.next() {
             match order {
@@ -217,6 +214,7 @@ impl Guard {
                 Order::Begin(_) => self.orders.closed = true,
             }
         }
+        // Perhaps it had gone before the service was started.
         if self.orders.closed && self.fate == Fate::Live {
             self.fate = Fate::Orphan { term_at: clock::now() + self.orphan_grace };
         }

@@ -65,6 +65,14 @@ impl Guard {
         self.say(&serde_json::json!({"stop": {"kill_at": kill_at.0}}));
     }
 
+    /// Waits until all that was said has been read and acted on.
+    pub fn listened(&self) {
+        super::wait_until("a guard that has read its orders", || {
+            rustix::io::ioctl_fionread(self.orders.as_ref().unwrap()).unwrap() == 0
+                && super::process::sleeps(self.pid())
+        });
+    }
+
     /// What an agent's death looks like to its guard.
     pub fn leave(&mut self) {
         self.orders = None;

@@ -13,6 +13,11 @@ pub fn is_stopped(pid: u32) -> bool {
     state(pid) == Some('T')
 }
 
+/// Whether a process waits for something.
+pub fn sleeps(pid: u32) -> bool {
+    state(pid) == Some('S')
+}
+
 fn state(pid: u32) -> Option<char> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat.rsplit_once(") ")?.1.chars().next()
