@@ -116,7 +116,7 @@ fn check_refuses_every_bad_configuration() {
     let lint = lockstep().args(["check", "--lint"]).arg(dir.join("edge.toml")).output().unwrap();
     let said = String::from_utf8(lint.stdout).unwrap();
     assert_eq!(lint.status.code(), Some(0), "{said}");
-    assert!(said.contains("valid") && said.contains("T10"), "the expected delay is told: {said}");
+    assert!(said.contains("T9") && said.contains("expected switch delay"), "rules T9 and T10: {said}");
 }
 
 /// A running edge that is given a bad configuration keeps the old one, and says what is wrong with the new one.

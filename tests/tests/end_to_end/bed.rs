@@ -8,7 +8,7 @@ use crate::processes::{self, Life, lockstep};
 use crate::stream::Stream;
 use lockstep_demo::activity;
 use lockstep_demo::play::processes::{DEMO, NODE, Process, of_node, signal_all};
-use lockstep_edge::admin::api::{Handover, PairStatus, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::api::{Handover, PairStatus, PauseOrder, SwitchAnswer, SwitchOrder};
 use lockstep_edge::admin::client::{Client, ClientError};
 use lockstep_pair::RouteKind;
 use lockstep_pair::record::Outcome;
@@ -231,6 +231,11 @@ impl Bed {
         status.pairs.into_iter().find(|pair| pair.name == PAIR)
     }
 
+    /// The side that is active, while nothing is under way.
+    pub fn active(&self) -> Option<Side> {
+        active(&self.pair()?)
+    }
+
     /// Asks the edge something.
     pub fn ask<T>(&self, question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> Result<T, ClientError> {
         ask(&self.dir, question)
@@ -252,6 +257,16 @@ impl Bed {
     pub fn order_switch(&self, to: Side) -> JoinHandle<Result<SwitchAnswer, ClientError>> {
         let dir = self.dir.clone();
         std::thread::spawn(move || order(&dir, to))
+    }
+
+    /// Has the policy's own switches refused.
+    pub fn pause(&self) {
+        self.ask(async |operator| operator.pause(PAIR, &pause_order()).await).unwrap();
+    }
+
+    /// Lets the policy switch again.
+    pub fn resume(&self) {
+        self.ask(async |operator| operator.resume(PAIR, &pause_order()).await).unwrap();
     }
 
     /// Waits until a side serves and nothing is under way.
@@ -314,7 +329,6 @@ impl Drop for Bed {
     }
 }
 
-/// The side that is active while nothing is under way.
 fn active(pair: &PairStatus) -> Option<Side> {
     pair.active.filter(|_| pair.handover.is_none() && !pair.recovering).map(|active| active.side)
 }
@@ -336,6 +350,10 @@ fn is_well(pair: &PairStatus, serving: Side) -> bool {
 fn ask<T>(dir: &Path, question: impl AsyncFnOnce(&Client) -> Result<T, ClientError>) -> Result<T, ClientError> {
     let operator = Client::new(ADMIN, &dir.join("edge/admin.token"))?;
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(question(&operator))
+}
+
+fn pause_order() -> PauseOrder {
+    PauseOrder { by: "the test".to_owned(), reason: "a story".to_owned() }
 }
 
 fn order(dir: &Path, to: Side) -> Result<SwitchAnswer, ClientError> {

@@ -83,7 +83,7 @@ state = {state:?}
 name = "framework"
 driver = "exec"
 command = [{app}, "--listen", "{node}:{HTTP}", "--lock", {lock:?}, "--log", {misplaced:?}]
-
+flush = true
 ready = {{ http = "http://{node}:{HTTP}{monitor}?mod=NONE" }}
 
 [[service]]

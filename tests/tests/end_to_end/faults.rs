@@ -100,25 +100,48 @@ fn a_node_that_hangs_is_replaced_and_wakes_up_as_standby() {
     });
 }
 
+/// How long nodes hang: shorter than the lease, about as long, and longer than the dead-man's switch.
+const HANGS: [u64; 8] = [100, 300, 500, 600, 700, 800, 900, 1_100];
+
 /// It may wake up at any time: also when the lease is over, and the other side is about to be activated.
 #[test]
 fn a_node_that_wakes_up_while_it_is_being_replaced_is_no_danger() {
     in_a_world_of_its_own(|dir| {
         let bed = Bed::ready(dir);
         let client = bed.client(200);
-        for (n, hung) in [100, 300, 500, 700, 900, 1_100].into_iter().enumerate() {
-            let active = bed.wait_any_well();
+        for hung in HANGS {
+            hang(&bed, Duration::from_millis(hung));
+            println!("hung for {hung} ms: {} serves", bed.wait_any_well());
             client.let_flow(20);
-            bed.freeze(active);
-            // This is no wait for something: it is the length of the hang.
-            std::thread::sleep(Duration::from_millis(hung));
-            bed.thaw(active);
-            bed.wait_any_well();
-            client.let_flow(20);
-            println!("hang {n} of {hung} ms: {} serves", bed.wait_any_well());
         }
         client.finish(&bed);
     });
+}
+
+/// The same when nobody may replace it, because the pair is paused: it is the lease alone that ends its role.
+#[test]
+fn a_node_that_wakes_up_and_is_not_replaced_is_no_danger() {
+    in_a_world_of_its_own(|dir| {
+        let bed = Bed::ready(dir);
+        let client = bed.client(200);
+        for hung in HANGS {
+            bed.pause();
+            hang(&bed, Duration::from_millis(hung));
+            bed.wait("both nodes to be heard again", |pair| pair.sides.a.main && pair.sides.b.main);
+            bed.resume();
+            println!("hung for {hung} ms: {} serves", bed.wait_any_well());
+            client.let_flow(20);
+        }
+        client.finish(&bed);
+    });
+}
+
+/// Stops the active node for that long. This is no wait for something to happen: it is the length of the hang.
+fn hang(bed: &Bed, time: Duration) {
+    let active = bed.wait_any_well();
+    bed.freeze(active);
+    std::thread::sleep(time);
+    bed.thaw(active);
 }
 
 /// The guards fence for an agent that cannot.

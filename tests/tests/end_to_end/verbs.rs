@@ -4,7 +4,7 @@ use crate::bed::{Bed, until};
 use crate::configuration::PAIR;
 use crate::processes::lockstep;
 use crate::world::in_a_world_of_its_own;
-use lockstep_policy::Side::{self, A, B};
+use lockstep_policy::Side::{A, B};
 
 const DONE: i32 = 0;
 const REFUSED: i32 = 1;
@@ -30,10 +30,6 @@ fn says(bed: &Bed, words: &str, code: i32, parts: &[&str]) {
     }
 }
 
-fn active(bed: &Bed) -> Option<Side> {
-    bed.pair().and_then(|pair| pair.active).map(|active| active.side)
-}
-
 #[test]
 fn an_operator_looks_switches_and_asks_why() {
     in_a_world_of_its_own(|dir| {
@@ -46,9 +42,9 @@ fn an_operator_looks_switches_and_asks_why() {
         says(&bed, "switch telisca --to a", REFUSED, &["refused", "active already"]);
         says(&bed, "switch telisca --to c", 2, &["`c` is not a side"]);
         says(&bed, "switch mail --to b", REFUSED, &["no pair \"mail\"; it has: telisca"]);
-        assert_eq!(active(&bed), Some(A));
+        assert_eq!(bed.active(), Some(A));
         says(&bed, "switch telisca --to b", DONE, &["lockstep why telisca 2"]);
-        assert_eq!(active(&bed), Some(B));
+        assert_eq!(bed.active(), Some(B));
         says(&bed, "why telisca", DONE, &["eva", "prepare", "activate", "commit"]);
         says(&bed, "why telisca 1", DONE, &["T6"]);
         says(&bed, "why telisca 9", REFUSED, &["no handover of pair \"telisca\" has the epoch 9"]);
@@ -63,7 +59,7 @@ fn the_policy_asks_back_and_a_pause_holds_it_off() {
         let mut bed = Bed::with_policy(dir, "first_server_auto_restart_as_active = true");
         bed.start();
         says(&bed, "switch telisca --to b", NOT_CONFIRMED, &["T2", "--yes"]);
-        assert_eq!(active(&bed), Some(A), "nothing has changed");
+        assert_eq!(bed.active(), Some(A), "nothing has changed");
 
         says(&bed, "pause telisca --reason patching", DONE, &["until `lockstep resume telisca`"]);
         says(&bed, "status", DONE, &["by eva", "patching"]);
@@ -73,7 +69,7 @@ fn the_policy_asks_back_and_a_pause_holds_it_off() {
             let journal = bed.ask(async |operator| operator.journal(PAIR, 0, 100_000).await).unwrap();
             journal.entries.iter().any(|entry| entry.what.to_string().contains("paused by eva: patching")).then_some(())
         });
-        assert_eq!(active(&bed), Some(B));
+        assert_eq!(bed.active(), Some(B));
 
         says(&bed, "resume telisca", DONE, &["its policy switches again"]);
         bed.wait_well(A);
@@ -104,6 +100,6 @@ fn who_has_not_the_token_is_refused() {
         let said = String::from_utf8(output.stderr).unwrap();
         assert_eq!(output.status.code(), Some(REFUSED), "{said}");
         assert!(said.contains("admin token"), "{said}");
-        assert_eq!(active(&bed), Some(A));
+        assert_eq!(bed.active(), Some(A));
     });
 }
