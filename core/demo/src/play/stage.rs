@@ -342,7 +342,7 @@ fn agent_configuration(
     cti.extend(["--lock".into(), path(&lock), "--log".into(), path(&dir.join(activity::file_name(side)))]);
     Ok(format!(
         "[agent]\npair = \"{PAIR}\"\nside = \"{side}\"\nlisten = \"{}\"\nstate = {:?}\n\n\
-         [[service]]\nname = \"framework\"\ndriver = \"exec\"\ncommand = {}\nexclusive = false\n\
+         [[service]]\nname = \"framework\"\ndriver = \"exec\"\ncommand = {}\nflush = true\n\
          ready = {{ http = \"http://{server}{}?mod=NONE\" }}\n\n\
          [[service]]\nname = \"cti\"\ndriver = \"exec\"\ncommand = {}\nexclusive = true\nready = {{ notify = true }}\n",
         addresses.agent(side),
