@@ -16,10 +16,13 @@ use std::thread;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// What may wait for the loop. Whoever sends more waits.
 const WAITING: usize = 256;
+/// How often, and how long after one another, the state directory and the address are tried: half a second.
+const ATTEMPTS: u32 = 50;
+const NEXT_ATTEMPT: Duration = Duration::from_millis(10);
 /// How long the last frames to an edge may take.
 const GOODBYE: Duration = Duration::from_millis(300);
 
@@ -58,12 +61,19 @@ pub enum AgentError {
 ///
 /// The agent could not be started, or its server has failed. Once services run, nothing but `shutdown` ends it.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
-    let (store, stored) = Store::open(&config.state, &config.pair, config.side)?;
+    let (store, stored) = patiently(
+        || Store::open(&config.state, &config.pair, config.side),
+        |error| matches!(error, StoreError::Taken(_)),
+    )
+    .await?;
     let state = config.state.canonicalize().map_err(|error| system("the state directory has no real path", error))?;
     let session =
         getrandom::u64().map_err(|error| system("no random number for the session", io::Error::other(error)))?;
     let listen = |error| AgentError::Listen { address: config.listen, error };
-    let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+    let bind = || std::net::TcpListener::bind(config.listen);
+    let listener = patiently(bind, |error| error.kind() == io::ErrorKind::AddrInUse).await.map_err(listen)?;
+    listener.set_nonblocking(true).map_err(listen)?;
+    let listener = TcpListener::from_std(listener).map_err(listen)?;
     warn_of_open_door(config.listen);
 
     let (arrive, arrivals) = mpsc::channel(WAITING);
@@ -110,6 +120,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     server.abort();
     result.unwrap_or(Ok(())).map_err(AgentError::Server)
+}
+
+/// Tries for a moment what an agent that has just been killed may still hold: a process that it was about to start has
+/// its descriptors until it runs its own program.
+async fn patiently<T, E>(attempt: impl Fn() -> Result<T, E>, passes: impl Fn(&E) -> bool) -> Result<T, E> {
+    for _ in 0..ATTEMPTS {
+        match attempt() {
+            Err(error) if passes(&error) => sleep(NEXT_ATTEMPT).await,
+            result => return result,
+        }
+    }
+    attempt()
 }
 
 fn system(what: &'static str, error: io::Error) -> AgentError {

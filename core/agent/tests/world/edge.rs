@@ -5,7 +5,7 @@ use lockstep_pair::protocol::{Answer, FromNode, Lease, Report, Terms, ToNode};
 use lockstep_policy::event::{Outcome, Role};
 use lockstep_policy::{Epoch, Side};
 use lockstep_wire::{Client, Commands, FromAgent, FromEdge, Hello, LinkError, Messages, Welcome};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
 pub const TERMS: Terms =
@@ -26,7 +26,14 @@ pub struct Edge {
 
 impl Edge {
     pub async fn connect(address: &str) -> Edge {
-        Edge::connect_as(address, hello("edge-1")).await.unwrap()
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match Edge::connect_as(address, hello("edge-1")).await {
+                Ok(edge) => return edge,
+                // Perhaps the last of an agent that was killed a moment ago.
+                Err(error) => assert!(Instant::now() < until, "{error}"),
+            }
+        }
     }
 
     pub async fn connect_as(address: &str, hello: Hello) -> Result<Edge, LinkError> {

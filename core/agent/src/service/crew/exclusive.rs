@@ -26,6 +26,8 @@ pub(super) struct Stop {
     by: At,
     /// When everything is killed.
     kill_at: At,
+    /// What must be flushed ends first.
+    flushes: bool,
     killed: bool,
 }
 
@@ -57,19 +59,20 @@ impl<L: Launch> Crew<L> {
     /// Stops all exclusive services, so that nothing of them runs `by` then.
     pub(crate) fn stop(&mut self, now: At, run: Run, by: At, urgency: Urgency) {
         crash::point("stop");
-        self.flush(now, urgency);
+        let flushes = self.flush(now, urgency);
         let budget = by.since(now);
         let latest = by - reserve(budget);
         let kill_at = match urgency {
             Urgency::Planned => latest,
             Urgency::Failover => latest.min(now + budget / 2),
         };
-        self.sequence = Sequence::Stopping(Stop { run, by, kill_at, killed: false });
+        self.sequence = Sequence::Stopping(Stop { run, by, kill_at, flushes, killed: false });
         self.advance(now);
     }
 
-    /// An application that is to answer nothing it was given before is not asked to stop: it would work its queue off.
-    fn flush(&mut self, now: At, urgency: Urgency) {
+    /// An application that is to answer nothing it was given before is not asked to stop: it would work its queue off. Whether
+    /// there was something to kill.
+    fn flush(&mut self, now: At, urgency: Urgency) -> bool {
         let served = self.sequence == Sequence::Up && urgency == Urgency::Failover;
         for slot in self.slots.iter_mut().filter(|slot| slot.config.flush) {
             match &mut slot.life {
@@ -78,6 +81,13 @@ impl<L: Launch> Crew<L> {
                 None => {}
             }
         }
+        served
+    }
+
+    /// Something that must be flushed has been killed, and its end is not known yet.
+    fn is_flushing(&self) -> bool {
+        let lives = self.slots.iter().filter(|slot| slot.config.flush).filter_map(|slot| slot.life.as_ref());
+        lives.into_iter().any(|life| life.stopping && !life.exited)
     }
 
     pub(super) fn sequence_deadline(&self) -> Option<At> {
@@ -144,6 +154,8 @@ impl<L: Launch> Crew<L> {
                 self.stop_life(*service, now);
             }
             self.sequence = Sequence::Stopping(Stop { killed: true, ..stop });
+        } else if stop.flushes && self.is_flushing() {
+            // As long as it answers, the services on which its answers rest stay.
         } else if self.slots[last].life.as_ref().is_some_and(|life| life.kill_at.is_none_or(|at| at > stop.kill_at)) {
             // Each has its share of the time that is left, so that the last in turn has one too.
             let share = stop.kill_at.since(now) / u32::try_from(left.len()).unwrap_or(u32::MAX);

@@ -216,10 +216,21 @@ fn what_must_be_flushed_is_bound_to_the_switch_while_the_node_is_active_and_kill
     world.crew.stop(world.now, Run(3), world.now + SECOND, Urgency::Failover);
     assert_eq!(world.orders("web"), [Order::Stop { kill_at: world.now }]);
     assert_eq!(world.orders("app"), []);
+    assert_eq!(world.orders("cti"), [], "as long as it may answer, its CTI stays");
     assert!(!world.condition().fit);
     let begun = world.begun("web");
     world.die("web");
     assert_eq!(world.begun("web"), begun + 1, "it is started anew");
+    assert!(matches!(world.orders("cti")[..], [Order::Stop { .. }]));
+}
+
+#[test]
+fn one_that_must_be_flushed_and_cannot_be_killed_does_not_keep_the_others_alive() {
+    let mut world = World::active();
+    world.crew.stop(world.now, Run(3), world.now + SECOND, Urgency::Failover);
+    assert_eq!(world.orders("cti"), []);
+    world.pass(SECOND / 2);
+    assert_eq!(world.orders("cti"), [Order::Stop { kill_at: world.now }]);
 }
 
 #[test]
@@ -237,6 +248,7 @@ fn what_must_be_flushed_goes_on_after_a_planned_stop_and_on_a_node_that_was_not_
 fn a_failover_kills_after_half_of_the_time() {
     let mut world = World::active();
     world.crew.stop(world.now, Run(3), world.now + SECOND, Urgency::Failover);
+    world.die("web");
     // The first in turn has half of that half.
     assert_eq!(world.orders("cti"), [Order::Stop { kill_at: world.now + SECOND / 4 }]);
     world.pass(SECOND / 2);
