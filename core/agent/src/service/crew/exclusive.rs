@@ -86,8 +86,8 @@ impl<L: Launch> Crew<L> {
 
     /// Something that must be flushed has been killed, and its end is not known yet.
     fn is_flushing(&self) -> bool {
-        let lives = self.slots.iter().filter(|slot| slot.config.flush).filter_map(|slot| slot.life.as_ref());
-        lives.into_iter().any(|life| life.stopping && !life.exited)
+        let mut lives = self.slots.iter().filter(|slot| slot.config.flush).filter_map(|slot| slot.life.as_ref());
+        lives.any(|life| life.stopping && !life.exited)
     }
 
     pub(super) fn sequence_deadline(&self) -> Option<At> {
