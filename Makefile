@@ -24,6 +24,7 @@ test: need-test lint
 	.ci/test
 
 lint: need
+	@.ci/need cargo-fmt cargo-clippy
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
 
@@ -34,7 +35,7 @@ clean:
 	cargo clean
 
 need:
-	@.ci/need cargo rustc cargo-fmt cargo-clippy cc cmake make
+	@.ci/need cargo rustc cc cmake make
 
 # The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own.
 need-test: need
