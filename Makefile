@@ -10,7 +10,7 @@ ARGS ?=
 
 demo: need
 	cargo build --profile demo -p lockstep -p lockstep-telisca
-	target/demo/lockstep demo $(ARGS)
+	cargo run --quiet --profile demo -p lockstep -- demo $(ARGS)
 
 build: need
 	cargo build -p lockstep -p lockstep-telisca
