@@ -35,6 +35,8 @@ pub(crate) struct Begin {
     pub(crate) command: Vec<String>,
     /// Where the service says `READY=1`, if it does.
     pub(crate) notify: Option<PathBuf>,
+    /// Whether it runs on the active side only.
+    pub(crate) exclusive: bool,
     /// How long the service may live; none: for as long as it likes.
     pub(crate) reach: Option<Reach>,
     /// How long the service may take to stop when the agent has died.
@@ -98,6 +100,7 @@ mod tests {
             lock: "/state/cti.lock".into(),
             command: vec!["/opt/cti".into(), "two\nlines".into()],
             notify: None,
+            exclusive: true,
             reach: Some(Reach { kill: At(1), end: At(2) }),
             stop_max: Duration::from_millis(250),
         };

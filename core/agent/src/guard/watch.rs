@@ -149,7 +149,7 @@ impl Guard {
             reach: begin.reach,
             stop_max: begin.stop_max,
             // What serves goes before what makes it right that it serves.
-            orphan_grace: if begin.reach.is_some() { ORPHAN_GRACE + ORPHAN_LEAD } else { ORPHAN_GRACE },
+            orphan_grace: if begin.exclusive { ORPHAN_GRACE + ORPHAN_LEAD } else { ORPHAN_GRACE },
             fate: Fate::Live,
             exited: false,
         })

@@ -71,6 +71,7 @@ impl Launch for Drivers {
                     lock: self.lock(service),
                     command: command.clone(),
                     notify: notify.then(|| self.state.join(format!("{}.notify", service.name))),
+                    exclusive: service.exclusive,
                     reach,
                     stop_max,
                 };

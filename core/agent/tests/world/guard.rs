@@ -43,6 +43,7 @@ impl Guard {
             "lock": begin.lock,
             "command": begin.command,
             "notify": begin.notify,
+            "exclusive": begin.reach.is_some(),
             "reach": reach,
             "stop_max": {"secs": begin.stop_max.as_secs(), "nanos": begin.stop_max.subsec_nanos()},
         }}));

@@ -244,10 +244,14 @@ impl Node {
         } else {
             self.extend(lease);
             match self.phase {
-                Phase::Active => self.answer(Answer::Activated { epoch }),
+                Phase::Active => {
+                    self.arm();
+                    self.answer(Answer::Activated { epoch });
+                }
                 Phase::Standby | Phase::Failed => self.start(),
                 // Its answer comes when the start has ended.
-                Phase::Activating { .. } | Phase::Accepting { .. } | Phase::StandingDown { .. } => {}
+                Phase::Activating { .. } => self.arm(),
+                Phase::Accepting { .. } | Phase::StandingDown { .. } => {}
             }
         }
     }

@@ -236,6 +236,15 @@ fn an_active_node_that_is_activated_in_a_later_epoch_goes_on_without_a_stop() {
     assert!(!said.iter().any(|output| matches!(output, Output::Stop { .. } | Output::Start(_))));
 }
 
+#[test]
+fn an_activation_that_is_said_again_moves_the_dead_mans_switch_on() {
+    let mut rig = Rig::active();
+    rig.now += 100;
+    rig.message(ToNode::Activate { epoch: Epoch(1), lease: rig.lease() });
+    let said = rig.carry_out();
+    assert!(said.contains(&Output::Deadman(At::from_millis(rig.now + 600 + 250))), "{said:?}");
+}
+
 proptest! {
     /// The invariants in `check_invariants` hold after every input, in whatever order they come; and no activation of
     /// an epoch in which the node has stood down, or of a lower one, is ever confirmed.
