@@ -17,6 +17,7 @@ pub mod admin;
 mod agents;
 pub mod config;
 mod crash;
+mod descriptors;
 mod driver;
 mod probe;
 pub mod proxy;

@@ -6,7 +6,7 @@ use crate::config::{Config, PairConfig, Report};
 use crate::driver::{self, Driver, Feed, Parts};
 use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, ProxySettings};
 use crate::store::{Found, Store, StoreError};
-use crate::{reload, signals, wall};
+use crate::{descriptors, reload, signals, wall};
 use arc_swap::ArcSwap;
 use std::future::Future;
 use std::io;
@@ -71,6 +71,7 @@ pub enum EdgeError {
 
 /// Runs an edge until `shutdown` is there, or until a part of it breaks. SIGHUP has the configuration read again.
 pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
+    descriptors::as_many_as_allowed();
     let path = config.to_owned();
     let config = off_the_loop(move || crate::config::load(&path)).await??;
     let edge = Bound::new(config).await?.start();

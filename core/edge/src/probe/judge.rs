@@ -2,6 +2,7 @@
 
 use lockstep_policy::action::HttpProbe;
 use lockstep_policy::event::Verdict;
+use rustix::io::Errno;
 use std::io;
 use std::time::Duration;
 
@@ -18,11 +19,13 @@ pub(super) struct Finding {
     pub status: u16,
     pub detail: String,
     pub latency: Duration,
+    /// Nothing was found: this machine could not even ask. It says nothing about the side.
+    pub unasked: bool,
 }
 
 impl Finding {
     pub fn new(verdict: Verdict, status: u16, detail: impl Into<String>) -> Finding {
-        Finding { verdict, status, detail: detail.into(), latency: Duration::ZERO }
+        Finding { verdict, status, detail: detail.into(), latency: Duration::ZERO, unasked: false }
     }
 
     pub fn good(status: u16, detail: impl Into<String>) -> Finding {
@@ -52,7 +55,10 @@ pub(super) fn broken(error: &io::Error) -> Finding {
     let refused =
         matches!(error.kind(), ConnectionRefused | ConnectionReset | ConnectionAborted | BrokenPipe | UnexpectedEof);
     let verdict = if refused { Verdict::Refused } else { Verdict::Silent };
-    Finding::new(verdict, 0, error.to_string())
+    // No descriptor, no port, no memory.
+    let own = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS, Errno::NOMEM];
+    let unasked = Errno::from_io_error(error).is_some_and(|error| own.contains(&error));
+    Finding { unasked, ..Finding::new(verdict, 0, error.to_string()) }
 }
 
 pub(super) fn not_http(error: &hyper::Error) -> Finding {
@@ -74,4 +80,16 @@ pub(super) fn not_http(error: &hyper::Error) -> Finding {
 pub(super) fn bounded(text: &str) -> String {
     let end = (0..=DETAIL_MAX.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text[..end].chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn want_of_this_machine_is_no_fault_of_the_side() {
+        assert!(broken(&Errno::MFILE.into()).unasked);
+        assert!(!broken(&Errno::CONNREFUSED.into()).unasked);
+        assert!(!broken(&Errno::HOSTUNREACH.into()).unasked);
+    }
 }

@@ -151,6 +151,10 @@ impl Sender {
             let timeout = sender.watch.timeout.min(SLOWEST);
             let finding = exchange::probe(&sender.watch.kind, server, timeout).await;
             drop(place);
+            if finding.unasked {
+                tracing::warn!(%server, why = finding.detail, "a probe could not be sent");
+                return;
+            }
             let result = ProbeResult {
                 probe: sender.watch.probe,
                 side: sender.watch.side,
