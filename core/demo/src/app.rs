@@ -133,6 +133,7 @@ pub fn file_name(side: Side) -> String {
 /// # Errors
 /// It cannot listen, or its files cannot be opened.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    crate::descriptors::as_many_as_allowed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     tokio::task::LocalSet::new().block_on(&runtime, serve(options))
 }
@@ -156,8 +157,11 @@ async fn serve_on(listener: &TcpListener, options: Options) -> anyhow::Result<()
         tokio::select! {
             _ = stop.recv() => return Ok(()),
             accepted = listener.accept() => {
-                // Out of descriptors, or the peer has gone again: the next one may do better.
-                let Ok((stream, _)) = accepted else { continue };
+                let Ok((stream, _)) = accepted else {
+                    // Out of descriptors, or the peer has gone again: the next one may do better, a moment later.
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                    continue;
+                };
                 tokio::task::spawn_local(connection(server.clone(), stream));
             }
         }

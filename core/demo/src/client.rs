@@ -56,6 +56,7 @@ pub struct Options {
 /// # Errors
 /// The address is none that can be asked, or the log cannot be written.
 pub fn run(options: Options) -> anyhow::Result<()> {
+    crate::descriptors::as_many_as_allowed();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let exchanges = tokio::task::LocalSet::new().block_on(&runtime, stream(options))?;
     println!("{}", serde_json::to_string(&tally::summarise_all(&exchanges))?);

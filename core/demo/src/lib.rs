@@ -12,6 +12,7 @@ pub mod app;
 pub mod client;
 mod clock;
 pub mod cti;
+mod descriptors;
 pub mod lock;
 pub mod play;
 pub mod tally;
