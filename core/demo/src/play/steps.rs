@@ -45,8 +45,13 @@ pub struct Seen {
     pub from: u64,
     /// When it was done.
     pub done_at: u64,
+    /// When the other side served, or the switch's answer came.
+    pub came_out_at: u64,
     /// When the window ended.
     pub to: u64,
+    /// Whether its handover was the only one in its window. On a machine that is too busy, a side that is merely slow is
+    /// taken for a failed one.
+    pub undisturbed: bool,
     /// The edge's record of the handover.
     pub handover: Option<Handover>,
 }
@@ -74,11 +79,12 @@ async fn step(stage: &mut Stage, act: Act) -> anyhow::Result<Seen> {
     let before = stage.healthy().await?;
     let announced = announce(act, before);
     println!("… {announced}");
+    let epoch_before = epoch(stage).await?;
     let from = now();
     tokio::time::sleep(MARGIN).await;
-    let done_at = match act {
+    let (done_at, came_out_at) = match act {
         Act::Nothing => nothing().await,
-        Act::Planned => planned(stage, before.other()).await?,
+        Act::Planned => planned(stage).await?,
         Act::KillApplication => kill_application(stage, before).await?,
         Act::Hang => hang(stage, before).await?,
         Act::KillAgent => kill_agent(stage, before).await?,
@@ -87,7 +93,12 @@ async fn step(stage: &mut Stage, act: Act) -> anyhow::Result<Seen> {
     tokio::time::sleep(MARGIN).await;
     let to = now();
     let handover = if act == Act::Nothing { None } else { Some(stage.operator()?.why(PAIR, None).await?) };
-    Ok(Seen { act, before, after, from, done_at, to, handover })
+    let undisturbed = epoch(stage).await? == epoch_before + u64::from(act != Act::Nothing);
+    Ok(Seen { act, before, after, from, done_at, came_out_at, to, undisturbed, handover })
+}
+
+async fn epoch(stage: &mut Stage) -> anyhow::Result<u64> {
+    Ok(stage.pair().await?.context("the edge does not answer")?.epoch.0)
 }
 
 fn announce(act: Act, active: Side) -> String {
@@ -100,39 +111,44 @@ fn announce(act: Act, active: Side) -> String {
     }
 }
 
-async fn nothing() -> u64 {
+async fn nothing() -> (u64, u64) {
     let done_at = now();
     tokio::time::sleep(MARGIN * 2).await;
-    done_at
+    (done_at, now())
 }
 
-async fn planned(stage: &Stage, to: Side) -> anyhow::Result<u64> {
-    let order = SwitchOrder { to, confirmed: true, by: "demo".to_owned() };
-    let operator = stage.operator()?;
-    let done_at = now();
-    match operator.switch(PAIR, &order).await? {
-        SwitchAnswer::Ended(handover) => {
-            let completed = handover.record.outcome == Some(Outcome::Completed);
-            anyhow::ensure!(completed, "the planned switch to {to} was not completed: {}", handover.record.why);
-            Ok(done_at)
-        }
-        SwitchAnswer::Question(said) | SwitchAnswer::Refused(said) => {
-            anyhow::bail!("the planned switch to {to} was not begun: {said}")
+/// Asks again when a handover of the policy's came first: nothing has been changed then.
+async fn planned(stage: &mut Stage) -> anyhow::Result<(u64, u64)> {
+    let mut refused = String::new();
+    for _ in 0..3 {
+        let to = stage.healthy().await?.other();
+        let order = SwitchOrder { to, confirmed: true, by: "demo".to_owned() };
+        let operator = stage.operator()?;
+        let done_at = now();
+        match operator.switch(PAIR, &order).await? {
+            SwitchAnswer::Ended(handover) => {
+                let completed = handover.record.outcome == Some(Outcome::Completed);
+                anyhow::ensure!(completed, "the planned switch to {to} was not completed: {}", handover.record.why);
+                return Ok((done_at, now()));
+            }
+            SwitchAnswer::Question(said) | SwitchAnswer::Refused(said) => refused = said,
         }
     }
+    anyhow::bail!("the planned switch was not begun: {refused}")
 }
 
-async fn kill_application(stage: &mut Stage, side: Side) -> anyhow::Result<u64> {
+async fn kill_application(stage: &mut Stage, side: Side) -> anyhow::Result<(u64, u64)> {
     let done_at = kill_one(stage, side, &["simulate", "app"])?;
     stage.serving(Some(side.other())).await?;
-    Ok(done_at)
+    Ok((done_at, now()))
 }
 
-async fn kill_agent(stage: &mut Stage, side: Side) -> anyhow::Result<u64> {
+async fn kill_agent(stage: &mut Stage, side: Side) -> anyhow::Result<(u64, u64)> {
     let done_at = kill_one(stage, side, &["agent"])?;
     stage.serving(Some(side.other())).await?;
+    let came_out_at = now();
     stage.restart_agent(side)?;
-    Ok(done_at)
+    Ok((done_at, came_out_at))
 }
 
 fn kill_one(stage: &Stage, side: Side, verb: &[&str]) -> anyhow::Result<u64> {
@@ -145,15 +161,16 @@ fn kill_one(stage: &Stage, side: Side, verb: &[&str]) -> anyhow::Result<u64> {
 
 /// Stops a node like a machine that hangs. It wakes up in the order that is worst: what is exclusive first, what would
 /// stop it last.
-async fn hang(stage: &mut Stage, side: Side) -> anyhow::Result<u64> {
+async fn hang(stage: &mut Stage, side: Side) -> anyhow::Result<(u64, u64)> {
     let node = stage.node(side)?;
     let done_at = now();
     signal_all(&node, Signal::SIGSTOP);
     let served = stage.serving(Some(side.other())).await;
+    let came_out_at = now();
     tokio::time::sleep(HANG_ON).await;
     let (services, keepers): (Vec<_>, Vec<_>) = node.into_iter().partition(|process| process.runs(&["simulate"]));
     signal_all(&services, Signal::SIGCONT);
     signal_all(&keepers, Signal::SIGCONT);
     served?;
-    Ok(done_at)
+    Ok((done_at, came_out_at))
 }
