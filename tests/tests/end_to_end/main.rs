@@ -12,6 +12,7 @@ mod configuration;
 mod network;
 mod processes;
 mod stream;
+mod witness;
 mod world;
 
 mod agent_deaths;

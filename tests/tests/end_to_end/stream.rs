@@ -75,7 +75,10 @@ impl Seen {
     fn judge(&self, bed: &Bed, excused: impl Fn(u64) -> bool) {
         let whole = self.summary();
         assert!(whole.requests > whole.failed, "nothing was served: {whole:?}");
-        println!("client: {} of {} failed {:?}", whole.failed, whole.requests, whole.failures);
+        println!(
+            "client: {} of {} failed {:?}, itself late by {:.0} ms at most",
+            whole.failed, whole.requests, whole.failures, whole.client_late_ms
+        );
         let by_standby = self.exchanges.iter().filter(|exchange| exchange.by_standby() && !excused(exchange.sent));
         let by_standby: Vec<_> = by_standby.take(10).collect();
         assert!(by_standby.is_empty(), "I2: served by a side whose CTI was not active: {by_standby:#?}");

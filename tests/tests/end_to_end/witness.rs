@@ -1,0 +1,52 @@
+//! Whether the machine itself kept time while a story was told.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// The LAN profile renews a lease of 600 ms every 200 ms, and serves on the word of a report for 380 ms: whoever is held up for this
+/// long, three times in a row or a little longer once, loses it.
+pub const STANDSTILL: Duration = Duration::from_millis(100);
+const TICK: Duration = Duration::from_millis(5);
+
+/// A thread that wants to run every few milliseconds, and notes the longest time for which it could not.
+#[derive(Debug)]
+pub struct Witness {
+    over: Arc<AtomicBool>,
+    longest: Arc<AtomicU64>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Witness {
+    /// Begins to watch.
+    pub fn begin() -> Witness {
+        let (over, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let thread = std::thread::spawn({
+            let (over, longest) = (Arc::clone(&over), Arc::clone(&longest));
+            move || {
+                while !over.load(Ordering::Relaxed) {
+                    let begin = Instant::now();
+                    std::thread::sleep(TICK);
+                    let late = begin.elapsed().saturating_sub(TICK);
+                    longest.fetch_max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                }
+            }
+        });
+        Witness { over, longest, thread: Some(thread) }
+    }
+
+    /// The longest time for which the machine has let it wait.
+    pub fn longest_standstill(&self) -> Duration {
+        Duration::from_micros(self.longest.load(Ordering::Relaxed))
+    }
+}
+
+impl Drop for Witness {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
