@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 
 /// The demo's one pair.
 pub const PAIR: &str = "telisca";
+/// How many seconds' requests may wait at once.
+const SECONDS_OF_ROOM: u32 = 10;
 /// How long anything may take that is not measured.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -126,6 +128,8 @@ impl Stage {
             "client",
             "--post-every",
             "10",
+            "--timeout",
+            "30s",
             "--url",
             &format!("http://{}/work", self.addresses.vip()),
         ]);
@@ -295,7 +299,7 @@ impl Actors {
 }
 
 fn write_configurations(options: &Options, dir: &Path, binary: &Path, addresses: &Addresses) -> anyhow::Result<()> {
-    std::fs::write(dir.join("edge.toml"), edge_configuration(dir, addresses))?;
+    std::fs::write(dir.join("edge.toml"), edge_configuration(options, dir, addresses))?;
     for side in Side::BOTH {
         let text = agent_configuration(options, dir, binary, addresses, side)?;
         std::fs::write(dir.join(format!("agent-{side}.toml")), text)?;
@@ -303,7 +307,7 @@ fn write_configurations(options: &Options, dir: &Path, binary: &Path, addresses:
     Ok(())
 }
 
-fn edge_configuration(dir: &Path, addresses: &Addresses) -> String {
+fn edge_configuration(options: &Options, dir: &Path, addresses: &Addresses) -> String {
     let side = |side| {
         format!("\n[pair.{side}]\nservers = [\"{}\"]\nagent = \"{}\"\n", addresses.server(side), addresses.agent(side))
     };
@@ -313,10 +317,13 @@ fn edge_configuration(dir: &Path, addresses: &Addresses) -> String {
          [pair.policy]\nplugin = \"telisca\"\nfast = true\n\
          # Each step of the play is to end where it left the pair.\n\
          first_server_auto_restart_as_active = false\n\n\
-         [pair.lease]\nprofile = \"lan\"\n{}{}",
+         [pair.lease]\nprofile = \"lan\"\n\n\
+         # Room for seconds: what a busy machine delays is late, not lost.\n\
+         [pair.hold]\nmax_requests = {}\n{}{}",
         dir.join("edge"),
         addresses.admin(),
         addresses.vip(),
+        (options.rate * SECONDS_OF_ROOM).max(1_000),
         side(Side::A),
         side(Side::B)
     )
