@@ -191,7 +191,7 @@ fn a_stamp_that_does_not_fit_is_refused_before_any_code_runs() {
         let file = counter(&folder, name, macros);
         let this = std::env::current_exe().expect("this test has a file");
         let output = Command::new(this)
-            .args(["--exact", "opens_what_it_is_told", "--ignored", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "opens_what_it_is_told", "--nocapture", "--test-threads=1"])
             .env("LOCKSTEP_TEST_OPEN", &file)
             .env("LOCKSTEP_TEST_PROOF", &proof)
             .output()
@@ -213,10 +213,10 @@ fn a_stamp_that_does_not_fit_is_refused_before_any_code_runs() {
     assert!(proof.exists(), "the constructor of a sound library runs: the proof above can fail");
 }
 
+/// A part of the test above, in a process of its own; without the variable it has nothing to do.
 #[test]
-#[ignore = "a part of the test above, in a process of its own"]
 fn opens_what_it_is_told() {
-    let file = std::env::var_os("LOCKSTEP_TEST_OPEN").expect("the test above sets it");
+    let Some(file) = std::env::var_os("LOCKSTEP_TEST_OPEN") else { return };
     match Library::open(file.as_ref()) {
         Ok(library) => println!("opened {}", library.id()),
         Err(error) => println!("{error}"),
