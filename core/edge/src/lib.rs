@@ -25,6 +25,7 @@ mod reload;
 mod run;
 mod signals;
 mod store;
+mod threads;
 mod wall;
 
 pub use lockstep_policy::Side;

@@ -6,6 +6,7 @@ use crate::config::{Config, PairConfig, Report};
 use crate::driver::{self, Driver, Feed, Parts};
 use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, ProxySettings};
 use crate::store::{Found, Store, StoreError};
+use crate::threads::RequestThreads;
 use crate::{descriptors, reload, signals, wall};
 use arc_swap::ArcSwap;
 use std::future::Future;
@@ -85,6 +86,7 @@ struct Bound {
     token: Token,
     admin: TcpListener,
     pairs: Vec<(PairConfig, Found, Vec<Listener>)>,
+    threads: RequestThreads,
 }
 
 impl Bound {
@@ -120,13 +122,15 @@ impl Bound {
             let listeners = pair.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
             pairs.push((pair.clone(), store.find(&pair.name)?, listeners));
         }
+        let threads = RequestThreads::start()
+            .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })?;
         // Last: the token of an edge that runs already must stay.
         let token = Token::create(&config.edge.state).map_err(|source| EdgeError::Token { file, source })?;
-        Ok(Bound { config, store, token, admin, pairs })
+        Ok(Bound { config, store, token, admin, pairs, threads })
     }
 
     fn start(self) -> Running {
-        let Bound { config, store, token, admin, pairs } = self;
+        let Bound { config, store, token, admin, pairs, threads } = self;
         let (closing, closed) = watch::channel(false);
         let (stopping, stopped) = watch::channel(false);
         let (mut listeners, mut drivers, mut doors) = (JoinSet::new(), JoinSet::new(), Vec::new());
@@ -134,7 +138,7 @@ impl Bound {
             let inlet = driver::inlet();
             let proxy = proxy(&pair, inlet.0.clone());
             for listener in bound {
-                listeners.spawn(listener.serve(Arc::clone(&proxy), closed.clone()));
+                listeners.spawn_on(listener.serve(Arc::clone(&proxy), closed.clone()), threads.handle());
             }
             doors.push(PairDoor {
                 name: pair.name.clone(),
@@ -169,7 +173,7 @@ impl Bound {
             }
             "the admin API".to_owned()
         });
-        Running { config, store, edge, listeners, drivers, closing, stopping }
+        Running { config, store, edge, listeners, threads, drivers, closing, stopping }
     }
 }
 
@@ -192,6 +196,7 @@ struct Running {
     store: Store,
     edge: Arc<Edge>,
     listeners: JoinSet<()>,
+    threads: RequestThreads,
     drivers: JoinSet<String>,
     /// True: the listeners take no more.
     closing: watch::Sender<bool>,
@@ -226,6 +231,8 @@ impl Running {
         tracing::info!("edge is stopping");
         self.closing.send_replace(true);
         while self.listeners.join_next().await.is_some() {}
+        // What has not ended within the listeners' grace is cut.
+        drop(self.threads);
         self.stopping.send_replace(true);
         // An order that waits for its end would keep the API; it ends with the drivers.
         let _ = tokio::time::timeout(END, async { while self.drivers.join_next().await.is_some() {} }).await;
