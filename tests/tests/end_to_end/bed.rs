@@ -317,15 +317,36 @@ impl Bed {
     }
 }
 
-/// When a story fails, it shows what the actors said.
+/// When a story fails, it shows what the actors said, and keeps what they wrote.
 impl Drop for Bed {
     fn drop(&mut self) {
-        if std::thread::panicking() {
-            eprintln!("\nthe pair: {:#?}", self.pair());
-            for name in ["edge", "agent-a", "agent-b"] {
-                eprintln!("\n--- the end of {name}.log\n{}", processes::tail(&self.log(name), 60));
+        if !std::thread::panicking() {
+            return;
+        }
+        eprintln!("\nthe pair: {:#?}", self.pair());
+        for name in ["edge", "agent-a", "agent-b"] {
+            eprintln!("\n--- the end of {name}.log\n{}", processes::tail(&self.log(name), 60));
+        }
+        match self.keep_files() {
+            Ok(kept) => eprintln!("\nAll that was written is kept in {}.", kept.display()),
+            Err(error) => eprintln!("\nWhat was written cannot be kept: {error}"),
+        }
+    }
+}
+
+impl Bed {
+    /// Copies the files of the bed's directory out of its world.
+    fn keep_files(&self) -> std::io::Result<PathBuf> {
+        let world = self.dir.file_name().unwrap_or_default();
+        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(world);
+        std::fs::create_dir_all(&kept)?;
+        for entry in std::fs::read_dir(&self.dir)? {
+            let path = entry?.path();
+            if path.is_file() {
+                std::fs::copy(&path, kept.join(path.file_name().unwrap_or_default()))?;
             }
         }
+        Ok(kept)
     }
 }
 

@@ -112,6 +112,13 @@ impl Seen {
     pub fn good_again_within(&self, fault: u64, end: u64) -> Duration {
         tally::good_again(&self.exchanges, fault, end)
     }
+
+    /// How long after a fault the last request was sent that a side served whose CTI was not active; zero when there was none.
+    pub fn last_by_standby(&self, fault: u64) -> Duration {
+        let misserved = self.exchanges.iter().filter(|exchange| exchange.by_standby());
+        let last = misserved.map(|exchange| exchange.sent).max().unwrap_or(fault);
+        Duration::from_nanos(last.saturating_sub(fault))
+    }
 }
 
 /// I4: the edge names one side active, and only that side's CTI runs.
