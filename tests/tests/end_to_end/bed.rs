@@ -16,6 +16,7 @@ use lockstep_policy::event::Verdict;
 use lockstep_policy::{Side, Sides};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -140,10 +141,26 @@ impl Bed {
 
     /// Starts an agent that is killed when it passes that point, as in `started` or `after-store:2`.
     pub fn start_agent_that_dies(&mut self, side: Side, point: Option<&str>) {
-        assert!(self.agents[side].is_none(), "side {side} has an agent already");
+        let command = self.agent_command(side);
+        self.begin_agent(side, command, point);
+    }
+
+    /// Starts an agent that says it has stopped what it has not. Only builds with debug assertions have such agents.
+    pub fn start_unfenced_agent(&mut self, side: Side) {
+        let mut command = self.agent_command(side);
+        command.env("LOCKSTEP_TEST_UNFENCED", "1");
+        self.begin_agent(side, command, None);
+    }
+
+    fn agent_command(&self, side: Side) -> Command {
         let mut command = self.network.command_on(side, configuration::binary());
         command.arg("agent").arg("--config").arg(self.dir.join(format!("agent-{side}.toml")));
         command.env(DEMO, &self.dir).env(NODE, side.to_string());
+        command
+    }
+
+    fn begin_agent(&mut self, side: Side, command: Command, point: Option<&str>) {
+        assert!(self.agents[side].is_none(), "side {side} has an agent already");
         self.agents[side] = Some(Life::begin(command, &self.dir.join(format!("agent-{side}.log")), point));
     }
 

@@ -5,7 +5,7 @@ use crate::configuration::LEASE;
 use crate::stream::figure;
 use crate::world::in_a_world_of_its_own;
 use lockstep_demo::now;
-use lockstep_policy::Side::{A, B};
+use lockstep_policy::Side::{self, A, B};
 use nix::sys::signal::Signal;
 use std::time::Duration;
 
@@ -69,6 +69,37 @@ deaths! {
     failover_activate: "activate", Failover;
     failover_commit: "commit", Failover;
     failover_settle: "settle", Failover;
+}
+
+/// I4 with two of the three gone at once: the edge at a point of a planned switch, and an agent with it.
+fn dies_with_an_agent(point: &str, side: Side) -> impl FnOnce(&std::path::Path) {
+    move |dir| {
+        let mut bed = Bed::ready(dir);
+        bed.kill_edge();
+        bed.start_edge_that_dies(Some(point));
+        bed.wait_well(A);
+        let client = bed.client(200);
+        client.let_flow(20);
+        let order = bed.order_switch(B);
+        bed.wait_edge_dead();
+        bed.kill_agent(side);
+        bed.start_agent(side);
+        bed.start_edge();
+        println!("{point}, with the agent of {side}: side {} serves", bed.wait_any_well());
+        client.let_flow(50);
+        assert!(order.join().unwrap().is_err(), "the edge died before it could answer");
+        client.finish(&bed);
+    }
+}
+
+#[test]
+fn with_the_old_sides_agent() {
+    in_a_world_of_its_own(|dir| dies_with_an_agent("fence", A)(dir));
+}
+
+#[test]
+fn with_the_new_sides_agent() {
+    in_a_world_of_its_own(|dir| dies_with_an_agent("activate", B)(dir));
 }
 
 /// A handover writes the store twice, the intent and the outcome; the edge dies before and after each.

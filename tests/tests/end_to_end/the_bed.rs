@@ -1,10 +1,13 @@
 //! The test bed itself does what the stories rely on.
 
+use crate::bed::{Bed, until};
 use crate::network::{Network, address};
+use crate::stream::judge_logs;
 use crate::world::in_a_world_of_its_own;
 use lockstep_policy::Side;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpStream};
+use std::panic::AssertUnwindSafe;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
@@ -61,5 +64,27 @@ fn a_world_has_its_own_processes_and_node_programs_keep_their_number() {
         }
         assert!(std::process::id() < 100, "the numbers of a new world begin at 1");
         stop(child);
+    });
+}
+
+/// The judgement can fail: agents that do not fence are found out.
+#[test]
+#[cfg(debug_assertions)]
+fn its_judge_notices_agents_that_do_not_fence() {
+    in_a_world_of_its_own(|dir| {
+        let mut bed = Bed::new(dir);
+        Side::BOTH.into_iter().for_each(|side| bed.start_unfenced_agent(side));
+        bed.start_edge();
+        bed.wait_well(Side::A);
+        drop(bed.order_switch(Side::B));
+        until("both CTI services to run", || {
+            (bed.cti_starts(Side::A) > 0 && bed.cti_starts(Side::B) > 0).then_some(())
+        });
+        until("the judge to notice", || {
+            let judged = std::panic::catch_unwind(AssertUnwindSafe(|| judge_logs(&bed, |_| false)));
+            let why = judged.err()?.downcast::<String>().expect("it says why");
+            assert!(why.starts_with("I1: both CTI services ran at once"), "{why}");
+            Some(())
+        });
     });
 }
