@@ -9,6 +9,7 @@
 //! never wakes up is not blamed for having existed. What is not seen: a service that outlives its last tick, by less
 //! than one `TICK`.
 
+use crate::lines;
 use lockstep_policy::Side;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -112,18 +113,7 @@ impl Pen {
 /// # Errors
 /// The file cannot be read (a missing one is an empty log: the CTI never ran), or a whole line is not one of ours.
 pub fn read(path: &Path) -> io::Result<Vec<Instant>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole
-        .lines()
-        .map(|line| {
-            line.parse().map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display())))
-        })
-        .collect()
+    lines::read(path, str::parse)
 }
 
 /// A time during which one process ran without a silence.

@@ -5,6 +5,7 @@
 //! is for the edge to know. So it writes down each request that it served while its own CTI was not active
 //! ([`Misplaced`]), and that log is the judge.
 
+use crate::lines;
 use crate::lock::ActiveLock;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -108,18 +109,7 @@ impl FromStr for Misplaced {
 /// # Errors
 /// The file cannot be read, or a whole line is not one of ours.
 pub fn misplaced(path: &Path) -> io::Result<Vec<Misplaced>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole
-        .lines()
-        .map(|line| {
-            line.parse().map_err(|why| io::Error::new(io::ErrorKind::InvalidData, format!("{}: {why}", path.display())))
-        })
-        .collect()
+    lines::read(path, str::parse)
 }
 
 /// The name of a side's log in a folder.

@@ -268,6 +268,6 @@ mod tests {
         assert_eq!(summary.failures["answer cut off"], 4, "{:?}", summary.failures);
         assert_eq!(summary.failures["connect: connection refused"], 6, "{:?}", summary.failures);
         let refused = told("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\nconnection: close\r\n\r\n", 10);
-        assert_eq!(refused.failures["status 503"], 10);
+        assert_eq!(refused.failures["status 503 to GET"], 10);
     }
 }

@@ -13,6 +13,7 @@ pub mod client;
 mod clock;
 pub mod cti;
 mod descriptors;
+mod lines;
 pub mod lock;
 pub mod play;
 pub mod tally;

@@ -1,6 +1,7 @@
 //! What a client saw, one exchange at a time, and what that comes to.
 
 use crate::clock::nanos;
+use crate::lines;
 use lockstep_policy::Side;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -51,7 +52,9 @@ impl Exchange {
     fn failure(&self) -> Option<String> {
         match (&self.error, self.status) {
             (Some(error), _) => Some(error.clone()),
-            (None, Some(status)) if !(200..300).contains(&status) => Some(format!("status {status}")),
+            (None, Some(status)) if !(200..300).contains(&status) => {
+                Some(format!("status {status} to {}", self.method))
+            }
             _ => None,
         }
     }
@@ -147,20 +150,7 @@ fn longest_silence(all: &[Exchange], from: u64, to: u64) -> (u64, u64) {
 /// # Errors
 /// The file cannot be read, or a whole line is not an exchange.
 pub fn read(path: &Path) -> io::Result<Vec<Exchange>> {
-    let text = match std::fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error),
-    };
-    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
-    whole
-        .lines()
-        .map(|line| {
-            serde_json::from_str(line).map_err(|why| {
-                io::Error::new(io::ErrorKind::InvalidData, format!("{}: `{line}`: {why}", path.display()))
-            })
-        })
-        .collect()
+    lines::read(path, |line| serde_json::from_str(line))
 }
 
 /// The value below which `percent` of the sorted values lie; zero without values.
@@ -202,7 +192,7 @@ mod tests {
         let summary = summarise_all(&[good(0, 0, 1, Side::A), refused, reset, standby]);
         assert_eq!((summary.requests, summary.failed, summary.by_standby), (4, 2, 1));
         assert_eq!((summary.from_a, summary.from_b), (1, 1));
-        assert_eq!(summary.failures, BTreeMap::from([("reset".to_owned(), 1), ("status 503".to_owned(), 1)]));
+        assert_eq!(summary.failures, BTreeMap::from([("reset".to_owned(), 1), ("status 503 to GET".to_owned(), 1)]));
     }
 
     #[test]

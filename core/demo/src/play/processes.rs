@@ -112,6 +112,11 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut node = Command::new("sleep").arg("100").env(DEMO, dir.path()).env(NODE, "a").spawn().unwrap();
         let mut other = Command::new("sleep").arg("100").spawn().unwrap();
+        // Between fork and exec a process has no environment of its own.
+        let patience = std::time::Instant::now() + Duration::from_secs(10);
+        while of_demo(dir.path()).unwrap().is_empty() && std::time::Instant::now() < patience {
+            std::thread::yield_now();
+        }
         let pids =
             |found: Vec<Process>| found.iter().map(|process| process.pid.as_raw().unsigned_abs()).collect::<Vec<_>>();
         assert_eq!(pids(of_demo(dir.path()).unwrap()), [node.id()]);
