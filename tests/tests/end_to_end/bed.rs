@@ -72,7 +72,7 @@ impl Bed {
 
     /// Starts edge and agents, and waits until side A serves and side B could.
     pub fn start(&mut self) {
-        Side::BOTH.into_iter().for_each(|side| self.start_agent(side));
+        self.start_agents();
         self.start_edge();
         self.wait_well(Side::A);
     }
@@ -133,6 +133,11 @@ impl Bed {
     }
 
     // The nodes.
+
+    /// Starts both sides' agents.
+    pub fn start_agents(&mut self) {
+        Side::BOTH.into_iter().for_each(|side| self.start_agent(side));
+    }
 
     /// Starts a side's agent, and with it what it keeps up.
     pub fn start_agent(&mut self, side: Side) {

@@ -1,12 +1,13 @@
 //! The edge dies and comes back: at every point of a handover, between handovers, and for longer than the lease.
 
 use crate::bed::{Bed, until};
-use crate::configuration::LEASE;
+use crate::configuration::{self, LEASE};
 use crate::stream::figure;
 use crate::world::in_a_world_of_its_own;
 use lockstep_demo::now;
 use lockstep_policy::Side::{self, A, B};
 use nix::sys::signal::Signal;
+use std::path::Path;
 use std::time::Duration;
 
 /// What makes the handover in which the edge dies.
@@ -16,12 +17,14 @@ enum Cause {
     Failover,
 }
 
-/// I4: the edge is killed at a point of a handover from A to B, and started again by nobody's decision but a supervisor's. Edge and agents
-/// come to one outcome without a person.
-fn dies(point: &str, cause: Cause) -> impl FnOnce(&std::path::Path) {
+/// I4: the edge is killed at a point of a handover from A to B, perhaps an agent with it, and started again by nobody's decision but a
+/// supervisor's. Edge and agents come to one outcome without a person.
+///
+/// The points are counted from the edge's start. The handover that makes A active, a failover, passes each of its points once.
+fn dies(point: &str, cause: Cause, with_agent: Option<Side>) -> impl FnOnce(&Path) {
     move |dir| {
-        let mut bed = Bed::ready(dir);
-        bed.kill_edge();
+        let mut bed = Bed::new(dir);
+        bed.start_agents();
         bed.start_edge_that_dies(Some(point));
         bed.wait_well(A);
         let client = bed.client(200);
@@ -34,102 +37,65 @@ fn dies(point: &str, cause: Cause) -> impl FnOnce(&std::path::Path) {
             }
         };
         bed.wait_edge_dead();
+        if let Some(side) = with_agent {
+            bed.kill_agent(side);
+            bed.start_agent(side);
+        }
         bed.start_edge();
         let serving = bed.wait_any_well();
+        println!("{point}: side {serving} serves");
         client.let_flow(50);
-        if let Some(order) = order {
-            assert!(order.join().unwrap().is_err(), "the edge died before it could answer");
-        }
-        let seen = client.finish(&bed);
-        println!("{point}: side {serving} serves; {} of {} failed", seen.summary().failed, seen.summary().requests);
+        // Whether the operator heard the outcome before the edge died is a matter of chance; he is not left waiting.
+        order.map(|order| order.join().unwrap());
+        client.finish(&bed);
         bed.switch(serving.other());
         bed.wait_well(serving.other());
     }
 }
 
 macro_rules! deaths {
-    ($($name:ident: $point:literal, $cause:ident;)*) => {$(
+    ($($name:ident: $point:literal, $cause:ident, $agent:expr;)*) => {$(
         #[test]
         fn $name() {
-            in_a_world_of_its_own(|dir| dies($point, Cause::$cause)(dir));
+            in_a_world_of_its_own(|dir| dies($point, Cause::$cause, $agent)(dir));
         }
     )*};
 }
 
 deaths! {
-    planned_prepare: "prepare", Planned;
-    planned_hold: "hold", Planned;
-    planned_drain: "drain", Planned;
-    planned_fence: "fence", Planned;
-    planned_activate: "activate", Planned;
-    planned_commit: "commit", Planned;
-    planned_settle: "settle", Planned;
-    failover_hold: "hold", Failover;
-    failover_fence: "fence", Failover;
-    failover_activate: "activate", Failover;
-    failover_commit: "commit", Failover;
-    failover_settle: "settle", Failover;
+    planned_prepare: "prepare:2", Planned, None;
+    planned_hold: "hold:2", Planned, None;
+    planned_drain: "drain:1", Planned, None;
+    planned_fence: "fence:2", Planned, None;
+    planned_activate: "activate:2", Planned, None;
+    planned_commit: "commit:2", Planned, None;
+    planned_settle: "settle:2", Planned, None;
+    planned_before_the_intent_is_stored: "before-store:3", Planned, None;
+    planned_after_the_intent_is_stored: "after-store:3", Planned, None;
+    planned_before_the_outcome_is_stored: "before-store:4", Planned, None;
+    planned_after_the_outcome_is_stored: "after-store:4", Planned, None;
+    planned_fence_with_the_old_sides_agent: "fence:2", Planned, Some(A);
+    planned_activate_with_the_new_sides_agent: "activate:2", Planned, Some(B);
+    failover_prepare: "prepare:2", Failover, None;
+    failover_hold: "hold:2", Failover, None;
+    failover_fence: "fence:2", Failover, None;
+    failover_activate: "activate:2", Failover, None;
+    failover_commit: "commit:2", Failover, None;
+    failover_settle: "settle:2", Failover, None;
+    failover_before_the_intent_is_stored: "before-store:3", Failover, None;
+    failover_after_the_intent_is_stored: "after-store:3", Failover, None;
+    failover_before_the_outcome_is_stored: "before-store:4", Failover, None;
 }
 
-/// I4 with two of the three gone at once: the edge at a point of a planned switch, and an agent with it.
-fn dies_with_an_agent(point: &str, side: Side) -> impl FnOnce(&std::path::Path) {
-    move |dir| {
-        let mut bed = Bed::ready(dir);
-        bed.kill_edge();
-        bed.start_edge_that_dies(Some(point));
-        bed.wait_well(A);
-        let client = bed.client(200);
-        client.let_flow(20);
-        let order = bed.order_switch(B);
-        bed.wait_edge_dead();
-        bed.kill_agent(side);
-        bed.start_agent(side);
-        bed.start_edge();
-        println!("{point}, with the agent of {side}: side {} serves", bed.wait_any_well());
-        client.let_flow(50);
-        assert!(order.join().unwrap().is_err(), "the edge died before it could answer");
-        client.finish(&bed);
-    }
-}
-
-#[test]
-fn with_the_old_sides_agent() {
-    in_a_world_of_its_own(|dir| dies_with_an_agent("fence", A)(dir));
-}
-
-#[test]
-fn with_the_new_sides_agent() {
-    in_a_world_of_its_own(|dir| dies_with_an_agent("activate", B)(dir));
-}
-
-/// A handover writes the store twice, the intent and the outcome; the edge dies before and after each.
-#[test]
-fn around_every_write_of_the_store() {
-    in_a_world_of_its_own(|dir| {
-        let mut bed = Bed::ready(dir);
-        let client = bed.client(200);
-        for point in ["before-store:1", "after-store:1", "before-store:2", "after-store:2"] {
-            bed.kill_edge();
-            bed.start_edge_that_dies(Some(point));
-            let serving = bed.wait_any_well();
-            let order = bed.order_switch(serving.other());
-            bed.wait_edge_dead();
-            bed.start_edge();
-            let serving = bed.wait_any_well();
-            client.let_flow(20);
-            // Whether the operator heard the outcome before the edge died is a matter of chance.
-            drop(order.join().unwrap());
-            println!("{point}: side {serving} serves");
-        }
-        client.finish(&bed);
-    });
-}
-
-/// I4: an edge that is back within the lease disturbs nobody.
+/// I4: an edge that is back within the lease disturbs nobody. The lease is the vendor-paced one of 3 s: a busy machine may take longer than
+/// the LAN profile's 600 ms to start a process.
 #[test]
 fn within_the_lease_the_active_side_goes_on() {
     in_a_world_of_its_own(|dir| {
-        let mut bed = Bed::ready(dir);
+        let mut bed = Bed::new(dir);
+        let unhurried = configuration::edge(dir, "").replace("profile = \"lan\"", "profile = \"default\"");
+        bed.configure_edge(&unhurried);
+        bed.start();
         let client = bed.client(200);
         client.let_flow(50);
         let cti = bed.cti(A);
