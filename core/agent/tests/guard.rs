@@ -162,6 +162,21 @@ fn what_is_to_be_killed_at_once_hears_nothing_before() {
     assert!(!lives(main) && !heard.exists());
 }
 
+/// A guard that took long to be loaded finds a reach that has passed, and behind it the one that counts.
+#[test]
+fn what_was_ordered_while_the_guard_was_loaded_counts() {
+    let directory = tempfile::tempdir().unwrap();
+    let past = clock::now();
+    let lock = directory.path().join("lock");
+    let command = ["sleep", "1000"];
+    let first = Begin { lock: &lock, command: &command, notify: None, reach: Some((past, past)), stop_max: ms(300) };
+    let mut guard = Guard::begin_with(first, reach(ms(60_000)));
+    let main = guard.started();
+    assert!(lives(main));
+    guard.stop(clock::now());
+    wait_until("the service's end", || !lives(main));
+}
+
 #[test]
 fn a_killed_guard_takes_its_service_along() {
     let directory = tempfile::tempdir().unwrap();

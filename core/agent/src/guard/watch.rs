@@ -51,7 +51,11 @@ fn guard() -> Result<(), String> {
     lines::never_wait(stdin()).map_err(|error| format!("stdin: {error}"))?;
     lines::never_wait(stdout()).map_err(|error| format!("stdout: {error}"))?;
     let mut orders = Lines::default();
-    let Some(begin) = first_order(&mut orders) else { return Ok(()) };
+    let Some(mut begin) = first_order(&mut orders) else { return Ok(()) };
+    if catch_up(&mut orders, &mut begin) {
+        let _ = lines::write(stdout(), &Event::Gone);
+        return Ok(());
+    }
     let mut guard = Guard::begin(begin, orders, signals)?;
     while guard.step() {}
     Ok(())
@@ -69,6 +73,21 @@ fn first_order(orders: &mut Lines) -> Option<Begin> {
         let _ = poll(&mut [PollFd::from_borrowed_fd(stdin(), PollFlags::IN)], None);
         orders.fill(stdin());
     }
+}
+
+/// A guard may have taken long to be loaded: what its agent has said since counts. True: the service is not wanted any
+/// more.
+fn catch_up(orders: &mut Lines, begin: &mut Begin) -> bool {
+    orders.fill(stdin());
+    while let Some(order) = orders.next() {
+        match order {
+            Order::Extend(reach) => begin.reach = Some(reach),
+            Order::Release => begin.reach = None,
+            Order::Stop { .. } => return true,
+            Order::Begin(_) => orders.closed = true,
+        }
+    }
+    false
 }
 
 fn signals() -> nix::Result<SignalFd> {

@@ -14,12 +14,17 @@ use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
 /// One life of a service: ends when nothing of it runs any more.
-pub(crate) async fn run(program: PathBuf, name: String, begin: Begin, orders: mpsc::Receiver<Order>, post: Post) {
+pub(crate) async fn run(program: PathBuf, name: String, begin: Begin, mut orders: mpsc::Receiver<Order>, post: Post) {
     let lock = begin.lock.clone();
-    // Starting a program reads it from a disk, which may take its time.
-    let started = spawn_blocking(move || Guarded::start(&program, &name, begin)).await;
-    let guarded = match started {
-        Ok(Ok(guarded)) => guarded,
+    // Starting a program reads it from a disk, which may take its time: what was ordered meanwhile goes with the first.
+    let started = spawn_blocking(move || {
+        let guarded = Guarded::start(&program, &name)?;
+        guarded.begin(begin, &mut orders)?;
+        Ok::<_, io::Error>((guarded, orders))
+    })
+    .await;
+    let (guarded, orders) = match started {
+        Ok(Ok(started)) => started,
         Ok(Err(error)) => {
             post.say(Event::Exited { how: format!("its guard could not be started: {error}") }).await;
             return post.say(Event::Gone).await;
@@ -41,7 +46,7 @@ struct Guarded {
 }
 
 impl Guarded {
-    fn start(program: &Path, name: &str, begin: Begin) -> io::Result<Guarded> {
+    fn start(program: &Path, name: &str) -> io::Result<Guarded> {
         let mut command = Command::new(program);
         // A group of its own: what a terminal sends to the agent is not for its guards.
         command.arg0("lockstep").args(["guard", name]).process_group(0);
@@ -52,9 +57,23 @@ impl Guarded {
         let stdout = guard.stdout.take().ok_or_else(missing)?;
         let orders = stdin.into_owned_fd()?;
         lines::never_wait(orders.as_fd())?;
-        let guarded = Guarded { guard, orders, events: BufReader::new(stdout).lines() };
-        lines::write(&guarded.orders, &order::Order::Begin(begin))?;
-        Ok(guarded)
+        Ok(Guarded { guard, orders, events: BufReader::new(stdout).lines() })
+    }
+
+    fn begin(&self, mut begin: Begin, orders: &mut mpsc::Receiver<Order>) -> io::Result<()> {
+        let mut stop = None;
+        while let Ok(order) = orders.try_recv() {
+            match order {
+                Order::Extend(reach) => begin.reach = Some(reach),
+                Order::Release => begin.reach = None,
+                Order::Stop { .. } => stop = Some(order),
+            }
+        }
+        lines::write(&self.orders, &order::Order::Begin(begin))?;
+        if let Some(stop) = stop {
+            self.pass(stop);
+        }
+        Ok(())
     }
 
     /// Passes orders and events on until the guard has gone. The orders come back when it died before its work was done.

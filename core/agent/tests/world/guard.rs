@@ -27,6 +27,11 @@ pub struct Begin<'a> {
 
 impl Guard {
     pub fn begin(begin: Begin<'_>) -> Guard {
+        Guard::begin_with(begin, None)
+    }
+
+    /// With a reach that comes together with the first order, as if the guard had taken long to be loaded.
+    pub fn begin_with(begin: Begin<'_>, extended: Option<(At, At)>) -> Guard {
         let mut process = Command::new(RIG)
             .args(["guard", "test"])
             .stdin(Stdio::piped())
@@ -39,14 +44,17 @@ impl Guard {
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
         let mut guard = Guard { orders: process.stdin.take(), process, events };
         let reach = begin.reach.map(|(kill, end)| serde_json::json!({"kill": kill.0, "end": end.0}));
-        guard.say(&serde_json::json!({"begin": {
+        let begin = serde_json::json!({"begin": {
             "lock": begin.lock,
             "command": begin.command,
             "notify": begin.notify,
             "exclusive": begin.reach.is_some(),
             "reach": reach,
             "stop_max": {"secs": begin.stop_max.as_secs(), "nanos": begin.stop_max.subsec_nanos()},
-        }}));
+        }});
+        let extend = extended.map(|(kill, end)| serde_json::json!({"extend": {"kill": kill.0, "end": end.0}}));
+        let lines: String = std::iter::once(begin).chain(extend).map(|order| format!("{order}\n")).collect();
+        guard.orders.as_mut().expect("the pipe was asked for").write_all(lines.as_bytes()).unwrap();
         guard
     }
 
