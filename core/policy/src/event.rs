@@ -37,6 +37,12 @@ pub enum What {
     Handover(Handover),
     /// What became of an action.
     Result(ActionResult),
+    /// The pair's configuration has changed: answer with [`crate::Action::AnswerConfig`].
+    Config(ConfigChange),
+    /// An operator gives one of the policy's own commands: accept it, refuse it, or ask for confirmation.
+    Command(Command),
+    /// Sessions moved, came or went since the policy shared them out.
+    Sessions(Sessions),
 }
 
 /// Where the pair stands when the policy starts.
@@ -48,6 +54,8 @@ pub struct Start {
     pub epoch: Epoch,
     /// Whether this instance was restored from a snapshot.
     pub restored: bool,
+    /// How long ago the latest handover ended, as the edge's store knows it; none when there was none.
+    pub since_handover: Option<Duration>,
 }
 
 /// A number that the policy gives to a probe; it comes back with each result.
@@ -67,14 +75,35 @@ pub struct ProbeResult {
     pub probe: ProbeId,
     /// The side it was sent to.
     pub side: Side,
+    /// The server it was sent to, counted from 1 as in [`crate::setup::SideSetup::servers`]; 0 when it is none of them.
+    pub server: u32,
     /// Good or bad, by the probe's own declaration.
     pub verdict: Verdict,
     /// From the first byte sent to the verdict.
     pub latency: Duration,
     /// HTTP status; 0 when there was none.
     pub status: u16,
-    /// Text that the probe's `capture` took from the answer, or why it failed. At most 256 bytes.
+    /// The beginning of the answer's text, or why it failed. At most 256 bytes.
     pub detail: String,
+    /// What was found in the answer, in the order in which the probe asks for it. What was not found is not there.
+    pub facts: Vec<Fact>,
+}
+
+impl ProbeResult {
+    /// The value of a fact.
+    #[must_use]
+    pub fn fact(&self, name: &str) -> Option<&str> {
+        self.facts.iter().find(|fact| fact.name == name).map(|fact| fact.value.as_str())
+    }
+}
+
+/// Something that a probe's answer says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fact {
+    /// Its name: the probe's own, or one that the kind of probe always gives (`pid`, `status`, `presence`, `address`).
+    pub name: String,
+    /// Its value. At most 256 bytes.
+    pub value: String,
 }
 
 /// What a probe's answer means.
@@ -108,6 +137,42 @@ pub struct AgentReport {
     pub services: Vec<Service>,
     /// The release of the application, as the agent's configuration finds it; empty when unknown.
     pub release: String,
+    /// How the side's copy of the pair's data is.
+    pub replication: Replication,
+    /// For a person to read: how old the copy is, what stopped it. May be empty.
+    pub replication_detail: String,
+    /// Whether the node finds itself on the LAN.
+    pub lan: Lan,
+    /// The manual gate that the node's start waits at; empty when it waits at none.
+    pub waiting: String,
+}
+
+/// How a side's copy of the pair's data is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Replication {
+    /// The agent is not configured to know.
+    #[default]
+    Unknown,
+    /// A switch would lose nothing.
+    Current,
+    /// It works, and has not caught up.
+    Behind,
+    /// It does not work.
+    Stopped,
+}
+
+/// Whether a node finds itself on the LAN: its link has a carrier, and its gateway or another neighbour answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lan {
+    /// The agent is not configured to know.
+    #[default]
+    Unknown,
+    /// It is.
+    Connected,
+    /// It is not, for as many checks in a row as the agent's configuration asks for.
+    Isolated,
 }
 
 /// A role, as the side's agent states it.
@@ -213,6 +278,77 @@ pub struct Order {
     pub confirmed: bool,
     /// Who asks.
     pub by: String,
+    /// What he may do; see [`allowed`].
+    pub rights: Vec<String>,
+}
+
+impl Order {
+    /// Whether the operator has a right.
+    #[must_use]
+    pub fn may(&self, right: &str) -> bool {
+        allowed(&self.rights, right)
+    }
+}
+
+/// Whether some rights allow something. `all` allows everything.
+#[must_use]
+pub fn allowed(rights: &[String], right: &str) -> bool {
+    rights.iter().any(|held| held == right || held == "all")
+}
+
+/// One of the policy's own commands (`describe` tells them), given by an operator.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Names the command in the policy's answer; counted together with orders.
+    pub order: u64,
+    /// The command's name.
+    pub name: String,
+    /// The side that it is for, when the operator names one.
+    pub side: Option<Side>,
+    /// What follows the name; may be empty.
+    pub argument: String,
+    /// Whether the operator has seen the policy's question and insists.
+    pub confirmed: bool,
+    /// Who asks.
+    pub by: String,
+    /// What he may do; see [`allowed`].
+    pub rights: Vec<String>,
+}
+
+impl Command {
+    /// Whether the operator has a right.
+    #[must_use]
+    pub fn may(&self, right: &str) -> bool {
+        allowed(&self.rights, right)
+    }
+}
+
+/// A new configuration, which the plugin's own schema allows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChange {
+    /// Names the change in the policy's answer.
+    pub change: u64,
+    /// The whole new [`crate::Setup`], as JSON.
+    pub setup: String,
+}
+
+/// How the sessions are shared out, in a pair in which both sides may serve.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// The number of the [`crate::action::Share`] in force; 0 before the first.
+    pub share: u64,
+    /// Sessions on each side.
+    pub on: crate::Sides<u32>,
+    /// Sessions that this share's move has moved.
+    pub moved: u32,
+    /// Sessions that are still to be moved.
+    pub left: u32,
+    /// Sessions that were asked to move and did not come back within their time.
+    pub failed: u32,
+    /// The move is over: all are moved or failed, or it was stopped.
+    pub ended: bool,
+    /// Names of failed sessions, the first 100.
+    pub names: Vec<String>,
 }
 
 /// The pair's handover moved on.

@@ -27,7 +27,7 @@ pub mod setup;
 mod side;
 mod time;
 
-pub use about::{Lint, Rule};
+pub use about::{CommandInfo, Lint, Rule, Traits};
 pub use action::{Action, Level};
 pub use event::Event;
 pub use setup::Setup;

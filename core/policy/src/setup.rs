@@ -31,8 +31,11 @@ pub struct Detect {
 /// One side, as its policy sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SideSetup {
-    /// `host:port` of each server.
+    /// `host:port` of each server, of all pools.
     pub servers: Vec<String>,
+    /// The pool of each server, in the same order; one that is missing or empty is of the pool without a name.
+    #[serde(default)]
+    pub pools: Vec<String>,
     /// Whether an agent runs on its node.
     pub agent: bool,
 }

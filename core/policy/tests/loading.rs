@@ -29,7 +29,7 @@ fn counter(folder: &TempDir, name: &str, macros: &[&str]) -> PathBuf {
 }
 
 fn setup() -> Setup {
-    let side = |server: &str| SideSetup { servers: vec![server.to_owned()], agent: true };
+    let side = |server: &str| SideSetup { servers: vec![server.to_owned()], pools: Vec::new(), agent: true };
     Setup {
         pair: "phones".to_owned(),
         parameters: serde_json::Map::new(),
@@ -228,7 +228,7 @@ fn a_step_that_gives_too_much_poisons_its_instance_only() {
     let folder = folder();
     let library = Library::open(&counter(&folder, "bounds.so", &[])).expect("it loads");
     let mut instance = library.instance(&setup(), 0).expect("it makes one");
-    let order = Order { order: 1, to: Side::B, confirmed: false, by: String::new() };
+    let order = Order { order: 1, to: Side::B, confirmed: false, by: String::new(), rights: Vec::new() };
     let endless = Event { seq: 7, at: At::ZERO, what: What::Order(order) };
     let error = instance.step(&endless).expect_err("it gives actions without end");
     assert!(matches!(&error, StepError::TooMuch { seq: 7, .. }), "{error}");
@@ -247,7 +247,7 @@ fn an_event_that_does_not_fit_is_refused_and_harms_nothing() {
     let folder = folder();
     let library = Library::open(&counter(&folder, "large.so", &[])).expect("it loads");
     let mut instance = library.instance(&setup(), 0).expect("it makes one");
-    let order = Order { order: 1, to: Side::B, confirmed: false, by: "x".repeat(70_000) };
+    let order = Order { order: 1, to: Side::B, confirmed: false, by: "x".repeat(70_000), rights: Vec::new() };
     let large = Event { seq: 1, at: At::ZERO, what: What::Order(order) };
     assert!(matches!(instance.step(&large), Err(StepError::EventTooLarge { seq: 1, .. })));
     assert_eq!(instance.step(&timer(2)), Ok(vec![]));

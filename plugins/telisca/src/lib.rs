@@ -102,6 +102,7 @@ impl Policy for Telisca {
                 host: String::new(),
                 status: 200,
                 body: body.to_owned(),
+                ..HttpProbe::default()
             },
             rolls_back: config.first_server_auto_restart_as_active,
             started: None,
@@ -159,7 +160,7 @@ impl Telisca {
             What::Agent(report) => self.on_report(report, seq, at),
             What::Link(link) => self.sides[link.side].on_link(*link, seq, at),
             // Requests fail for reasons of their own; this vendor's rules do not look at them.
-            What::Traffic(_) => {}
+            What::Traffic(_) | What::Config(_) | What::Command(_) | What::Sessions(_) => {}
             What::Timer(_) => self.armed = None,
             What::Order(order) => self.on_order(order, seq, at, out),
             What::Handover(handover) => self.on_handover(handover, at),
@@ -203,6 +204,7 @@ impl Telisca {
             out.push(Action::Watch(Watch {
                 probe: ProbeId(if side == Side::A { 1 } else { 2 }),
                 side,
+                server: 0,
                 kind: ProbeKind::Http(self.monitor.clone()),
                 interval: self.timing.interval,
                 timeout: self.timing.timeout,

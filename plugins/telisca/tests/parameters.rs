@@ -13,7 +13,7 @@ fn library() -> Library {
 }
 
 fn setup(parameters: &Value) -> Setup {
-    let side = |server: &str| SideSetup { servers: vec![server.to_owned()], agent: true };
+    let side = |server: &str| SideSetup { servers: vec![server.to_owned()], pools: Vec::new(), agent: true };
     Setup {
         pair: "phones".to_owned(),
         parameters: parameters.as_object().cloned().expect("parameters are a table"),

@@ -2,8 +2,8 @@
 
 use lockstep_policy::action::Action;
 use lockstep_policy::event::{
-    ActionResult, AgentReport, Connection, Event, Handover, Link, Order, Outcome, ProbeId, ProbeResult, Role, Service,
-    ServiceState, Stage, Start, TimerId, Verdict, What,
+    ActionResult, AgentReport, Connection, Event, Handover, Lan, Link, Order, Outcome, ProbeId, ProbeResult,
+    Replication, Role, Service, ServiceState, Stage, Start, TimerId, Verdict, What,
 };
 use lockstep_policy::sdk::{Actions, Policy};
 use lockstep_policy::setup::{Detect, SideSetup};
@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use std::time::Duration;
 
 fn telisca(fast: bool, agents: bool) -> Telisca {
-    let side = SideSetup { servers: vec!["192.0.2.1:80".to_owned()], agent: agents };
+    let side = SideSetup { servers: vec!["192.0.2.1:80".to_owned()], pools: Vec::new(), agent: agents };
     let setup = Setup {
         pair: "phones".to_owned(),
         parameters: serde_json::Map::new(),
@@ -26,6 +26,22 @@ fn telisca(fast: bool, agents: bool) -> Telisca {
 
 fn side() -> impl Strategy<Value = Side> {
     prop_oneof![Just(Side::A), Just(Side::B)]
+}
+
+fn report_of(side: Side) -> AgentReport {
+    AgentReport {
+        side,
+        role: Role::Standby,
+        epoch: Epoch(9),
+        serving: false,
+        fit: true,
+        services: Vec::new(),
+        release: String::new(),
+        replication: Replication::Unknown,
+        replication_detail: String::new(),
+        lan: Lan::Unknown,
+        waiting: String::new(),
+    }
 }
 
 fn report() -> impl Strategy<Value = What> {
@@ -50,8 +66,7 @@ fn report() -> impl Strategy<Value = What> {
     });
     (side(), role, 0_u64..4, any::<bool>(), any::<bool>(), services).prop_map(
         |(side, role, epoch, serving, fit, services)| {
-            let release = String::new();
-            What::Agent(AgentReport { side, role, epoch: Epoch(epoch), serving, fit, services, release })
+            What::Agent(AgentReport { side, role, epoch: Epoch(epoch), serving, fit, services, ..report_of(side) })
         },
     )
 }
@@ -62,7 +77,7 @@ fn what() -> impl Strategy<Value = What> {
     let outcome = prop::sample::select(vec![Outcome::Done, Outcome::Refused, Outcome::Failed]);
     prop_oneof![
         1 => (option::of(side()), any::<bool>()).prop_map(|(active, restored)| {
-            What::Start(Start { active, epoch: Epoch(1), restored })
+            What::Start(Start { active, epoch: Epoch(1), restored, since_handover: None })
         }),
         8 => (side(), verdict).prop_map(|(side, verdict)| What::Probe(ProbeResult {
             probe: ProbeId(if side == Side::A { 1 } else { 2 }),
@@ -71,6 +86,8 @@ fn what() -> impl Strategy<Value = What> {
             latency: Duration::from_millis(5),
             status: 0,
             detail: String::new(),
+            server: 0,
+            facts: Vec::new(),
         })),
         6 => report(),
         3 => (side(), any::<bool>(), any::<bool>()).prop_map(|(side, main, up)| {
@@ -79,7 +96,7 @@ fn what() -> impl Strategy<Value = What> {
         }),
         3 => Just(What::Timer(TimerId(1))),
         1 => (side(), any::<bool>()).prop_map(|(to, confirmed)| {
-            What::Order(Order { order: 1, to, confirmed, by: "anna".to_owned() })
+            What::Order(Order { order: 1, to, confirmed, by: "anna".to_owned(), rights: Vec::new() })
         }),
         3 => (0_u64..4, side(), stage, option::of(side())).prop_map(|(epoch, to, stage, active)| {
             What::Handover(Handover { epoch: Epoch(epoch), to, stage, active })
@@ -93,7 +110,8 @@ fn what() -> impl Strategy<Value = What> {
 /// Events at growing times; the first is a start.
 fn events() -> impl Strategy<Value = Vec<Event>> {
     let pause = prop_oneof![Just(0_u64), 1_u64..500, 1_000_u64..60_000];
-    let first = option::of(side()).prop_map(|active| What::Start(Start { active, epoch: Epoch(1), restored: false }));
+    let first = option::of(side())
+        .prop_map(|active| What::Start(Start { active, epoch: Epoch(1), restored: false, since_handover: None }));
     (first, prop::collection::vec((pause, what()), 0..60)).prop_map(|(first, rest)| {
         let mut at = 0;
         let rest = rest.into_iter().map(|(pause, what)| {
@@ -217,15 +235,7 @@ proptest! {
                 player.feed(due, What::Timer(TimerId(1)));
             }
             now = next;
-            player.feed(now, What::Agent(AgentReport {
-                side: to,
-                role: Role::Standby,
-                epoch: Epoch(9),
-                serving: false,
-                fit: true,
-                services: Vec::new(),
-                release: String::new(),
-            }));
+            player.feed(now, What::Agent(report_of(to)));
         }
         prop_assert!(player.asked.is_some(), "no switch within 90 s");
     }

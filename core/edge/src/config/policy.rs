@@ -94,7 +94,7 @@ pub(super) fn read<'i>(
         return None;
     }
     let complete = servers.iter().all(|(_, servers)| !servers.is_empty());
-    let sides = servers.map(|_, servers| SideSetup { servers, agent: true });
+    let sides = servers.map(|_, servers| SideSetup { servers, pools: Vec::new(), agent: true });
     let setup = Setup { pair: pair.to_owned(), parameters, detect, sides };
     // A schema cannot say everything: what the policy itself refuses is known only when one is made.
     if complete && let Err(error) = library.instance(&setup, 0) {

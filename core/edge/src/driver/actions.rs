@@ -22,7 +22,7 @@ impl Driver {
                 self.probes.clear();
                 let view = self.coordinator.view();
                 let active = view.active.map(|(side, _)| side);
-                self.tell(What::Start(Start { active, epoch: view.epoch, restored: false }));
+                self.tell(What::Start(Start { active, epoch: view.epoch, restored: false, since_handover: None }));
                 self.tell_where_sides_stand();
             }
             Ok(false) => {}
@@ -99,6 +99,15 @@ impl Driver {
             Action::Alert(Alert { level, text }) => self.notes.alert(clock::now(), level, "policy", &text),
             Action::RefuseOrder(answer) => self.answer(answer.order, SwitchAnswer::Refused(answer.text)),
             Action::AskConfirmation(answer) => self.answer(answer.order, SwitchAnswer::Question(answer.text)),
+            Action::AcceptOrder(_)
+            | Action::AnswerConfig(_)
+            | Action::Share(_)
+            | Action::Roster(_)
+            | Action::Answer(_)
+            | Action::Unanswer(_)
+            | Action::SetAlarm(..)
+            | Action::ConfirmGate(_)
+            | Action::RunHook(_) => self.result(of, Outcome::Refused, "this edge does not know it"),
         }
     }
 

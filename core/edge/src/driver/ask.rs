@@ -36,7 +36,7 @@ impl Driver {
         let Some(number) = self.orders.take(now, &by, reply) else { return };
         self.notes.operator(now, json!({ "order": number, "switch": to, "confirmed": confirmed, "by": by }));
         if self.seat.is_working(now) {
-            return self.tell(What::Order(event::Order { order: number, to, confirmed, by }));
+            return self.tell(What::Order(event::Order { order: number, to, confirmed, by, rights: vec!["all".to_owned()] }));
         }
         let id = self.orders.name(Origin { action: None, operator: Some(number) });
         let order = Order {

@@ -7,7 +7,7 @@ use crate::proxy::{ProxyEvent, TrafficCounts};
 use lockstep_pair::coordinator::Input;
 use lockstep_pair::protocol::{FromNode, Report};
 use lockstep_policy::event::{
-    ActionResult, AgentReport, Connection, Link, Outcome, ProbeId, ProbeResult, Traffic, What,
+    ActionResult, AgentReport, Connection, Lan, Link, Outcome, ProbeId, ProbeResult, Replication, Traffic, What,
 };
 use lockstep_policy::{At, Level, Side};
 use lockstep_wire::{Commands, FromAgent, clock};
@@ -112,6 +112,10 @@ impl Driver {
             fit: report.fit,
             services: report.services.clone(),
             release: report.release.clone(),
+            replication: Replication::Unknown,
+            replication_detail: String::new(),
+            lan: Lan::Unknown,
+            waiting: String::new(),
         };
         let room = &mut self.sides[side];
         room.report = Some((now, report));

@@ -18,6 +18,9 @@ pub(super) async fn probe(kind: &ProbeKind, server: SocketAddr, timeout: Duratio
         match kind {
             ProbeKind::Http(http) => ask(http, server).await,
             ProbeKind::Tcp { port } => connect(server, *port).await.map(|_| Finding::good(0, "")),
+            ProbeKind::Icmp(_) | ProbeKind::Agent(_) | ProbeKind::Xmpp(_) | ProbeKind::Cti(_) => {
+                Err(Finding::new(Verdict::Silent, 0, "this edge does not know the probe"))
+            }
         }
     };
     let silent = || Finding::new(Verdict::Silent, 0, format!("no answer within {timeout:?}"));

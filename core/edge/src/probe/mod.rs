@@ -119,6 +119,7 @@ pub(crate) fn target(kind: &ProbeKind) -> String {
     match kind {
         ProbeKind::Http(http) => format!("http {}{}", port(http.port), http.path),
         ProbeKind::Tcp { port: number } => format!("tcp {}", port(*number)),
+        ProbeKind::Icmp(_) | ProbeKind::Agent(_) | ProbeKind::Xmpp(_) | ProbeKind::Cti(_) => String::new(),
     }
 }
 
@@ -158,10 +159,12 @@ impl Sender {
             let result = ProbeResult {
                 probe: sender.watch.probe,
                 side: sender.watch.side,
+                server: 0,
                 verdict: finding.verdict,
                 latency: finding.latency,
                 status: finding.status,
                 detail: judge::bounded(&finding.detail),
+                facts: Vec::new(),
             };
             (sender.deliver)(sender.declaration, result);
         });

@@ -1,8 +1,8 @@
 //! The numbers that stand for the values of an enumeration. Zero stands for none.
 
 use crate::Side;
-use crate::action::{Level, Urgency};
-use crate::event::{Connection, Outcome, Role, ServiceState, Stage, Verdict};
+use crate::action::{Level, Pick, Source, Tls, Urgency, XmppTransport};
+use crate::event::{Connection, Lan, Outcome, Replication, Role, ServiceState, Stage, Verdict};
 
 /// A value with a frozen number.
 pub(super) trait Code: Copy {
@@ -53,6 +53,15 @@ codes! {
     Outcome { "LS_DONE" Done = 1, "LS_NOT_BEGUN" Refused = 2, "LS_FAILED" Failed = 3, }
     Urgency { "LS_PLANNED" Planned = 1, "LS_FAILOVER" Failover = 2, }
     Level { "LS_INFO" Info = 1, "LS_WARNING" Warning = 2, "LS_CRITICAL" Critical = 3, }
+    Replication {
+        "LS_REPLICATION_UNKNOWN" Unknown = 0, "LS_REPLICATION_CURRENT" Current = 1,
+        "LS_REPLICATION_BEHIND" Behind = 2, "LS_REPLICATION_STOPPED" Stopped = 3,
+    }
+    Lan { "LS_LAN_UNKNOWN" Unknown = 0, "LS_LAN_CONNECTED" Connected = 1, "LS_LAN_ISOLATED" Isolated = 2, }
+    Tls { "LS_TLS_OFF" Off = 0, "LS_TLS_UNVERIFIED" Unverified = 1, "LS_TLS_VERIFIED" Verified = 2, }
+    Source { "LS_FROM_BODY" Body = 1, "LS_FROM_XML" Xml = 2, "LS_FROM_JSON" Json = 3, "LS_FROM_HEADER" Header = 4, }
+    XmppTransport { "LS_XMPP_TCP" Tcp = 1, "LS_XMPP_BOSH" Bosh = 2, }
+    Pick { "LS_PICK_TURN" Turn = 1, "LS_PICK_ORDER" Order = 2, "LS_PICK_SHUFFLE" Shuffle = 3, }
 }
 
 /// A side, or none.

@@ -2,16 +2,21 @@
 
 use super::codes::Code;
 use super::layout::{
-    DoAlert, DoAnswer, DoFault, DoPrepare, DoProbe, DoRestart, DoShow, DoStandDown, DoSwitch, DoTimer, DoWatch,
-    EvAgent, EvHandover, EvLink, EvOrder, EvProbe, EvResult, EvStart, EvTimer, EvTraffic, Flat, Head, List, Service,
-    Text,
+    DoAlarm, DoAlert, DoAnswer, DoAnswerConfig, DoConfirmGate, DoFault, DoPrepare, DoProbe, DoReply, DoRestart,
+    DoRoster, DoRunHook, DoShare, DoShow, DoStandDown, DoSwitch, DoTimer, DoUnanswer, EvAgent, EvCommand, EvConfig,
+    EvHandover, EvLink, EvOrder, EvProbe, EvResult, EvSessions, EvStart, EvTimer, EvTraffic, Fact, Flat, Head, List,
+    Pending, Service, ShareRule, Text,
 };
 use super::{MUST_KNOW, encode, kind};
-use crate::action::{Action, Alert, HttpProbe, OrderAnswer, ProbeKind, RestartService, StandDown, Switch, Watch};
-use crate::event::{
-    self, ActionResult, AgentReport, Event, Handover, Link, Order, ProbeId, ProbeResult, Start, TimerId, Traffic, What,
+use crate::action::{
+    self, Action, Alert, Answer, ConfigAnswer, ConfirmGate, OrderAnswer, RestartService, Roster, RunHook, Share,
+    StandDown, Switch, When,
 };
-use crate::{At, Epoch, Side};
+use crate::event::{
+    self, ActionResult, AgentReport, Command, ConfigChange, Event, Handover, Link, Order, ProbeId, ProbeResult,
+    Sessions, Start, TimerId, Traffic, What,
+};
+use crate::{At, Epoch, Side, Sides};
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -91,6 +96,12 @@ pub fn event(bytes: &[u8]) -> Result<(Decoded<Event>, &[u8]), Malformed> {
         kind::ORDER => What::Order(record.order()?),
         kind::HANDOVER => What::Handover(record.handover()?),
         kind::RESULT => What::Result(record.result()?),
+        kind::CONFIG => {
+            let config = record.fixed::<EvConfig>()?;
+            What::Config(ConfigChange { change: config.change, setup: record.text(config.setup)? })
+        }
+        kind::COMMAND => What::Command(record.command()?),
+        kind::SESSIONS => What::Sessions(record.sessions()?),
         _ => return Ok((record.unknown()?, rest)),
     };
     Ok((Decoded::Known(Event { seq: record.head.seq, at: At(record.head.at_ns), what }), rest))
@@ -110,6 +121,10 @@ pub fn action(bytes: &[u8]) -> Result<(Decoded<Given>, &[u8]), Malformed> {
     let (record, rest) = Record::split(bytes)?;
     let action = match record.head.kind {
         kind::WATCH => Action::Watch(record.watch()?),
+        kind::WATCH_ICMP => Action::Watch(record.watch_icmp()?),
+        kind::WATCH_AGENT => Action::Watch(record.watch_agent()?),
+        kind::WATCH_XMPP => Action::Watch(record.watch_xmpp()?),
+        kind::WATCH_CTI => Action::Watch(record.watch_cti()?),
         kind::UNWATCH => Action::Unwatch(ProbeId(record.fixed::<DoProbe>()?.probe)),
         kind::PROBE_NOW => Action::ProbeNow(ProbeId(record.fixed::<DoProbe>()?.probe)),
         kind::SET_TIMER => {
@@ -131,6 +146,30 @@ pub fn action(bytes: &[u8]) -> Result<(Decoded<Given>, &[u8]), Malformed> {
         }
         kind::REFUSE_ORDER => Action::RefuseOrder(record.answer()?),
         kind::ASK_CONFIRMATION => Action::AskConfirmation(record.answer()?),
+        kind::ACCEPT_ORDER => Action::AcceptOrder(record.answer()?),
+        kind::ANSWER_CONFIG => Action::AnswerConfig(record.config_answer()?),
+        kind::SHARE => Action::Share(record.share()?),
+        kind::ROSTER => Action::Roster(record.roster()?),
+        kind::ANSWER => Action::Answer(record.reply()?),
+        kind::UNANSWER => Action::Unanswer(record.fixed::<DoUnanswer>()?.rule),
+        kind::SET_ALARM => {
+            let alarm = record.fixed::<DoAlarm>()?;
+            let minute = record.small("minute", alarm.minute)?;
+            if minute >= 24 * 60 {
+                return Err(record.meaningless("minute", alarm.minute));
+            }
+            Action::SetAlarm(TimerId(alarm.timer), minute)
+        }
+        kind::CONFIRM_GATE => {
+            let order = record.fixed::<DoConfirmGate>()?;
+            let (gate, by) = (record.text(order.gate)?, record.text(order.by)?);
+            Action::ConfirmGate(ConfirmGate { side: record.value("side", order.side)?, gate, by })
+        }
+        kind::RUN_HOOK => {
+            let order = record.fixed::<DoRunHook>()?;
+            let (hook, reason) = (record.text(order.hook)?, record.text(order.reason)?);
+            Action::RunHook(RunHook { side: record.value("side", order.side)?, hook, reason })
+        }
         kind::FAULT => {
             let fault = record.text(record.fixed::<DoFault>()?.text)?;
             return Ok((Decoded::Known(Given::Fault(fault)), rest));
@@ -141,7 +180,7 @@ pub fn action(bytes: &[u8]) -> Result<(Decoded<Given>, &[u8]), Malformed> {
 }
 
 /// A record whose size and fixed part are sound.
-struct Record<'a> {
+pub(super) struct Record<'a> {
     head: Head,
     bytes: &'a [u8],
     /// Bytes that texts may still take: texts that overlap would let a small record fill the memory.
@@ -168,26 +207,30 @@ impl<'a> Record<'a> {
         if self.head.flags & MUST_KNOW == 0 { Ok(Decoded::Unknown { kind }) } else { Err(Malformed::MustKnow { kind }) }
     }
 
-    /// The fixed part. It may be longer than ours; every version has had what version 1.0 had.
-    fn fixed<T: Flat>(&self) -> Result<T, Malformed> {
-        let fixed = self.bytes.get(..self.head.fixed as usize).filter(|fixed| fixed.len() >= T::SIZE);
+    /// The fixed part. It may be longer than ours, or shorter, when it is of an earlier version.
+    pub(super) fn fixed<T: Flat>(&self) -> Result<T, Malformed> {
+        let fixed = self.bytes.get(..self.head.fixed as usize).filter(|fixed| fixed.len() >= T::LEAST);
         let Head { kind, size, fixed: length, .. } = self.head;
         fixed.map(|fixed| T::read(fixed, 0)).ok_or(Malformed::Size { kind, size, fixed: length })
     }
 
-    fn value<T: Code>(&self, field: &'static str, code: u32) -> Result<T, Malformed> {
-        T::from_code(code).ok_or(Malformed::Value { kind: self.head.kind, field, value: code.into() })
+    pub(super) fn value<T: Code>(&self, field: &'static str, code: u32) -> Result<T, Malformed> {
+        T::from_code(code).ok_or_else(|| self.meaningless(field, code))
     }
 
-    fn small(&self, field: &'static str, value: u32) -> Result<u16, Malformed> {
-        u16::try_from(value).map_err(|_| Malformed::Value { kind: self.head.kind, field, value: value.into() })
+    pub(super) fn meaningless(&self, field: &'static str, value: u32) -> Malformed {
+        Malformed::Value { kind: self.head.kind, field, value: value.into() }
+    }
+
+    pub(super) fn small(&self, field: &'static str, value: u32) -> Result<u16, Malformed> {
+        u16::try_from(value).map_err(|_| self.meaningless(field, value))
     }
 
     fn side_or_none(&self, field: &'static str, code: u32) -> Result<Option<Side>, Malformed> {
         if code == 0 { Ok(None) } else { self.value(field, code).map(Some) }
     }
 
-    fn text(&self, text: Text) -> Result<String, Malformed> {
+    pub(super) fn text(&self, text: Text) -> Result<String, Malformed> {
         let kind = self.head.kind;
         let end = (text.at as usize).checked_add(text.len as usize);
         let bytes = end.and_then(|end| self.bytes.get(text.at as usize..end)).ok_or(Malformed::Outside { kind })?;
@@ -196,7 +239,11 @@ impl<'a> Record<'a> {
         Ok(text.to_owned())
     }
 
-    fn list<E: Flat>(&self, list: List) -> Result<Vec<E>, Malformed> {
+    pub(super) fn texts(&self, list: List) -> Result<Vec<String>, Malformed> {
+        self.list::<Text>(list)?.into_iter().map(|text| self.text(text)).collect()
+    }
+
+    pub(super) fn list<E: Flat>(&self, list: List) -> Result<Vec<E>, Malformed> {
         let outside = Malformed::Outside { kind: self.head.kind };
         if list.count == 0 {
             return Ok(Vec::new());
@@ -216,6 +263,7 @@ impl<'a> Record<'a> {
             active: self.side_or_none("active", start.active)?,
             epoch: Epoch(start.epoch),
             restored: start.restored != 0,
+            since_handover: Some(start.since_handover_ns).filter(|since| *since != 0).map(Duration::from_nanos),
         })
     }
 
@@ -224,11 +272,17 @@ impl<'a> Record<'a> {
         Ok(ProbeResult {
             probe: ProbeId(probe.probe),
             side: self.value("side", probe.side)?,
+            server: probe.server,
             verdict: self.value("verdict", probe.verdict)?,
             latency: Duration::from_nanos(probe.latency_ns),
             status: self.small("status", probe.status)?,
             detail: self.text(probe.detail)?,
+            facts: self.list::<Fact>(probe.facts)?.into_iter().map(|fact| self.fact(fact)).collect::<Result<_, _>>()?,
         })
+    }
+
+    fn fact(&self, fact: Fact) -> Result<event::Fact, Malformed> {
+        Ok(event::Fact { name: self.text(fact.name)?, value: self.text(fact.value)? })
     }
 
     fn report(&self) -> Result<AgentReport, Malformed> {
@@ -242,6 +296,10 @@ impl<'a> Record<'a> {
             fit: report.fit != 0,
             services: services.into_iter().map(|service| self.service(service)).collect::<Result<_, _>>()?,
             release: self.text(report.release)?,
+            replication: self.value("replication", report.replication)?,
+            replication_detail: self.text(report.replication_detail)?,
+            lan: self.value("lan", report.lan)?,
+            waiting: self.text(report.waiting)?,
         })
     }
 
@@ -284,6 +342,33 @@ impl<'a> Record<'a> {
             to: self.value("to", order.to)?,
             confirmed: order.confirmed != 0,
             by: self.text(order.by)?,
+            rights: self.texts(order.rights)?,
+        })
+    }
+
+    fn command(&self) -> Result<Command, Malformed> {
+        let command = self.fixed::<EvCommand>()?;
+        Ok(Command {
+            order: command.order,
+            name: self.text(command.name)?,
+            side: self.side_or_none("side", command.side)?,
+            argument: self.text(command.argument)?,
+            confirmed: command.confirmed != 0,
+            by: self.text(command.by)?,
+            rights: self.texts(command.rights)?,
+        })
+    }
+
+    fn sessions(&self) -> Result<Sessions, Malformed> {
+        let sessions = self.fixed::<EvSessions>()?;
+        Ok(Sessions {
+            share: sessions.share,
+            on: Sides { a: sessions.on_a, b: sessions.on_b },
+            moved: sessions.moved,
+            left: sessions.left,
+            failed: sessions.failed,
+            ended: sessions.ended != 0,
+            names: self.texts(sessions.names)?,
         })
     }
 
@@ -303,31 +388,6 @@ impl<'a> Record<'a> {
             action: result.action,
             outcome: self.value("outcome", result.outcome)?,
             why: self.text(result.why)?,
-        })
-    }
-
-    fn watch(&self) -> Result<Watch, Malformed> {
-        let watch = self.fixed::<DoWatch>()?;
-        let port = self.small("port", watch.port)?;
-        let kind = match watch.protocol {
-            encode::TCP => ProbeKind::Tcp { port },
-            encode::HTTP => ProbeKind::Http(HttpProbe {
-                port,
-                path: self.text(watch.path)?,
-                host: self.text(watch.host)?,
-                status: self.small("status", watch.status)?,
-                body: self.text(watch.body)?,
-            }),
-            value => {
-                return Err(Malformed::Value { kind: self.head.kind, field: "protocol", value: value.into() });
-            }
-        };
-        Ok(Watch {
-            probe: ProbeId(watch.probe),
-            side: self.value("side", watch.side)?,
-            kind,
-            interval: Duration::from_nanos(watch.interval_ns),
-            timeout: Duration::from_nanos(watch.timeout_ns),
         })
     }
 
@@ -363,5 +423,67 @@ impl<'a> Record<'a> {
     fn answer(&self) -> Result<OrderAnswer, Malformed> {
         let answer = self.fixed::<DoAnswer>()?;
         Ok(OrderAnswer { order: answer.order, text: self.text(answer.text)? })
+    }
+
+    fn config_answer(&self) -> Result<ConfigAnswer, Malformed> {
+        let answer = self.fixed::<DoAnswerConfig>()?;
+        let pending = self.list::<Pending>(answer.pending)?;
+        let pending = pending
+            .into_iter()
+            .map(|pending| Ok(action::Pending { key: self.text(pending.key)?, until: self.text(pending.until)? }));
+        let refused = self.text(answer.refused)?;
+        Ok(ConfigAnswer { change: answer.change, refused, pending: pending.collect::<Result<_, Malformed>>()? })
+    }
+
+    fn share(&self) -> Result<Share, Malformed> {
+        let share = self.fixed::<DoShare>()?;
+        let rules = self.list::<ShareRule>(share.rules)?.into_iter().map(|rule| {
+            let (attribute, value) = (self.text(rule.attribute)?, self.text(rule.value)?);
+            Ok(action::ShareRule { attribute, value, side: self.value("side", rule.side)? })
+        });
+        Ok(Share {
+            parts: Sides { a: share.a, b: share.b },
+            rules: rules.collect::<Result<_, Malformed>>()?,
+            from: self.side_or_none("from", share.from)?,
+            window: Duration::from_nanos(share.window_ns),
+            warning: Duration::from_nanos(share.warning_ns),
+            reason: self.text(share.reason)?,
+            evidence: self.list(share.evidence)?,
+            order: share.order,
+        })
+    }
+
+    fn roster(&self) -> Result<Roster, Malformed> {
+        let roster = self.fixed::<DoRoster>()?;
+        let numbered = |server: u64| {
+            let number = u32::try_from(server).ok();
+            number.ok_or(Malformed::Value { kind: self.head.kind, field: "servers", value: server })
+        };
+        Ok(Roster {
+            side: self.value("side", roster.side)?,
+            pool: self.text(roster.pool)?,
+            pick: self.value("pick", roster.pick)?,
+            servers: self.list(roster.servers)?.into_iter().map(numbered).collect::<Result<_, _>>()?,
+        })
+    }
+
+    fn reply(&self) -> Result<Answer, Malformed> {
+        let reply = self.fixed::<DoReply>()?;
+        let when = match reply.when {
+            encode::ALWAYS => When::Always,
+            encode::SERVES => When::Serves(self.value("side", reply.side)?),
+            encode::SERVES_NOT => When::ServesNot(self.value("side", reply.side)?),
+            value => return Err(self.meaningless("when", value)),
+        };
+        Ok(Answer {
+            rule: reply.rule,
+            path: self.text(reply.path)?,
+            query: self.text(reply.query)?,
+            host: self.text(reply.host)?,
+            when,
+            status: self.small("status", reply.status)?,
+            content_type: self.text(reply.content_type)?,
+            body: self.text(reply.body)?,
+        })
     }
 }

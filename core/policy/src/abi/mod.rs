@@ -7,6 +7,7 @@
 //!   lists: a reader takes a field that begins at or after `fixed` as zero, and skips what it does not know between
 //!   its own last field and `fixed`. So fields are only ever appended, and both older and newer records are read.
 //! - A text is (offset, length) and a list is (offset, count, stride), both from the record's start.
+//! - Every version reads records of every earlier one: what it has appended is then zero, and means none.
 //! - A record of an unknown kind is skipped, unless it is flagged [`MUST_KNOW`].
 //! - An unknown value of an enumeration makes the record malformed: a new value needs a new kind.
 //!
@@ -19,6 +20,7 @@ mod encode;
 pub mod layout;
 pub mod stamp;
 pub mod table;
+mod watch;
 
 pub use codes::CODES;
 pub use decode::{Decoded, Given, Malformed, action, event};
@@ -29,7 +31,7 @@ pub use table::{Bytes, Opaque, Put, Sink, TABLE_SYMBOL, Table};
 /// The ABI's major version: another one has another exported symbol.
 pub const MAJOR: u32 = 1;
 /// The ABI's minor version: grows when fields or kinds are appended.
-pub const MINOR: u32 = 0;
+pub const MINOR: u32 = 1;
 
 /// A reader that does not know the record's kind must refuse it rather than skip it.
 pub const MUST_KNOW: u16 = 1;
@@ -68,6 +70,12 @@ pub mod kind {
     pub const HANDOVER: u16 = 8;
     /// [`crate::event::ActionResult`].
     pub const RESULT: u16 = 9;
+    /// [`crate::event::ConfigChange`]. Since 1.1, as the two that follow.
+    pub const CONFIG: u16 = 10;
+    /// [`crate::event::Command`].
+    pub const COMMAND: u16 = 11;
+    /// [`crate::event::Sessions`].
+    pub const SESSIONS: u16 = 12;
 
     /// [`crate::action::Watch`].
     pub const WATCH: u16 = 257;
@@ -95,6 +103,32 @@ pub mod kind {
     pub const REFUSE_ORDER: u16 = 268;
     /// Ask for confirmation of an order.
     pub const ASK_CONFIRMATION: u16 = 269;
+    /// [`crate::action::Watch`] of [`crate::action::IcmpProbe`]. Since 1.1, as all that follow.
+    pub const WATCH_ICMP: u16 = 270;
+    /// [`crate::action::Watch`] of [`crate::action::AgentProbe`].
+    pub const WATCH_AGENT: u16 = 271;
+    /// [`crate::action::Watch`] of [`crate::action::XmppProbe`].
+    pub const WATCH_XMPP: u16 = 272;
+    /// [`crate::action::Watch`] of [`crate::action::CtiProbe`].
+    pub const WATCH_CTI: u16 = 273;
+    /// [`crate::action::Share`].
+    pub const SHARE: u16 = 274;
+    /// [`crate::action::Roster`].
+    pub const ROSTER: u16 = 275;
+    /// [`crate::action::Answer`].
+    pub const ANSWER: u16 = 276;
+    /// Forget an answer.
+    pub const UNANSWER: u16 = 277;
+    /// Wake the policy at a time of day.
+    pub const SET_ALARM: u16 = 278;
+    /// Accept an order or a command.
+    pub const ACCEPT_ORDER: u16 = 279;
+    /// [`crate::action::ConfigAnswer`].
+    pub const ANSWER_CONFIG: u16 = 280;
+    /// [`crate::action::ConfirmGate`].
+    pub const CONFIRM_GATE: u16 = 281;
+    /// [`crate::action::RunHook`].
+    pub const RUN_HOOK: u16 = 282;
     /// Why a step failed: read only when the step returned an error.
     pub const FAULT: u16 = 511;
 
@@ -109,9 +143,10 @@ pub mod kind {
     }
 
     /// All kinds of event of this version.
-    pub const EVENTS: [u16; 9] = [START, PROBE, AGENT, LINK, TRAFFIC, TIMER, ORDER, HANDOVER, RESULT];
+    pub const EVENTS: [u16; 12] =
+        [START, PROBE, AGENT, LINK, TRAFFIC, TIMER, ORDER, HANDOVER, RESULT, CONFIG, COMMAND, SESSIONS];
     /// All kinds of action of this version.
-    pub const ACTIONS: [u16; 13] = [
+    pub const ACTIONS: [u16; 26] = [
         WATCH,
         UNWATCH,
         PROBE_NOW,
@@ -125,6 +160,19 @@ pub mod kind {
         ALERT,
         REFUSE_ORDER,
         ASK_CONFIRMATION,
+        WATCH_ICMP,
+        WATCH_AGENT,
+        WATCH_XMPP,
+        WATCH_CTI,
+        SHARE,
+        ROSTER,
+        ANSWER,
+        UNANSWER,
+        SET_ALARM,
+        ACCEPT_ORDER,
+        ANSWER_CONFIG,
+        CONFIRM_GATE,
+        RUN_HOOK,
     ];
 
     /// The bits of some kinds.

@@ -62,14 +62,14 @@ pub enum BadStamp {
 impl Stamp {
     /// A stamp for a plugin made by the Rust SDK. Fails to compile when a text does not fit.
     #[must_use]
-    pub const fn new(id: &str, version: &str, state_version: u32, unwinds: bool) -> Stamp {
+    pub const fn new(id: &str, version: &str, state_version: u32, needs: u64, unwinds: bool) -> Stamp {
         Stamp {
             magic: MAGIC,
             size: size_of::<Stamp>() as u32,
             major: MAJOR,
             minor: MINOR,
             flags: if unwinds { UNWINDS } else { 0 },
-            needs: kind::bits(&kind::INDISPENSABLE),
+            needs: kind::bits(&kind::INDISPENSABLE) | needs,
             knows: kind::bits(&kind::EVENTS) | kind::bits(&kind::ACTIONS),
             state_version,
             pad: 0,

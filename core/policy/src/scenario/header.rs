@@ -13,6 +13,8 @@ pub(super) struct Header {
     pub(super) plugin: String,
     pub(super) seed: u64,
     pub(super) show_timers: bool,
+    /// Minutes after midnight, local time, at the start.
+    pub(super) clock: u16,
     pub(super) setup: Setup,
 }
 
@@ -28,8 +30,14 @@ struct Written {
     seed: u64,
     #[serde(default)]
     show_timers: bool,
+    #[serde(default = "midnight")]
+    clock: String,
     #[serde(default = "both")]
     agents: Sides<bool>,
+    #[serde(default = "one_server_each")]
+    servers: Sides<Vec<String>>,
+    #[serde(default)]
+    pools: Sides<Vec<String>>,
     #[serde(default)]
     parameters: serde_json::Map<String, serde_json::Value>,
     #[serde(default = "default_detect")]
@@ -42,6 +50,20 @@ fn default_pair() -> String {
 
 fn both() -> Sides<bool> {
     Sides { a: true, b: true }
+}
+
+fn midnight() -> String {
+    "00:00".to_owned()
+}
+
+fn one_server_each() -> Sides<Vec<String>> {
+    Sides { a: vec!["192.0.2.1:80".to_owned()], b: vec!["192.0.2.2:80".to_owned()] }
+}
+
+fn minutes(clock: &str) -> Option<u16> {
+    let (hours, minutes) = clock.split_once(':')?;
+    let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
+    (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
 }
 
 fn default_detect() -> Detect {
@@ -67,18 +89,23 @@ fn parse(name: &str, text: &str) -> Result<Header, ScenarioError> {
         let line = before.matches('\n').count() + 1;
         ScenarioError::Line { name: name.to_owned(), line, why: error.message().to_owned() }
     })?;
-    let side = |agent, server: &str| SideSetup { servers: vec![server.to_owned()], agent };
+    let clock = minutes(&written.clock).ok_or_else(|| {
+        let why = format!("`clock = \"{}\"` is not a time of day such as \"17:30\"", written.clock);
+        ScenarioError::Line { name: name.to_owned(), line: 1, why }
+    })?;
+    let Sides { a: servers_a, b: servers_b } = written.servers;
+    let Sides { a: pools_a, b: pools_b } = written.pools;
+    let sides = Sides {
+        a: SideSetup { servers: servers_a, pools: pools_a, agent: written.agents.a },
+        b: SideSetup { servers: servers_b, pools: pools_b, agent: written.agents.b },
+    };
     Ok(Header {
         title: written.title,
         rules: written.rules,
         plugin: written.plugin,
         seed: written.seed,
         show_timers: written.show_timers,
-        setup: Setup {
-            pair: written.pair,
-            parameters: written.parameters,
-            detect: written.detect,
-            sides: Sides { a: side(written.agents.a, "192.0.2.1:80"), b: side(written.agents.b, "192.0.2.2:80") },
-        },
+        clock,
+        setup: Setup { pair: written.pair, parameters: written.parameters, detect: written.detect, sides },
     })
 }

@@ -27,18 +27,26 @@
 //!
 //! | line | meaning |
 //! |---|---|
-//! | `start [active SIDE] [epoch N] [restored]` | the instance begins |
-//! | `probe SIDE [WORD] good\|wrong\|silent\|refused [status N] ["DETAIL"]` | an answer to the side's probe; WORD, when it has several: `tcp`, or a part of the path |
-//! | `server SIDE answers\|errs\|silent\|refuses` | from now on every probe of the side goes out and is answered so, by itself |
+//! | `start [active SIDE] [epoch N] [restored] [since TIME]` | the instance begins; so long ago the latest handover ended |
+//! | `probe SIDE [WORD] good\|wrong\|silent\|refused [status N] [FACT=VALUE …] ["DETAIL"]` | an answer to the side's probe; WORD says which, when it has several |
+//! | `server SIDE [WORD] answers\|errs\|silent\|refuses [status N] [FACT=VALUE …]` | from now on every probe of the side that WORD fits goes out and is answered so, by itself; the last such line that fits counts |
 //! | `agent SIDE ROLE [serving] [fit] [epoch N] [release "R"], SERVICE [exclusive] STATE, …` | an agent's report |
+//! | … `pid N`, `restarts N` after a service; `replication current\|behind\|stopped ["DETAIL"]`, `lan connected\|isolated`, `waiting "GATE"` | more of a report |
 //! | `link SIDE main\|aux up\|down` | a connection to an agent |
 //! | `traffic SIDE WINDOW [good N] [5xx N] [refused N] [resets N] [timeouts N]` | what requests met |
-//! | `order N to SIDE [confirmed] [by "WHO"]` | an operator's order |
+//! | `order N to SIDE [confirmed] [by "WHO"] [rights "SOME"]` | an operator's order; without `rights` he has all |
+//! | `command N NAME [side SIDE] [argument "TEXT"] [confirmed] [by "WHO"] [rights "SOME"]` | one of the policy's own commands |
+//! | `config N KEY=VALUE …` | parameters change; a value is JSON, or a text |
+//! | `sessions a N b N [moved N] [left N] [failed N] [ended] [names "SOME"]` | how the policy's latest share stands |
 //! | `handover N to SIDE begun\|completed\|rolled-back\|no-active [active SIDE]` | the pair's handover |
 //! | `result KIND done\|refused\|failed ["WHY"]` | of the last action of a kind: `switch`, `stand-down`, `restart`, … |
 //! | `end` | nothing; time passes until here |
 //!
-//! `show_timers = true` in the header shows the policy's timers too.
+//! A WORD is `http`, `tcp`, `icmp`, `agent`, `main`, `aux`, `xmpp`, `cti`, a part of the path, the name of the pinged
+//! service, a pinged address, `gateways`, or `#N` for the side's Nth server; several joined by `+` must all fit.
+//!
+//! In the header `[servers]` and `[pools]` give each side's (`a = [...]`, `b = [...]`), `agents` says which side has one,
+//! and `clock = "17:30"` is the local time at which the scenario starts. `show_timers = true` in the header shows the policy's timers too.
 
 mod diff;
 mod header;
@@ -46,6 +54,8 @@ mod moment;
 mod render;
 mod run;
 mod script;
+mod which;
+mod words;
 
 pub use run::ScenarioError;
 

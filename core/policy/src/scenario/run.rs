@@ -1,11 +1,11 @@
 //! Plays a script in virtual time.
 
 use super::header::Header;
-use super::script::{Happening, Line};
-use super::{moment, render};
-use crate::action::{ProbeKind, Watch};
-use crate::event::{ActionResult, ProbeId, ProbeResult, TimerId, Verdict, What};
-use crate::{Action, At, Event, Sides};
+use super::script::{Answered, Happening, Line};
+use super::{moment, render, which};
+use crate::action::Watch;
+use crate::event::{ActionResult, ConfigChange, ProbeId, ProbeResult, Sessions, TimerId, Verdict, What};
+use crate::{Action, At, Event, Setup, Side};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -81,7 +81,8 @@ pub(super) fn play(
         last_of_kind: BTreeMap::new(),
         timers: BTreeMap::new(),
         watches: BTreeMap::new(),
-        servers: Sides::default(),
+        servers: Vec::new(),
+        setup: header.setup.clone(),
         transcript: String::new(),
     };
     // What happens by itself before a line stands before the remarks above that line.
@@ -125,7 +126,10 @@ struct Play<'a, F> {
     last_of_kind: BTreeMap<&'static str, u64>,
     timers: BTreeMap<TimerId, At>,
     watches: BTreeMap<ProbeId, Watched>,
-    servers: Sides<Option<Verdict>>,
+    /// What simulated servers answer, to which of their probes.
+    servers: Vec<(Side, Option<String>, Answered)>,
+    /// As the configuration has changed by now.
+    setup: Setup,
     transcript: String,
 }
 
@@ -134,7 +138,7 @@ struct Watched {
     watch: Watch,
     next: At,
     /// Answers that are under way: when, and what.
-    answers: BTreeMap<At, Verdict>,
+    answers: BTreeMap<At, Answered>,
 }
 
 impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
@@ -170,18 +174,18 @@ impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
         let now = self.now;
         let Some(watched) = self.watches.get_mut(&probe) else { return Ok(()) };
         let side = watched.watch.side;
-        if let Some(verdict) = watched.answers.remove(&now) {
-            let latency = if verdict == Verdict::Silent { watched.watch.timeout } else { ANSWER };
-            let status = if verdict == Verdict::Good { 200 } else { 0 };
-            let what = What::Probe(ProbeResult { probe, side, verdict, latency, status, detail: String::new() });
-            let actions = self.feed(what)?;
-            self.write_by_itself(&format!("probe {side} {}", in_words(verdict)), &actions);
+        if let Some(answer) = watched.answers.remove(&now) {
+            let what = format!("probe {side} {}", in_words(answer.verdict));
+            let result = watched.result(&answer);
+            let actions = self.feed(What::Probe(result))?;
+            self.write_by_itself(&what, &actions);
             return Ok(());
         }
         watched.next = now + watched.watch.interval.max(Duration::from_millis(1));
-        if let Some(verdict) = self.servers[side] {
-            let delay = if verdict == Verdict::Silent { watched.watch.timeout } else { ANSWER };
-            watched.answers.insert(now + delay, verdict);
+        let fits = |word: &Option<String>| word.as_ref().is_none_or(|word| which::fits(&watched.watch, word));
+        let answer = self.servers.iter().rfind(|(of, word, _)| *of == side && fits(word));
+        if let Some((_, _, answer)) = answer {
+            watched.answers.insert(now + watched.delay(answer.verdict), answer.clone());
         }
         Ok(())
     }
@@ -190,31 +194,35 @@ impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
         let wrong = |why: String| ScenarioError::Line { name: self.name.to_owned(), line: number, why };
         let event = match what {
             Happening::Event(event) => event.clone(),
-            Happening::Probe { side, word, verdict, status, detail } => {
-                let mut fitting = self.watches.iter().filter(|(_, watched)| {
-                    watched.watch.side == *side && word.as_ref().is_none_or(|word| fits(&watched.watch, word))
+            Happening::Probe { side, word, answer } => {
+                let mut fitting = self.watches.values().filter(|watched| {
+                    watched.watch.side == *side && word.as_ref().is_none_or(|word| which::fits(&watched.watch, word))
                 });
-                let probe = fitting.next().map(|(probe, _)| *probe);
-                let probe = probe.ok_or_else(|| wrong(format!("the policy has declared no such probe of {side}")))?;
+                let watched = fitting.next();
+                let watched =
+                    watched.ok_or_else(|| wrong(format!("the policy has declared no such probe of {side}")))?;
                 if fitting.next().is_some() {
                     return Err(wrong(format!("several probes of {side} fit: say which, by a part of its path")));
                 }
-                What::Probe(ProbeResult {
-                    probe,
-                    side: *side,
-                    verdict: *verdict,
-                    latency: ANSWER,
-                    status: *status,
-                    detail: detail.clone(),
-                })
+                What::Probe(ProbeResult { latency: ANSWER, ..watched.result(answer) })
+            }
+            Happening::Config { change, values } => {
+                self.setup.parameters.extend(values.clone());
+                let setup = serde_json::to_string(&self.setup).map_err(|error| wrong(error.to_string()))?;
+                What::Config(ConfigChange { change: *change, setup })
+            }
+            Happening::Sessions(sessions) => {
+                let share = self.last_of_kind.get("share").copied().unwrap_or_default();
+                What::Sessions(Sessions { share, ..sessions.clone() })
             }
             Happening::Result { kind, outcome, why } => {
                 let action = self.last_of_kind.get(kind.as_str());
                 let action = action.ok_or_else(|| wrong(format!("the policy has given no action `{kind}`")))?;
                 What::Result(ActionResult { action: *action, outcome: *outcome, why: why.clone() })
             }
-            Happening::Server { side, verdict } => {
-                self.servers[*side] = Some(*verdict);
+            Happening::Server { side, word, answer } => {
+                self.servers.retain(|(of, before, _)| (of, before) != (side, word));
+                self.servers.push((*side, word.clone(), answer.clone()));
                 return Ok(());
             }
             Happening::End => return Ok(()),
@@ -258,11 +266,23 @@ impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
             Action::SetTimer(timer, due) => {
                 self.timers.insert(*timer, *due);
             }
+            Action::SetAlarm(timer, minute) => {
+                self.timers.insert(*timer, self.next_time_of_day(*minute));
+            }
             Action::CancelTimer(timer) => {
                 self.timers.remove(timer);
             }
             _ => {}
         }
+    }
+
+    /// When it is next so many minutes after midnight.
+    fn next_time_of_day(&self, minute: u16) -> At {
+        const DAY: u64 = 24 * 60 * 60 * 1_000_000_000;
+        let of = |minutes: u16| u64::from(minutes) * 60 * 1_000_000_000;
+        let now = (of(self.header.clock) + self.now.0) % DAY;
+        let wait = (of(minute) + DAY - now) % DAY;
+        self.now + Duration::from_nanos(if wait == 0 { DAY } else { wait })
     }
 
     fn write_by_itself(&mut self, what: &str, actions: &[Action]) {
@@ -288,15 +308,18 @@ impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
 }
 
 impl Watched {
+    fn delay(&self, verdict: Verdict) -> Duration {
+        if verdict == Verdict::Silent { self.watch.timeout } else { ANSWER }
+    }
+
+    fn result(&self, answer: &Answered) -> ProbeResult {
+        let Answered { verdict, status, detail, facts } = answer.clone();
+        let (probe, side, server) = (self.watch.probe, self.watch.side, self.watch.server);
+        ProbeResult { probe, side, server, verdict, latency: self.delay(verdict), status, detail, facts }
+    }
+
     fn soonest(&self) -> At {
         self.answers.keys().next().map_or(self.next, |answer| self.next.min(*answer))
-    }
-}
-
-fn fits(watch: &Watch, word: &str) -> bool {
-    match &watch.kind {
-        ProbeKind::Tcp { .. } => word == "tcp",
-        ProbeKind::Http(http) => word == "http" || http.path.contains(word),
     }
 }
 

@@ -1,15 +1,14 @@
 //! A scenario's lines: what happens, and when.
 
+use super::words::{Words, unquoted};
 use super::{ScenarioError, moment};
 use crate::event::{
-    AgentReport, Connection, Handover, Link, Order, Outcome, Role, Service, ServiceState, Stage, Start, Traffic,
-    Verdict, What,
+    AgentReport, Command, Connection, Fact, Handover, Lan, Link, Order, Outcome, Replication, Role, Service,
+    ServiceState, Sessions, Stage, Start, Traffic, Verdict, What,
 };
 use crate::{Epoch, Side};
+use serde_json::{Map, Value};
 use std::time::Duration;
-
-/// The most turns of one line.
-const MAX_TURNS: u32 = 10_000;
 
 /// One line of the script; the lines that are expected are not kept.
 #[derive(Clone, Debug)]
@@ -39,13 +38,26 @@ pub(super) enum Happening {
     /// An event that is complete.
     Event(What),
     /// A probe's answer: which probe is known when it runs.
-    Probe { side: Side, word: Option<String>, verdict: Verdict, status: u16, detail: String },
+    Probe { side: Side, word: Option<String>, answer: Answered },
     /// An action's result: which action is known when it runs.
     Result { kind: String, outcome: Outcome, why: String },
-    /// A simulated server changes.
-    Server { side: Side, verdict: Verdict },
+    /// A simulated server changes: for the probes that the word fits.
+    Server { side: Side, word: Option<String>, answer: Answered },
+    /// The configuration changes: the number of the change, and the new values.
+    Config { change: u64, values: Map<String, Value> },
+    /// How the latest share stands.
+    Sessions(Sessions),
     /// Time passes.
     End,
+}
+
+/// What a probe is answered.
+#[derive(Clone, Debug)]
+pub(super) struct Answered {
+    pub(super) verdict: Verdict,
+    pub(super) status: u16,
+    pub(super) detail: String,
+    pub(super) facts: Vec<Fact>,
 }
 
 pub(super) fn parse(name: &str, body: &str, first_line: usize) -> Result<Vec<Line>, ScenarioError> {
@@ -88,30 +100,38 @@ fn happening(words: &mut Words) -> Result<Happening, String> {
     Ok(match kind.as_str() {
         "start" => Happening::Event(What::Start(start(words)?)),
         "probe" => probe(words)?,
-        "server" => Happening::Server { side: words.side()?, verdict: server(words)? },
+        "server" => server(words)?,
         "agent" => Happening::Event(What::Agent(agent(words)?)),
         "link" => Happening::Event(What::Link(link(words)?)),
         "traffic" => Happening::Event(What::Traffic(traffic(words)?)),
         "order" => Happening::Event(What::Order(order(words)?)),
+        "command" => Happening::Event(What::Command(command(words)?)),
+        "config" => config(words)?,
+        "sessions" => Happening::Sessions(sessions(words)?),
         "handover" => Happening::Event(What::Handover(handover(words)?)),
         "result" => result(words)?,
         "end" => Happening::End,
         other => {
             return Err(format!(
-                "`{other}` is not an event: say start, probe, server, agent, link, traffic, order, handover, result or end"
+                "`{other}` is not an event: say start, probe, server, agent, link, traffic, order, command, config, sessions, handover, result or end"
             ));
         }
     })
 }
 
 fn start(words: &mut Words) -> Result<Start, String> {
-    let mut start = Start { active: None, epoch: Epoch::default(), restored: false };
+    let mut start = Start { active: None, epoch: Epoch::default(), restored: false, since_handover: None };
     while let Some(word) = words.next() {
         match word.as_str() {
             "active" => start.active = Some(words.side()?),
             "epoch" => start.epoch = Epoch(words.number()?),
             "restored" => start.restored = true,
-            other => return Err(format!("`{other}` does not belong to a start: active SIDE, epoch N, restored")),
+            "since" => start.since_handover = Some(words.duration()?),
+            other => {
+                return Err(format!(
+                    "`{other}` does not belong to a start: active SIDE, epoch N, restored, since TIME"
+                ));
+            }
         }
     }
     Ok(start)
@@ -119,25 +139,51 @@ fn start(words: &mut Words) -> Result<Start, String> {
 
 fn probe(words: &mut Words) -> Result<Happening, String> {
     let side = words.side()?;
-    let first = words.need("good, wrong, silent or refused")?;
-    let (word, verdict) = match verdict(&first) {
-        Some(verdict) => (None, verdict),
-        None => {
-            let second = words.need("good, wrong, silent or refused")?;
-            let verdict = verdict(&second).ok_or(format!("`{second}` is not good, wrong, silent or refused"))?;
-            (Some(first), verdict)
-        }
-    };
-    let mut status = if verdict == Verdict::Good { 200 } else { 0 };
-    let mut detail = String::new();
+    let (word, verdict) = of_which(words, verdict, "good, wrong, silent or refused")?;
+    Ok(Happening::Probe { side, word, answer: answered(verdict, words)? })
+}
+
+fn server(words: &mut Words) -> Result<Happening, String> {
+    let side = words.side()?;
+    let (word, verdict) = of_which(words, behaviour, "answers, errs, silent or refuses")?;
+    Ok(Happening::Server { side, word, answer: answered(verdict, words)? })
+}
+
+/// `[WORD] VALUE`.
+fn of_which(
+    words: &mut Words,
+    value: impl Fn(&str) -> Option<Verdict>,
+    valid: &str,
+) -> Result<(Option<String>, Verdict), String> {
+    let first = words.need(valid)?;
+    if let Some(verdict) = value(&first) {
+        return Ok((None, verdict));
+    }
+    let second = words.need(valid)?;
+    let verdict = value(&second).ok_or_else(|| format!("`{second}` is not {valid}"))?;
+    Ok((Some(first), verdict))
+}
+
+fn answered(verdict: Verdict, words: &mut Words) -> Result<Answered, String> {
+    let status = if verdict == Verdict::Good { 200 } else { 0 };
+    let mut answer = Answered { verdict, status, detail: String::new(), facts: Vec::new() };
     while let Some(next) = words.next() {
         match next.as_str() {
-            "status" => status = words.number()?,
-            quoted if quoted.starts_with('"') => detail = unquoted(quoted),
-            other => return Err(format!("`{other}` does not belong to a probe's answer: status N, \"DETAIL\"")),
+            "status" => answer.status = words.number()?,
+            quoted if quoted.starts_with('"') => answer.detail = unquoted(quoted),
+            other => match other.split_once('=') {
+                Some((name, value)) => {
+                    answer.facts.push(Fact { name: name.to_owned(), value: unquoted(value) });
+                }
+                None => {
+                    return Err(format!(
+                        "`{other}` does not belong to a probe's answer: status N, FACT=VALUE, \"DETAIL\""
+                    ));
+                }
+            },
         }
     }
-    Ok(Happening::Probe { side, word, verdict, status, detail })
+    Ok(answer)
 }
 
 fn verdict(word: &str) -> Option<Verdict> {
@@ -150,15 +196,14 @@ fn verdict(word: &str) -> Option<Verdict> {
     })
 }
 
-fn server(words: &mut Words) -> Result<Verdict, String> {
-    let word = words.need("answers, errs, silent or refuses")?;
-    match word.as_str() {
-        "answers" => Ok(Verdict::Good),
-        "errs" => Ok(Verdict::Wrong),
-        "silent" => Ok(Verdict::Silent),
-        "refuses" => Ok(Verdict::Refused),
-        other => Err(format!("`{other}` is not answers, errs, silent or refuses")),
-    }
+fn behaviour(word: &str) -> Option<Verdict> {
+    Some(match word {
+        "answers" => Verdict::Good,
+        "errs" => Verdict::Wrong,
+        "silent" => Verdict::Silent,
+        "refuses" => Verdict::Refused,
+        _ => return None,
+    })
 }
 
 fn agent(words: &mut Words) -> Result<AgentReport, String> {
@@ -185,6 +230,10 @@ fn agent(words: &mut Words) -> Result<AgentReport, String> {
         fit: false,
         services: Vec::new(),
         release: String::new(),
+        replication: Replication::Unknown,
+        replication_detail: String::new(),
+        lan: Lan::Unknown,
+        waiting: String::new(),
     };
     while let Some(word) = words.next() {
         match word.as_str() {
@@ -192,10 +241,39 @@ fn agent(words: &mut Words) -> Result<AgentReport, String> {
             "fit" => report.fit = true,
             "epoch" => report.epoch = Epoch(words.number()?),
             "release" => report.release = unquoted(&words.need("a release in quotes")?),
+            "replication" => {
+                report.replication = replication(&words.need("current, behind or stopped")?)?;
+                report.replication_detail = words.quoted().unwrap_or_default();
+            }
+            "lan" => report.lan = lan(&words.need("connected or isolated")?)?,
+            "waiting" => report.waiting = unquoted(&words.need("a gate in quotes")?),
+            "pid" => last_service(&mut report)?.pid = words.number()?,
+            "restarts" => last_service(&mut report)?.restarts = words.number()?,
             name => report.services.push(service(name, words)?),
         }
     }
     Ok(report)
+}
+
+fn replication(word: &str) -> Result<Replication, String> {
+    match word {
+        "current" => Ok(Replication::Current),
+        "behind" => Ok(Replication::Behind),
+        "stopped" => Ok(Replication::Stopped),
+        other => Err(format!("`{other}` is not current, behind or stopped")),
+    }
+}
+
+fn lan(word: &str) -> Result<Lan, String> {
+    match word {
+        "connected" => Ok(Lan::Connected),
+        "isolated" => Ok(Lan::Isolated),
+        other => Err(format!("`{other}` is not connected or isolated")),
+    }
+}
+
+fn last_service(report: &mut AgentReport) -> Result<&mut Service, String> {
+    report.services.last_mut().ok_or_else(|| "a service must come first".to_owned())
 }
 
 fn service(name: &str, words: &mut Words) -> Result<Service, String> {
@@ -238,8 +316,7 @@ fn link(words: &mut Words) -> Result<Link, String> {
 
 fn traffic(words: &mut Words) -> Result<Traffic, String> {
     let side = words.side()?;
-    let window = words.need("the window's length")?;
-    let window = moment::parse(&window).ok_or(format!("`{window}` is not a length of time such as `1s`"))?;
+    let window = words.duration()?;
     let mut traffic = Traffic { side, window, good: 0, server_errors: 0, refused: 0, resets: 0, timeouts: 0 };
     while let Some(word) = words.next() {
         let count = match word.as_str() {
@@ -258,15 +335,80 @@ fn traffic(words: &mut Words) -> Result<Traffic, String> {
 fn order(words: &mut Words) -> Result<Order, String> {
     let order = words.number()?;
     words.expect("to")?;
-    let mut order = Order { order, to: words.side()?, confirmed: false, by: "operator".to_owned() };
+    let to = words.side()?;
+    let mut order = Order { order, to, confirmed: false, by: "operator".to_owned(), rights: all_rights() };
     while let Some(word) = words.next() {
         match word.as_str() {
             "confirmed" => order.confirmed = true,
             "by" => order.by = unquoted(&words.need("who asks")?),
-            other => return Err(format!("`{other}` does not belong to an order: confirmed, by \"WHO\"")),
+            "rights" => order.rights = rights(words)?,
+            other => {
+                return Err(format!("`{other}` does not belong to an order: confirmed, by \"WHO\", rights \"SOME\""));
+            }
         }
     }
     Ok(order)
+}
+
+fn command(words: &mut Words) -> Result<Command, String> {
+    let (order, name) = (words.number()?, words.need("the command's name")?);
+    let (side, argument, by) = (None, String::new(), "operator".to_owned());
+    let mut command = Command { order, name, side, argument, confirmed: false, by, rights: all_rights() };
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "side" => command.side = Some(words.side()?),
+            "argument" => command.argument = unquoted(&words.need("the argument in quotes")?),
+            "confirmed" => command.confirmed = true,
+            "by" => command.by = unquoted(&words.need("who asks")?),
+            "rights" => command.rights = rights(words)?,
+            other => {
+                return Err(format!(
+                    "`{other}` does not belong to a command: side SIDE, argument \"TEXT\", confirmed, by \"WHO\", rights \"SOME\""
+                ));
+            }
+        }
+    }
+    Ok(command)
+}
+
+fn all_rights() -> Vec<String> {
+    vec!["all".to_owned()]
+}
+
+fn rights(words: &mut Words) -> Result<Vec<String>, String> {
+    let rights = unquoted(&words.need("rights in quotes")?);
+    Ok(rights.split_whitespace().map(str::to_owned).collect())
+}
+
+fn config(words: &mut Words) -> Result<Happening, String> {
+    let change = words.number()?;
+    let mut values = Map::new();
+    while let Some(word) = words.next() {
+        let (key, value) = word.split_once('=').ok_or_else(|| format!("`{word}` is not KEY=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+        values.insert(key.to_owned(), value);
+    }
+    Ok(Happening::Config { change, values })
+}
+
+fn sessions(words: &mut Words) -> Result<Sessions, String> {
+    let mut sessions = Sessions::default();
+    while let Some(word) = words.next() {
+        match word.as_str() {
+            "a" => sessions.on.a = words.number()?,
+            "b" => sessions.on.b = words.number()?,
+            "moved" => sessions.moved = words.number()?,
+            "left" => sessions.left = words.number()?,
+            "failed" => sessions.failed = words.number()?,
+            "ended" => sessions.ended = true,
+            "names" => {
+                let names = unquoted(&words.need("names in quotes")?);
+                sessions.names = names.split_whitespace().map(str::to_owned).collect();
+            }
+            other => return Err(format!("`{other}` is not a, b, moved, left, failed, ended or names")),
+        }
+    }
+    Ok(sessions)
 }
 
 fn handover(words: &mut Words) -> Result<Handover, String> {
@@ -299,75 +441,4 @@ fn result(words: &mut Words) -> Result<Happening, String> {
     };
     let why = words.next().map(|quoted| unquoted(&quoted)).unwrap_or_default();
     Ok(Happening::Result { kind, outcome, why })
-}
-
-fn unquoted(word: &str) -> String {
-    word.trim_matches('"').to_owned()
-}
-
-/// A line's words; a text in quotes is one. Commas and colons after words are for the reader.
-struct Words {
-    words: std::collections::VecDeque<String>,
-}
-
-impl Words {
-    fn new(line: &str) -> Result<Words, String> {
-        let mut words = std::collections::VecDeque::new();
-        let mut rest = line.trim();
-        while !rest.is_empty() {
-            let end = if let Some(text) = rest.strip_prefix('"') {
-                text.find('"').ok_or("a text in quotes has no end")? + 2
-            } else {
-                rest.find(char::is_whitespace).unwrap_or(rest.len())
-            };
-            let word = rest[..end].trim_end_matches([',', ':']);
-            if !word.is_empty() {
-                words.push_back(word.to_owned());
-            }
-            rest = rest[end..].trim_start_matches([',', ':']).trim_start();
-        }
-        Ok(Words { words })
-    }
-
-    /// Takes `x5` off the end.
-    fn turns(&mut self) -> Result<u32, String> {
-        let last = self.words.back().and_then(|word| word.strip_prefix('x')).and_then(|turns| turns.parse().ok());
-        match last {
-            None => Ok(1),
-            Some(turns @ 1..=MAX_TURNS) => {
-                self.words.pop_back();
-                Ok(turns)
-            }
-            Some(turns) => Err(format!("x{turns} is not a number of turns from 1 to {MAX_TURNS}")),
-        }
-    }
-
-    fn next(&mut self) -> Option<String> {
-        self.words.pop_front()
-    }
-
-    fn need(&mut self, what: &str) -> Result<String, String> {
-        self.next().ok_or_else(|| format!("{what} is missing"))
-    }
-
-    fn expect(&mut self, word: &str) -> Result<(), String> {
-        let found = self.need(&format!("`{word}`"))?;
-        if found == word { Ok(()) } else { Err(format!("`{found}` stands where `{word}` should")) }
-    }
-
-    fn side(&mut self) -> Result<Side, String> {
-        self.need("a side")?.parse().map_err(|error: crate::side::UnknownSide| error.to_string())
-    }
-
-    fn number<T: std::str::FromStr>(&mut self) -> Result<T, String> {
-        let word = self.need("a number")?;
-        word.parse().map_err(|_| format!("`{word}` is not a number that fits here"))
-    }
-
-    fn end(&mut self) -> Result<(), String> {
-        match self.next() {
-            None => Ok(()),
-            Some(word) => Err(format!("`{word}` is too much")),
-        }
-    }
 }

@@ -15,7 +15,7 @@ use std::ptr;
 /// The stamp of a policy.
 #[must_use]
 pub const fn stamp<P: Policy>(unwinds: bool) -> Stamp {
-    Stamp::new(P::ID, P::VERSION, P::STATE_VERSION, unwinds)
+    Stamp::new(P::ID, P::VERSION, P::STATE_VERSION, P::NEEDS, unwinds)
 }
 
 /// The table of a policy.
@@ -73,6 +73,8 @@ fn description<P: Policy>(topic: &str, config: &[u8]) -> Result<String, Failure>
     match topic {
         "schema" => json(&schemars::schema_for!(P::Config)),
         "rules" => json(&P::rules()),
+        "commands" => json(&P::commands()),
+        "traits" => configured::<P>(config).and_then(|(setup, config)| json(&P::traits(&setup, &config))),
         "explain" => configured::<P>(config).map(|(setup, config)| P::explain(&setup, &config)),
         "lint" => configured::<P>(config).and_then(|(setup, config)| json(&P::lint(&setup, &config))),
         "delay" => configured::<P>(config).and_then(|(setup, config)| {

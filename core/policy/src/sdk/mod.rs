@@ -50,7 +50,7 @@ mod period;
 pub use actions::Actions;
 pub use period::Period;
 
-use crate::{Event, Lint, Rule, Setup};
+use crate::{CommandInfo, Event, Lint, Rule, Setup, Traits};
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -68,6 +68,9 @@ pub trait Policy: Serialize + DeserializeOwned + Send + 'static {
     const VERSION: &'static str;
     /// The version of the snapshot's format: another one needs a `migrate`.
     const STATE_VERSION: u32;
+    /// Kinds of record ([`crate::abi::kind`]) that a host must know for this policy to work, as
+    /// `kind::bits(&[kind::WATCH_ICMP])`. A host that does not refuses the plugin.
+    const NEEDS: u64 = 0;
 
     /// Its rules, in the order of their ids.
     fn rules() -> &'static [Rule];
@@ -93,6 +96,17 @@ pub trait Policy: Serialize + DeserializeOwned + Send + 'static {
     fn explain(setup: &Setup, config: &Self::Config) -> String {
         let _ = (setup, config);
         Self::rules().iter().map(|rule| format!("{}  {}\n", rule.id, rule.text)).collect()
+    }
+
+    /// The commands that it takes from operators ([`crate::event::Command`]).
+    fn commands() -> &'static [CommandInfo] {
+        &[]
+    }
+
+    /// What sets its pairs apart.
+    fn traits(setup: &Setup, config: &Self::Config) -> Traits {
+        let _ = (setup, config);
+        Traits::default()
     }
 
     /// What is odd in a valid configuration.
