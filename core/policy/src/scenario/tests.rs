@@ -13,6 +13,7 @@ fn policy(event: &Event) -> Result<Vec<Action>, String> {
             Action::Watch(Watch {
                 probe: ProbeId(1),
                 side: Side::A,
+                server: 0,
                 kind: ProbeKind::Tcp { port: 0 },
                 interval: Duration::from_secs(1),
                 timeout: Duration::from_millis(1_500),
