@@ -68,10 +68,19 @@ pub struct Watch {
     pub server: u32,
     /// What to send.
     pub kind: ProbeKind,
-    /// From one start to the next; the edge adds jitter of up to a tenth, earlier.
+    /// From one start to the next; the edge adds jitter of up to a tenth, earlier. A day or more: none is sent by
+    /// itself, not even at the declaration; each [`Action::ProbeNow`] sends one.
     pub interval: Duration,
     /// After this without an answer the probe is silent. May be longer than the interval: probes then overlap.
     pub timeout: Duration,
+}
+
+impl Watch {
+    /// Whether the edge sends it by itself, at the declaration and again and again.
+    #[must_use]
+    pub fn repeats(&self) -> bool {
+        self.interval < Duration::from_secs(24 * 60 * 60)
+    }
 }
 
 /// What a probe sends, and what answer is good.

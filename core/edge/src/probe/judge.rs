@@ -1,7 +1,7 @@
 //! What an answer means.
 
 use lockstep_policy::action::HttpProbe;
-use lockstep_policy::event::Verdict;
+use lockstep_policy::event::{Fact, Verdict};
 use rustix::io::Errno;
 use std::io;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 /// The most of an answer's head or body that is read.
 pub(super) const BODY_MAX: usize = 64 * 1024;
 
-/// The most that a policy is told of an answer, in bytes.
+/// The most that a policy is told of an answer, or as a fact, in bytes.
 const DETAIL_MAX: usize = 256;
 
 /// What one probe has found.
@@ -18,6 +18,7 @@ pub(super) struct Finding {
     pub verdict: Verdict,
     pub status: u16,
     pub detail: String,
+    pub facts: Vec<Fact>,
     pub latency: Duration,
     /// Nothing was found: this machine could not even ask. It says nothing about the side.
     pub unasked: bool,
@@ -25,7 +26,14 @@ pub(super) struct Finding {
 
 impl Finding {
     pub fn new(verdict: Verdict, status: u16, detail: impl Into<String>) -> Finding {
-        Finding { verdict, status, detail: detail.into(), latency: Duration::ZERO, unasked: false }
+        Finding {
+            verdict,
+            status,
+            detail: detail.into(),
+            facts: Vec::new(),
+            latency: Duration::ZERO,
+            unasked: false,
+        }
     }
 
     pub fn good(status: u16, detail: impl Into<String>) -> Finding {

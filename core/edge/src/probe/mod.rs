@@ -3,9 +3,14 @@
 //! Each probe runs on its own clock and its own connections. A probe whose timeout is longer than its interval overlaps
 //! with the next: a silent server is noticed one interval after another, not one timeout after another.
 
+mod agent;
 mod exchange;
 mod judge;
 
+#[expect(unused_imports, reason = "the connections to the agents implement it")]
+pub(crate) use agent::{AgentPing, Ping, PingError};
+
+use agent::NoAgents;
 use lockstep_policy::action::{ProbeKind, Watch};
 use lockstep_policy::event::{ProbeId, ProbeResult};
 use std::collections::BTreeMap;
@@ -34,6 +39,7 @@ pub(crate) type Deliver = Arc<dyn Fn(u64, ProbeResult) + Send + Sync>;
 /// The probes of one pair.
 pub(crate) struct Probes {
     deliver: Deliver,
+    agents: Arc<dyn AgentPing>,
     watched: BTreeMap<ProbeId, Watched>,
     declared: u64,
 }
@@ -42,18 +48,24 @@ struct Watched {
     declaration: u64,
     watch: Watch,
     sender: Arc<Sender>,
-    interval: JoinHandle<()>,
+    /// None: it is sent by `ProbeNow` only.
+    interval: Option<JoinHandle<()>>,
 }
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        self.interval.abort();
+        self.interval.iter().for_each(JoinHandle::abort);
     }
 }
 
 impl Probes {
     pub fn new(deliver: Deliver) -> Probes {
-        Probes { deliver, watched: BTreeMap::new(), declared: 0 }
+        Probes { deliver, agents: Arc::new(NoAgents), watched: BTreeMap::new(), declared: 0 }
+    }
+
+    /// With the connections over which [`ProbeKind::Agent`] asks.
+    pub fn with_agents(self, agents: Arc<dyn AgentPing>) -> Probes {
+        Probes { agents, ..self }
     }
 
     /// Sends a probe from now on, to each of the servers in turn.
@@ -73,7 +85,7 @@ impl Probes {
             places: Arc::new(Semaphore::new(UNDER_WAY)),
             deliver: Arc::clone(&self.deliver),
         });
-        let interval = tokio::spawn(Arc::clone(&sender).send_at_intervals());
+        let interval = watch.repeats().then(|| tokio::spawn(Arc::clone(&sender).send_at_intervals()));
         self.watched.insert(watch.probe, Watched { declaration: self.declared, watch, sender, interval });
         Ok(())
     }
@@ -97,9 +109,10 @@ impl Probes {
         Ok(())
     }
 
-    /// Sends all probes of a side at once.
+    /// Sends all probes of a side at once, but for those that the policy sends one by one.
     pub fn all_now(&self, side: lockstep_policy::Side) {
-        self.watched.values().filter(|watched| watched.watch.side == side).for_each(|watched| watched.sender.send());
+        let wanted = |watched: &&Watched| watched.watch.side == side && watched.watch.repeats();
+        self.watched.values().filter(wanted).for_each(|watched| watched.sender.send());
     }
 
     /// Whether a result is of a probe that is still declared so.

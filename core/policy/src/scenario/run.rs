@@ -13,6 +13,8 @@ use std::time::Duration;
 const ANSWER: Duration = Duration::from_millis(20);
 /// The most events of one scenario: a policy whose timer is always due at once ends here.
 const MAX_EVENTS: u64 = 200_000;
+/// When a probe goes out that is only sent when it is asked for.
+const NEVER: At = At(u64::MAX);
 
 /// A scenario cannot be played, or does not give what it says.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +183,7 @@ impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
             self.write_by_itself(&what, &actions);
             return Ok(());
         }
-        watched.next = now + watched.watch.interval.max(Duration::from_millis(1));
+        watched.next = watched.after(now);
         let fits = |word: &Option<String>| word.as_ref().is_none_or(|word| which::fits(&watched.watch, word));
         let answer = self.servers.iter().rfind(|(of, word, _)| *of == side && fits(word));
         if let Some((_, _, answer)) = answer {
@@ -252,7 +254,8 @@ impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
     fn obey(&mut self, action: &Action) {
         match action {
             Action::Watch(watch) => {
-                let watched = Watched { watch: watch.clone(), next: self.now, answers: BTreeMap::new() };
+                let next = if watch.repeats() { self.now } else { NEVER };
+                let watched = Watched { watch: watch.clone(), next, answers: BTreeMap::new() };
                 self.watches.insert(watch.probe, watched);
             }
             Action::Unwatch(probe) => {
@@ -308,6 +311,11 @@ impl<F: FnMut(&Event) -> Result<Vec<Action>, String>> Play<'_, F> {
 }
 
 impl Watched {
+    /// When it goes out by itself after it has gone out.
+    fn after(&self, now: At) -> At {
+        if self.watch.repeats() { now + self.watch.interval.max(Duration::from_millis(1)) } else { NEVER }
+    }
+
     fn delay(&self, verdict: Verdict) -> Duration {
         if verdict == Verdict::Silent { self.watch.timeout } else { ANSWER }
     }
