@@ -99,6 +99,16 @@ pub enum Command {
         /// The pair's name
         pair: String,
     },
+    /// Look into what a pair's policy was told and did
+    Journal {
+        #[command(subcommand)]
+        verb: JournalVerb,
+    },
+    /// Work with policies
+    Policy {
+        #[command(subcommand)]
+        verb: PolicyVerb,
+    },
     /// Run a simulated pair on this machine, break it in every way, and show what a client felt
     Demo(lockstep_demo::play::Options),
     /// The parts of the demo's simulated pair
@@ -106,6 +116,51 @@ pub enum Command {
     Simulate {
         #[command(subcommand)]
         program: Simulate,
+    },
+}
+
+/// What can be done with a journal.
+#[derive(Debug, Subcommand)]
+pub enum JournalVerb {
+    /// Write a pair's journal to one file, to be shown or replayed anywhere
+    Export {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// The file, which is written anew
+        file: PathBuf,
+        /// From here on: a length of time such as 2h, or an event's number [default: all that is kept]
+        #[arg(long, value_name = "TIME|NUMBER")]
+        since: Option<String>,
+    },
+    /// Print a journal, one line for each event and action
+    Show {
+        #[command(flatten)]
+        reach: Reach,
+        /// An exported file, a directory of segments, or the name of a pair of the running edge
+        #[arg(value_name = "FILE|PAIR")]
+        what: String,
+        /// Of a running edge, from here on: a length of time such as 2h, or an event's number
+        #[arg(long, value_name = "TIME|NUMBER")]
+        since: Option<String>,
+    },
+}
+
+/// What can be done with policies.
+#[derive(Debug, Subcommand)]
+pub enum PolicyVerb {
+    /// Play a journal again: the same policy must do the same; another one, or other parameters, show what they would
+    /// have decided otherwise
+    Replay {
+        /// An exported journal, or a directory of segments
+        journal: PathBuf,
+        /// Another plugin's file [default: the installed one that the journal was recorded with]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Another parameter of [pair.policy], or of [pair.detect] as detect.KEY; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
     },
 }
 

@@ -4,13 +4,14 @@
 
 mod arguments;
 mod exit;
+mod journal;
 mod log;
 mod render_status;
 mod render_why;
 mod verbs;
 mod words;
 
-use crate::arguments::{Arguments, Command, Simulate};
+use crate::arguments::{Arguments, Command, JournalVerb, PolicyVerb, Simulate};
 use crate::exit::Failure;
 use clap::Parser;
 use std::future::Future;
@@ -52,6 +53,15 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
         Command::Pause { reach, pair, reason } => on_one_thread(verbs::pause(&reach, &pair, &reason)),
         Command::Resume { reach, pair } => on_one_thread(verbs::resume(&reach, &pair)),
         Command::Check { file, lint } => verbs::check(&file, lint),
+        Command::Journal { verb } => match verb {
+            JournalVerb::Export { reach, pair, file, since } => {
+                on_one_thread(journal::export(&reach, &pair, since.as_deref(), &file))
+            }
+            JournalVerb::Show { reach, what, since } => on_one_thread(journal::show(&reach, &what, since.as_deref())),
+        },
+        Command::Policy { verb: PolicyVerb::Replay { journal, policy, set } } => {
+            journal::replay(&journal, policy.as_deref(), &set)
+        }
         Command::Demo(options) => lockstep_demo::play::run(options).map_err(Failure::from_verdict),
         Command::Simulate { program } => match program {
             Simulate::App(options) => lockstep_demo::app::run(options),

@@ -81,7 +81,7 @@ pub async fn agent(config: &Path) -> Result<(), Failure> {
     lockstep_agent::run(config, lockstep_edge::terminated()).await.map_err(Failure::from_error)
 }
 
-fn client(reach: &Reach) -> Result<Client, Failure> {
+pub fn client(reach: &Reach) -> Result<Client, Failure> {
     let default = Path::new(EDGE_CONFIG);
     Ok(match (&reach.config, reach.admin, &reach.token_file) {
         (Some(config), _, _) => Client::from_config(config)?,
@@ -133,7 +133,7 @@ fn print_json(what: &impl Serialize) -> Result<(), Failure> {
 }
 
 /// A reader that has gone away (`| head`) is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+pub fn print(text: &str) -> Result<(), Failure> {
     match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::from_error(error)),
         _ => Ok(()),

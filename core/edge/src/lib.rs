@@ -6,6 +6,7 @@
 //!
 //! - `config`: the TOML, wholly validated: what is wrong, in which line, and what would be valid.
 //! - `store`: what is durable, in one SQLite file.
+//! - `journal`: every event and every action, to be read and replayed.
 //! - `agents`: two connections to each side's agent.
 //! - `probe`: what the policy asked to be watched.
 //! - `proxy`: requests, by the route of the moment.
@@ -19,6 +20,7 @@ pub mod config;
 mod crash;
 mod descriptors;
 mod driver;
+mod journal;
 mod probe;
 pub mod proxy;
 mod reload;

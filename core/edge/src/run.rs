@@ -4,6 +4,7 @@ use crate::admin::server::{Edge, PairDoor, router};
 use crate::admin::token::Token;
 use crate::config::{Config, PairConfig, Report};
 use crate::driver::{self, Driver, Feed, Parts};
+use crate::journal::Journal;
 use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, ProxySettings};
 use crate::store::{Found, Store, StoreError};
 use crate::threads::RequestThreads;
@@ -83,6 +84,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
 struct Bound {
     config: Config,
     store: Store,
+    journal: Journal,
     token: Token,
     admin: TcpListener,
     pairs: Vec<(PairConfig, Found, Vec<Listener>)>,
@@ -110,6 +112,9 @@ impl Bound {
             address,
             source,
         })?;
+        let names: Vec<&str> = config.pairs.iter().map(|pair| pair.name.as_str()).collect();
+        let journal = Journal::open(&config.edge.state, &config.edge.name, config.edge.journal, &names)
+            .map_err(|error| EdgeError::Broken { what: "the journal".to_owned(), why: error.to_string() })?;
         let mut pairs = Vec::new();
         for pair in &config.pairs {
             let bind = |address: &SocketAddr| {
@@ -120,17 +125,20 @@ impl Bound {
                 })
             };
             let listeners = pair.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
-            pairs.push((pair.clone(), store.find(&pair.name)?, listeners));
+            let mut found = store.find(&pair.name)?;
+            // Either may have been lost, and has then been told of fewer numbers than were used.
+            found.next_seq = found.next_seq.max(journal.next_seq(&pair.name));
+            pairs.push((pair.clone(), found, listeners));
         }
         let threads = RequestThreads::start()
             .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })?;
         // Last: the token of an edge that runs already must stay.
         let token = Token::create(&config.edge.state).map_err(|source| EdgeError::Token { file, source })?;
-        Ok(Bound { config, store, token, admin, pairs, threads })
+        Ok(Bound { config, store, journal, token, admin, pairs, threads })
     }
 
     fn start(self) -> Running {
-        let Bound { config, store, token, admin, pairs, threads } = self;
+        let Bound { config, store, journal, token, admin, pairs, threads } = self;
         let (closing, closed) = watch::channel(false);
         let (stopping, stopped) = watch::channel(false);
         let (mut listeners, mut drivers, mut doors) = (JoinSet::new(), JoinSet::new(), Vec::new());
@@ -147,7 +155,8 @@ impl Bound {
             });
             let edge = config.edge.name.clone();
             let name = pair.name.clone();
-            let parts = Parts { edge, config: pair, found, store: store.clone(), proxy, inlet };
+            let noted = journal.pair(&name, found.next_seq);
+            let parts = Parts { edge, config: pair, found, store: store.clone(), journal: noted, proxy, inlet };
             let run = Driver::new(parts).run(stopped.clone());
             drivers.spawn(async move {
                 run.await;
@@ -160,6 +169,7 @@ impl Bound {
             started: wall::now(),
             token,
             store: store.clone(),
+            journal: journal.clone(),
             pairs: doors,
             reload: ArcSwap::default(),
         });
@@ -173,7 +183,7 @@ impl Bound {
             }
             "the admin API".to_owned()
         });
-        Running { config, store, edge, listeners, threads, drivers, closing, stopping }
+        Running { config, store, journal, edge, listeners, threads, drivers, closing, stopping }
     }
 }
 
@@ -194,6 +204,7 @@ fn proxy(pair: &PairConfig, feeds: tokio::sync::mpsc::Sender<Feed>) -> Arc<PairP
 struct Running {
     config: Config,
     store: Store,
+    journal: Journal,
     edge: Arc<Edge>,
     listeners: JoinSet<()>,
     threads: RequestThreads,
@@ -236,6 +247,7 @@ impl Running {
         self.stopping.send_replace(true);
         // An order that waits for its end would keep the API; it ends with the drivers.
         let _ = tokio::time::timeout(END, async { while self.drivers.join_next().await.is_some() {} }).await;
+        self.journal.close().await;
         self.store.close().await;
     }
 }

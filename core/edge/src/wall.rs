@@ -7,9 +7,9 @@ pub(crate) fn now() -> String {
     text(SystemTime::now())
 }
 
-/// So many days ago.
-pub(crate) fn days_ago(days: u64) -> String {
-    text(SystemTime::now().checked_sub(Duration::from_secs(days * 86_400)).unwrap_or(SystemTime::UNIX_EPOCH))
+/// A number of milliseconds after 1970. One beyond the calendar's end is that end.
+pub(crate) fn of_unix_ms(ms: u64) -> String {
+    text(SystemTime::UNIX_EPOCH + Duration::from_millis(ms.min(253_402_300_799_999)))
 }
 
 /// A point of the edge's own clock that is `ago` in the past.

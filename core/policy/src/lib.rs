@@ -11,6 +11,7 @@
 //! | [`abi`] | both as flat records with a frozen layout, also in C: `include/lockstep_policy.h` |
 //! | [`sdk`] | makes a plugin out of a Rust struct; no unsafe code in the plugin |
 //! | `host` | refuses what is no policy for this host before any of its code runs, loads the rest, contains it |
+//! | `journal` | every event and action of a pair, as bytes that a torn file or a flipped bit is noticed in |
 //! | `scenario` | plays a transcript in virtual time and says where a policy does otherwise |
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
@@ -20,6 +21,8 @@ pub mod action;
 pub mod event;
 #[cfg(feature = "host")]
 pub mod host;
+#[cfg(feature = "host")]
+pub mod journal;
 #[cfg(feature = "scenario")]
 pub mod scenario;
 pub mod sdk;

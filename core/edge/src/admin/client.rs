@@ -2,8 +2,10 @@
 
 use super::api::{Explanation, Failure, Handover, Journal, PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder};
 use bytes::Bytes;
-use http::{Method, Request, StatusCode};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde::de::DeserializeOwned;
 use std::net::SocketAddr;
@@ -129,6 +131,38 @@ impl Client {
         self.get(&format!("/v1/pairs/{}/journal?from={from}&limit={limit}", escape(pair))).await
     }
 
+    /// Writes a pair's journal to `file`, from an event's number or a length of time (`2h`) on, or all of it. How many
+    /// bytes that were.
+    pub async fn export(
+        &self,
+        pair: &str,
+        since: Option<&str>,
+        file: &mut (impl std::io::Write + Send),
+    ) -> Result<u64, ClientError> {
+        let query = since.map(|since| format!("?since={}", escape(since))).unwrap_or_default();
+        let path = format!("/v1/pairs/{}/journal/export{query}", escape(pair));
+        let lost = |why: String| ClientError::NoAnswer { admin: self.admin, why };
+        let (stream, request) = self.request(Method::GET, &path, Bytes::new()).await?;
+        let late = |_| lost(format!("not within {} s", ANSWER_WAIT.as_secs()));
+        let begun = tokio::time::timeout(ANSWER_WAIT, begin(stream, request)).await.map_err(late)?;
+        // The connection is open as long as its sender is.
+        let (_sender, answer) = begun.map_err(lost)?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if status != StatusCode::OK {
+            let said = Limited::new(body, ANSWER_MAX).collect().await.map_err(|error| lost(error.to_string()))?;
+            return Err(self.said(status, &said.to_bytes()));
+        }
+        let mut written = 0;
+        loop {
+            let frame = tokio::time::timeout(ANSWER_WAIT, body.frame()).await.map_err(late)?;
+            let Some(frame) = frame else { return Ok(written) };
+            let Ok(data) = frame.map_err(|error| lost(error.to_string()))?.into_data() else { continue };
+            file.write_all(&data).map_err(|error| ClientError::Said(format!("the file cannot be written: {error}")))?;
+            written += data.len() as u64;
+        }
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         let (status, body) = self.send(Method::GET, path, Bytes::new(), ANSWER_WAIT).await?;
         if status == StatusCode::OK { self.parse(&body) } else { Err(self.said(status, &body)) }
@@ -146,6 +180,20 @@ impl Client {
         body: Bytes,
         wait: Duration,
     ) -> Result<(StatusCode, Bytes), ClientError> {
+        let (stream, request) = self.request(method, path, body).await?;
+        tokio::time::timeout(wait, exchange(stream, request))
+            .await
+            .unwrap_or_else(|_| Err(format!("not within {} s", wait.as_secs())))
+            .map_err(|why| ClientError::NoAnswer { admin: self.admin, why })
+    }
+
+    /// A connection, and what is to be sent over it.
+    async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+    ) -> Result<(TcpStream, Request<Full<Bytes>>), ClientError> {
         let no_edge = |why: String| ClientError::NoEdge { admin: self.admin, why };
         let stream = tokio::time::timeout(CONNECT_MAX, TcpStream::connect(self.admin))
             .await
@@ -160,10 +208,7 @@ impl Client {
             .header("connection", "close")
             .body(Full::new(body))
             .map_err(|error| ClientError::Said(error.to_string()))?;
-        tokio::time::timeout(wait, exchange(stream, request))
-            .await
-            .unwrap_or_else(|_| Err(format!("not within {} s", wait.as_secs())))
-            .map_err(|why| ClientError::NoAnswer { admin: self.admin, why })
+        Ok((stream, request))
     }
 
     fn parse<T: DeserializeOwned>(&self, body: &[u8]) -> Result<T, ClientError> {
@@ -178,12 +223,20 @@ impl Client {
     }
 }
 
-async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+async fn begin(
+    stream: TcpStream,
+    request: Request<Full<Bytes>>,
+) -> Result<(SendRequest<Full<Bytes>>, Response<Incoming>), String> {
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| error.to_string())?;
     // Ends with the connection, which `connection: close` ends with the answer; dropped with `sender` otherwise.
     tokio::spawn(connection);
     let answer = sender.send_request(request).await.map_err(|error| error.to_string())?;
+    Ok((sender, answer))
+}
+
+async fn exchange(stream: TcpStream, request: Request<Full<Bytes>>) -> Result<(StatusCode, Bytes), String> {
+    let (_sender, answer) = begin(stream, request).await?;
     let status = answer.status();
     let body = Limited::new(answer.into_body(), ANSWER_MAX).collect().await.map_err(|error| error.to_string())?;
     Ok((status, body.to_bytes()))

@@ -2,6 +2,7 @@
 
 pub mod api;
 pub mod client;
+mod export;
 pub(crate) mod server;
 pub(crate) mod token;
 

@@ -4,9 +4,11 @@ use super::api::{
     Explanation, Failure, Handover, Journal, JournalEntry, PairStatus, Pause, PauseAnswer, PauseOrder, Status,
     SwitchAnswer, SwitchOrder,
 };
+use super::export::export;
 use super::token::Token;
 use crate::config::PolicyConfig;
 use crate::driver::{Ask, Feed};
+use crate::journal::{self, Journal as Journals};
 use crate::store::{KeptHandover, Reader, Store, StoreError};
 use crate::wall;
 use arc_swap::ArcSwap;
@@ -42,6 +44,7 @@ pub(crate) struct Edge {
     pub started: String,
     pub token: Token,
     pub store: Store,
+    pub journal: Journals,
     pub pairs: Vec<PairDoor>,
     /// What became of the last reload of the configuration.
     pub reload: ArcSwap<Vec<String>>,
@@ -55,7 +58,7 @@ pub(crate) struct PairDoor {
 }
 
 /// An error as it is answered.
-struct Refusal(StatusCode, String);
+pub(super) struct Refusal(pub StatusCode, pub String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -80,7 +83,8 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/pairs/{pair}/explain", get(explain))
         .route("/v1/pairs/{pair}/pause", post(pause))
         .route("/v1/pairs/{pair}/resume", post(resume))
-        .route("/v1/pairs/{pair}/journal", get(journal))
+        .route("/v1/pairs/{pair}/journal", get(entries))
+        .route("/v1/pairs/{pair}/journal/export", get(export))
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "there is nothing at this path".to_owned()) })
         .method_not_allowed_fallback(|| async {
             Refusal(StatusCode::METHOD_NOT_ALLOWED, "this path has another method".to_owned())
@@ -117,7 +121,7 @@ async fn status(State(edge): State<Arc<Edge>>) -> Answer<Status> {
         started: edge.started.clone(),
         config: edge.config.clone(),
         reload: edge.reload.load().to_vec(),
-        journal_lost: edge.store.journal_lost(),
+        journal_lost: edge.journal.lost(),
         pairs,
     }))
 }
@@ -201,7 +205,7 @@ fn journal_limit() -> u32 {
     1000
 }
 
-async fn journal(
+async fn entries(
     State(edge): State<Arc<Edge>>,
     Path(pair): Path<String>,
     query: Result<Query<JournalQuery>, axum::extract::rejection::QueryRejection>,
@@ -209,9 +213,10 @@ async fn journal(
     let JournalQuery { from, limit } = query.map_err(|error| bad(error.to_string()))?.0;
     let limit = limit.clamp(1, JOURNAL_MAX);
     edge.door(&pair)?;
-    let mut entries = edge.read(move |reader| reader.journal(&pair, from, limit)).await?;
+    let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
+    let (mut entries, more) = edge.look(&pair, move |reader| reader.entries(from, wanted)).await?;
     let mut next = None;
-    if entries.len() as u64 == u64::from(limit) {
+    if more {
         // Actions have the number of their event: the last number may not be complete.
         let last = entries.last().map_or(0, |entry| entry.seq);
         let whole = entries.iter().take_while(|entry| entry.seq < last).count();
@@ -237,7 +242,7 @@ impl PairDoor {
 }
 
 impl Edge {
-    fn door(&self, pair: &str) -> Result<&PairDoor, Refusal> {
+    pub(super) fn door(&self, pair: &str) -> Result<&PairDoor, Refusal> {
         self.pairs.iter().find(|door| door.name == pair).ok_or_else(|| {
             let names: Vec<&str> = self.pairs.iter().map(|door| door.name.as_str()).collect();
             let what = format!("this edge has no pair \"{pair}\"; it has: {}", names.join(", "));
@@ -252,8 +257,18 @@ impl Edge {
     }
 
     async fn evidence(&self, pair: &str, seqs: Vec<u64>) -> Result<Vec<JournalEntry>, Refusal> {
-        let pair = pair.to_owned();
-        self.read(move |reader| reader.events(&pair, &seqs)).await
+        self.look(pair, move |reader| reader.events(&seqs)).await
+    }
+
+    /// Reads a pair's journal where waiting holds nobody up.
+    async fn look<T: Send + 'static>(
+        &self,
+        pair: &str,
+        look: impl FnOnce(journal::Reader) -> T + Send + 'static,
+    ) -> Result<T, Refusal> {
+        let reader = self.journal.reader(pair).await;
+        let answered = tokio::task::spawn_blocking(move || look(reader)).await;
+        answered.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
 
     /// Reads the store where waiting holds nobody up.
@@ -278,6 +293,6 @@ fn words(key: &str, text: &str) -> Result<String, Refusal> {
     Ok(text.to_owned())
 }
 
-fn bad(what: String) -> Refusal {
+pub(super) fn bad(what: String) -> Refusal {
     Refusal(StatusCode::BAD_REQUEST, what)
 }

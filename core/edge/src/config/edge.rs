@@ -1,7 +1,7 @@
 //! `[edge]`: all of it has a default.
 
-use super::EdgeConfig;
 use super::table::Table;
+use super::{EdgeConfig, JournalConfig, journal};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +14,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         name: "edge".to_owned(),
         state: PathBuf::from(STATE),
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
+        journal: JournalConfig::default(),
     };
     let Some(mut table) = table else { return (edge, None) };
     if let Some(name) = table.text("name") {
@@ -25,6 +26,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
     if let Some(admin) = table.parsed("admin", "an address \"IP:PORT\", such as \"127.0.0.1:7480\"") {
         edge.admin = admin.value;
     }
+    edge.journal = journal::read(table.table("journal", "edge.journal"));
     let plugins = table.text("plugins").and_then(|directory| {
         let path = beside(file).join(directory.value);
         if !path.is_dir() {

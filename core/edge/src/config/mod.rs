@@ -5,6 +5,7 @@
 
 mod across;
 mod edge;
+mod journal;
 mod lints;
 mod pair;
 mod policy;
@@ -50,6 +51,17 @@ pub struct EdgeConfig {
     pub state: PathBuf,
     /// Where the admin API listens.
     pub admin: SocketAddr,
+    /// `[edge.journal]`.
+    pub journal: JournalConfig,
+}
+
+/// `[edge.journal]`: what is kept of all pairs together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// In bytes.
+    pub max_size: u64,
+    /// What is older goes.
+    pub max_age: Duration,
 }
 
 /// One `[[pair]]`.

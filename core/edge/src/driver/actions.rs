@@ -37,8 +37,8 @@ impl Driver {
         }
         match outcome.result {
             Ok(actions) => {
+                self.notes.answer(life, outcome.seq, outcome.at, outcome.first, &actions);
                 for (number, action) in (outcome.first..).zip(actions) {
-                    self.notes.action(outcome.seq, now, number, &action);
                     self.act(ActionOf { life, action: number }, action);
                     self.carry_out();
                 }

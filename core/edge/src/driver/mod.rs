@@ -18,6 +18,7 @@ pub(crate) use feed::{Ask, Feed};
 
 use crate::agents::{AgentOf, Links};
 use crate::config::PairConfig;
+use crate::journal::PairJournal;
 use crate::probe::Probes;
 use crate::proxy::PairProxy;
 use crate::store::{Found, Store};
@@ -60,6 +61,7 @@ pub(crate) struct Parts {
     pub config: PairConfig,
     pub found: Found,
     pub store: Store,
+    pub journal: PairJournal,
     pub proxy: Arc<PairProxy>,
     pub inlet: (mpsc::Sender<Feed>, mpsc::Receiver<Feed>),
 }
@@ -89,7 +91,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub fn new(parts: Parts) -> Driver {
-        let Parts { edge, config, found, store, proxy, inlet: (feeds, inbox) } = parts;
+        let Parts { edge, config, found, store, journal, proxy, inlet: (feeds, inbox) } = parts;
         let now = clock::now();
         // As many answers as were asked for: the store's and the policy's own queues bound them.
         let (replies, answers) = mpsc::unbounded_channel();
@@ -103,7 +105,7 @@ impl Driver {
             sides: Sides::from_fn(|_| SideRoom::default()),
             seat: Seat::new(&config.name, config.policy.clone(), replies.clone()),
             orders: Orders::default(),
-            notes: Notes::new(&config.name, found.next_seq, store.clone()),
+            notes: Notes::new(&config.name, found.next_seq, journal, store.clone()),
             latest: None,
             pause: found.pause,
             store_trouble: String::new(),

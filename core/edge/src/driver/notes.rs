@@ -1,9 +1,12 @@
 //! What is written down: the numbers of events, the journal, the alerts.
 
-use super::measure::ms;
-use crate::admin::api::{AlertStatus, JournalEntry};
+use crate::admin::api::AlertStatus;
+use crate::journal::{LIFE, News, PairJournal};
 use crate::store::Store;
 use crate::wall;
+use lockstep_policy::event::{Stage, What};
+use lockstep_policy::host::{LifeRecord, Snapshot};
+use lockstep_policy::journal::Note;
 use lockstep_policy::{Action, At, Event, Level};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
@@ -20,15 +23,29 @@ const ALERT_MAX: usize = 1000;
 pub(super) struct Notes {
     pair: String,
     store: Store,
+    journal: PairJournal,
     next_seq: u64,
+    /// The store knows that numbers below this may have been used.
+    reserved: u64,
     /// Times of the latest events, the last one's last.
     times: VecDeque<At>,
     alerts: VecDeque<AlertStatus>,
 }
 
+/// The numbers of events.
 impl Notes {
-    pub fn new(pair: &str, next_seq: u64, store: Store) -> Notes {
-        Notes { pair: pair.to_owned(), store, next_seq, times: VecDeque::new(), alerts: VecDeque::new() }
+    pub fn new(pair: &str, next_seq: u64, journal: PairJournal, store: Store) -> Notes {
+        let mut notes = Notes {
+            pair: pair.to_owned(),
+            store,
+            journal,
+            next_seq,
+            reserved: next_seq,
+            times: VecDeque::new(),
+            alerts: VecDeque::new(),
+        };
+        notes.reserve();
+        notes
     }
 
     /// The number of an event that happens now.
@@ -39,7 +56,16 @@ impl Notes {
         self.times.push_back(now);
         let seq = self.next_seq;
         self.next_seq += 1;
+        if self.next_seq + LIFE / 2 > self.reserved {
+            self.reserve();
+        }
         seq
+    }
+
+    /// The store knows early which numbers are used: a later life must not use one again, whatever becomes of the journal.
+    fn reserve(&mut self) {
+        self.reserved = self.next_seq + 2 * LIFE - self.next_seq % LIFE + 1;
+        self.store.put_numbers(&self.pair, self.reserved);
     }
 
     /// When an event happened, if that is still remembered.
@@ -49,21 +75,66 @@ impl Notes {
         self.times.get(index).copied()
     }
 
-    pub fn event(&self, event: &Event) {
-        self.write(event.seq, event.at, "event", to_json(&event.what));
+    fn last_seq(&self) -> u64 {
+        self.next_seq.saturating_sub(1)
+    }
+}
+
+/// What the policy is handed and gives: all that a replay needs.
+impl Notes {
+    /// An event, before the policy is handed it.
+    pub fn event(&mut self, event: &Event) {
+        self.journal.event(event);
+        // The end of a handover is what will be asked about.
+        if let What::Handover(handover) = &event.what
+            && handover.stage != Stage::Begun
+        {
+            self.journal.sync();
+        }
+        match self.journal.news() {
+            None => {}
+            Some(News::Fails(why)) => {
+                let text = format!(
+                    "the journal takes no writes ({why}); the edge goes on without it, and what happens now is missing in it: make room on its disk"
+                );
+                self.alert(event.at, Level::Warning, "edge", &text);
+            }
+            Some(News::Works(lost)) => {
+                let text = format!("the journal takes writes again; {lost} records are missing in it");
+                self.alert(event.at, Level::Info, "edge", &text);
+            }
+        }
     }
 
-    /// An action, after the event that it answers.
-    pub fn action(&self, seq: u64, now: At, number: u64, action: &Action) {
-        self.write(seq, now, "action", json!({ "number": number, "action": to_json(action) }));
+    /// The answer of a life to an event of that time, before any of the actions is done; the first one's number is `first`.
+    pub fn answer(&self, life: u64, seq: u64, at: At, first: u64, actions: &[Action]) {
+        self.journal.answer(life, seq, at, first, actions);
     }
 
+    /// An instance is put to work; to be said before the first event that it is handed.
+    pub fn life(&self, now: At, life: &LifeRecord) {
+        self.journal.life(now, life);
+    }
+
+    /// What the instance of the present life knew after an event.
+    pub fn snapshot(&self, now: At, seq: u64, snapshot: &Snapshot) {
+        self.journal.snapshot(now, seq, snapshot);
+    }
+
+    /// An event that was noted is not handed to the policy.
+    pub fn skipped(&self, now: At, seq: u64, why: &str) {
+        self.journal.skipped(now, seq, why);
+    }
+}
+
+/// What people say and are told.
+impl Notes {
     pub fn operator(&self, now: At, what: Value) {
-        self.write(self.last_seq(), now, "operator", what);
+        self.note(now, "operator", what);
     }
 
     pub fn edge(&self, now: At, what: Value) {
-        self.write(self.last_seq(), now, "edge", what);
+        self.note(now, "edge", what);
     }
 
     pub fn alert(&mut self, now: At, level: Level, from: &str, text: &str) {
@@ -73,7 +144,7 @@ impl Notes {
             Level::Warning => tracing::warn!(pair = self.pair, from, "{text}"),
             Level::Critical => tracing::error!(pair = self.pair, from, "{text}"),
         }
-        self.write(self.last_seq(), now, "alert", json!({ "level": level, "from": from, "text": text }));
+        self.note(now, "alert", json!({ "level": level, "from": from, "text": text }));
         if self.alerts.len() >= ALERTS {
             self.alerts.pop_back();
         }
@@ -85,30 +156,28 @@ impl Notes {
         self.alerts.iter().cloned().collect()
     }
 
-    fn last_seq(&self) -> u64 {
-        self.next_seq.saturating_sub(1)
+    fn note(&self, now: At, kind: &str, what: Value) {
+        self.journal.note(self.last_seq(), now, &Note { kind: kind.to_owned(), what });
     }
-
-    fn write(&self, seq: u64, at: At, kind: &str, what: Value) {
-        let at_ms = ms(at.since(At::ZERO));
-        self.store.put_journal(&self.pair, JournalEntry { seq, at_ms, when: wall::now(), kind: kind.to_owned(), what });
-    }
-}
-
-fn to_json(value: &impl serde::Serialize) -> Value {
-    // Events and actions are ours, with string keys only: they always serialize.
-    serde_json::to_value(value).unwrap_or(Value::Null)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::JournalConfig;
+    use crate::journal::Journal;
     use tempfile::TempDir;
+
+    fn notes(directory: &TempDir, next_seq: u64) -> Notes {
+        let journal = Journal::open(directory.path(), "edge", JournalConfig::default(), &["phones"]).unwrap();
+        let journal = journal.pair("phones", next_seq);
+        Notes::new("phones", next_seq, journal, Store::open(directory.path()).unwrap())
+    }
 
     #[test]
     fn the_time_of_evidence_is_remembered_for_a_while() {
         let directory = TempDir::new().unwrap();
-        let mut notes = Notes::new("phones", 20_001, Store::open(directory.path()).unwrap());
+        let mut notes = notes(&directory, 20_001);
         assert_eq!(notes.time_of(20_000), None, "of another life of the edge");
         let told = REMEMBERED as u64 + 10;
         let seqs: Vec<u64> = (0..told).map(|ms| notes.next_seq(At::from_millis(ms))).collect();
@@ -122,7 +191,7 @@ mod tests {
     #[test]
     fn alerts_are_bounded_in_number_and_length_and_the_newest_comes_first() {
         let directory = TempDir::new().unwrap();
-        let mut notes = Notes::new("phones", 1, Store::open(directory.path()).unwrap());
+        let mut notes = notes(&directory, 1);
         for number in 0..ALERTS + 5 {
             notes.alert(At::ZERO, Level::Info, "edge", &format!("{number} {}", "x".repeat(2 * ALERT_MAX)));
         }

@@ -1,7 +1,7 @@
 //! What is durable: one SQLite file that a person can read with `sqlite3`, written by one thread.
 //!
-//! A pair's state is on the disk before its write is answered. The journal is written in batches behind it: it may
-//! lose its last moments in a crash, and never makes a state wait for more than one small batch.
+//! A pair's state is on the disk before its write is answered. Handovers are written in batches behind it, and never make
+//! a state wait for more than one small batch. Events and actions are not here: they are the journal's.
 
 mod open;
 mod read;
@@ -10,22 +10,22 @@ mod write;
 pub use open::StoreError;
 pub use read::Reader;
 
-use crate::admin::api::{JournalEntry, Measures, Pause};
+use crate::admin::api::{Measures, Pause};
 use lockstep_pair::coordinator::Stored;
 use lockstep_pair::record::HandoverRecord;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 
 /// Writes that may wait for the disk.
 const QUEUE: usize = 4096;
 
-/// Of these, what the journal may take: a state always finds a place.
-const JOURNAL_QUEUE: usize = 3072;
+/// Of these, what nobody waits for may take: a state always finds a place.
+const LATER_QUEUE: usize = 3072;
 
-/// What the journal has not written by then, when an edge ends, it loses.
+/// What is not written by then, when an edge ends, is lost.
 const CLOSE: Duration = Duration::from_secs(5);
 
 /// The store of one edge. Cheap to clone.
@@ -33,9 +33,8 @@ const CLOSE: Duration = Duration::from_secs(5);
 pub struct Store {
     file: PathBuf,
     jobs: SyncSender<Job>,
-    /// Journal entries in the queue.
-    journal_waiting: Arc<AtomicUsize>,
-    journal_lost: Arc<AtomicU64>,
+    /// Writes in the queue that nobody waits for.
+    later_waiting: Arc<AtomicUsize>,
 }
 
 /// What a pair is found with when its edge starts.
@@ -45,7 +44,7 @@ pub struct Found {
     pub stored: Stored,
     /// Whether the policy's own switches are refused.
     pub pause: Option<Pause>,
-    /// No event of the journal has this number or a higher one.
+    /// No event of the pair has had this number or a higher one, as far as the store knows.
     pub next_seq: u64,
 }
 
@@ -78,9 +77,9 @@ enum Job {
         pair: String,
         kept: Box<KeptHandover>,
     },
-    Journal {
+    Numbers {
         pair: String,
-        entry: Box<JournalEntry>,
+        next: u64,
     },
     Close {
         answer: Answer,
@@ -96,13 +95,13 @@ impl Store {
         let opened = open::open(directory)?;
         let file = opened.file.clone();
         let (jobs, inbox) = sync_channel(QUEUE);
-        let journal_waiting = Arc::new(AtomicUsize::new(0));
-        let waiting = Arc::clone(&journal_waiting);
+        let later_waiting = Arc::new(AtomicUsize::new(0));
+        let waiting = Arc::clone(&later_waiting);
         std::thread::Builder::new()
             .name("store".to_owned())
             .spawn(move || write::Writer::new(opened, waiting).run(&inbox))
             .map_err(|source| StoreError::Directory { path: directory.to_owned(), source })?;
-        Ok(Store { file, jobs, journal_waiting, journal_lost: Arc::default() })
+        Ok(Store { file, jobs, later_waiting })
     }
 
     /// A second, read-only connection: long answers hold up no write.
@@ -130,9 +129,10 @@ impl Store {
         self.later(Job::Handover { pair: pair.to_owned(), kept: Box::new(kept) });
     }
 
-    /// Adds to a pair's journal. Never waits.
-    pub fn put_journal(&self, pair: &str, entry: JournalEntry) {
-        self.later(Job::Journal { pair: pair.to_owned(), entry: Box::new(entry) });
+    /// Keeps that the pair's events have numbers below `next`, so that no later life uses one of them again, even
+    /// without the journal. Never waits.
+    pub fn put_numbers(&self, pair: &str, next: u64) {
+        self.later(Job::Numbers { pair: pair.to_owned(), next });
     }
 
     /// Writes what was put before, and lets go of the file and of its lock; later writes are refused.
@@ -140,14 +140,8 @@ impl Store {
         let (closed, wait) = tokio::sync::oneshot::channel();
         self.answered(Job::Close { answer: Box::new(move |result| drop(closed.send(result))) });
         if tokio::time::timeout(CLOSE, wait).await.is_err() {
-            tracing::warn!("the store has not written everything; the journal's last entries are lost");
+            tracing::warn!("the store has not written everything; the last handover's record may be lost");
         }
-    }
-
-    /// How many entries of the journal found no place since the edge started.
-    #[must_use]
-    pub fn journal_lost(&self) -> u64 {
-        self.journal_lost.load(Ordering::Relaxed)
     }
 
     fn answered(&self, job: Job) {
@@ -162,10 +156,10 @@ impl Store {
     }
 
     fn later(&self, job: Job) {
-        let waiting = self.journal_waiting.fetch_add(1, Ordering::Relaxed);
-        if waiting >= JOURNAL_QUEUE || self.jobs.try_send(job).is_err() {
-            self.journal_waiting.fetch_sub(1, Ordering::Relaxed);
-            self.journal_lost.fetch_add(1, Ordering::Relaxed);
+        let waiting = self.later_waiting.fetch_add(1, Ordering::Relaxed);
+        if waiting >= LATER_QUEUE || self.jobs.try_send(job).is_err() {
+            self.later_waiting.fetch_sub(1, Ordering::Relaxed);
+            tracing::warn!("the store's disk is too slow: a handover's record is not kept");
         }
     }
 }

@@ -17,7 +17,7 @@ const LOCK: &str = "lockstep.lock";
 const APPLICATION: i32 = 0x6c6f_636b;
 
 /// The tables' version.
-const VERSION: i32 = 1;
+const VERSION: i32 = 2;
 
 /// What a person with `sqlite3` finds. Texts are JSON where they say so; times are RFC 3339 in UTC.
 const SCHEMA: &str = "
@@ -39,22 +39,23 @@ CREATE TABLE handover (
     measures TEXT NOT NULL,        -- JSON
     PRIMARY KEY (pair, epoch)
 ) STRICT;
-CREATE TABLE journal (
-    id    INTEGER PRIMARY KEY,
-    pair  TEXT NOT NULL,
-    seq   INTEGER NOT NULL,
-    at_ms REAL NOT NULL,           -- the edge's own clock
-    day   TEXT NOT NULL,
-    kind  TEXT NOT NULL,
-    what  TEXT NOT NULL            -- JSON
+CREATE TABLE numbers (           -- of events, which the journal has and handovers refer to
+    pair TEXT PRIMARY KEY,
+    next INTEGER NOT NULL          -- no event has had this number or a higher one
 ) STRICT;
-CREATE INDEX journal_by_seq ON journal (pair, seq);
 CREATE TABLE pause (
     pair   TEXT PRIMARY KEY,
     who    TEXT NOT NULL,
     reason TEXT NOT NULL,
     since  TEXT NOT NULL
 ) STRICT;
+";
+
+/// From version 1, in which the journal was a table: its events go, their numbers are not used again.
+const FROM_1: &str = "
+CREATE TABLE numbers (pair TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
+INSERT INTO numbers (pair, next) SELECT pair, (max(seq) / 10000 + 1) * 10000 + 1 FROM journal GROUP BY pair;
+DROP TABLE journal;
 ";
 
 /// The store cannot be used. Each is a sentence with its remedy.
@@ -162,7 +163,7 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Makes the tables in a new file; refuses one that is not this version's.
+/// Makes the tables in a new file, brings those of an older version up to date, and refuses all others.
 fn identify(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     let sqlite = |error: rusqlite::Error| StoreError::from_sqlite(file, &error);
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(sqlite);
@@ -171,6 +172,10 @@ fn identify(connection: &Connection, file: &Path) -> Result<(), StoreError> {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(sqlite)?;
     match (application, version) {
         (APPLICATION, VERSION) => Ok(()),
+        (APPLICATION, 1) => {
+            let change = format!("BEGIN IMMEDIATE; {FROM_1} PRAGMA user_version = {VERSION}; COMMIT;");
+            connection.execute_batch(&change).map_err(sqlite)
+        }
         (APPLICATION, found) => Err(StoreError::Version { path: file.to_owned(), found }),
         (0, 0) if tables == 0 => {
             let make = format!(

@@ -2,16 +2,12 @@
 
 use super::open::StoreError;
 use super::{Found, KeptHandover};
-use crate::admin::api::{JournalEntry, Pause};
+use crate::admin::api::Pause;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
-
-/// Each life of an edge counts its events from a round number on, beyond all that an earlier life may not have
-/// written any more: no number is ever used twice.
-const LIFE: u64 = 10_000;
 
 /// A read-only connection.
 #[derive(Debug)]
@@ -48,11 +44,12 @@ impl Reader {
                     Ok(Pause { by: row.get(0)?, reason: row.get(1)?, since: row.get(2)? })
                 })
                 .optional()?;
-            let last: Option<u64> =
-                self.connection.query_row("SELECT max(seq) FROM journal WHERE pair = ?1", [pair], |row| {
-                    Ok(row.get::<_, Option<i64>>(0)?.and_then(|seq| u64::try_from(seq).ok()))
-                })?;
-            let next_seq = last.map_or(1, |last| (last / LIFE + 1) * LIFE + 1);
+            let next_seq = self
+                .connection
+                .query_row("SELECT next FROM numbers WHERE pair = ?1", [pair], |row| row.get::<_, i64>(0))
+                .optional()?
+                .and_then(|next| u64::try_from(next).ok())
+                .unwrap_or(1);
             Ok(Found { stored, pause, next_seq })
         };
         self.damage(find())
@@ -68,30 +65,6 @@ impl Reader {
         self.damage(self.connection.query_row(sql, params![pair, epoch], read).optional())
     }
 
-    /// A pair's journal from a number on, oldest first.
-    pub fn journal(&self, pair: &str, from: u64, limit: u32) -> Result<Vec<JournalEntry>, StoreError> {
-        let sql = "SELECT seq, at_ms, day, kind, what FROM journal WHERE pair = ?1 AND seq >= ?2
-                   ORDER BY seq, id LIMIT ?3";
-        let from = i64::try_from(from).unwrap_or(i64::MAX);
-        let read = || self.connection.prepare_cached(sql)?.query_map(params![pair, from, limit], entry)?.collect();
-        self.damage(read())
-    }
-
-    /// The events of a pair with these numbers, as far as they are still kept.
-    pub fn events(&self, pair: &str, seqs: &[u64]) -> Result<Vec<JournalEntry>, StoreError> {
-        let sql = "SELECT seq, at_ms, day, kind, what FROM journal WHERE pair = ?1 AND seq = ?2 AND kind = 'event'";
-        let read = || {
-            let mut statement = self.connection.prepare_cached(sql)?;
-            let mut found = Vec::new();
-            for seq in seqs {
-                let seq = i64::try_from(*seq).unwrap_or(i64::MAX);
-                found.extend(statement.query_row(params![pair, seq], entry).optional()?);
-            }
-            Ok(found)
-        };
-        self.damage(read())
-    }
-
     fn damage<T>(&self, read: rusqlite::Result<T>) -> Result<T, StoreError> {
         read.map_err(|error| match error {
             rusqlite::Error::FromSqlConversionFailure(..) => {
@@ -100,17 +73,6 @@ impl Reader {
             other => StoreError::from_sqlite(&self.file, &other),
         })
     }
-}
-
-fn entry(row: &Row<'_>) -> rusqlite::Result<JournalEntry> {
-    let seq: i64 = row.get(0)?;
-    Ok(JournalEntry {
-        seq: u64::try_from(seq).unwrap_or(0),
-        at_ms: row.get(1)?,
-        when: row.get(2)?,
-        kind: row.get(3)?,
-        what: json(row, 4)?,
-    })
 }
 
 fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {

@@ -12,16 +12,6 @@ fn stored(epoch: u64) -> Stored {
     }
 }
 
-fn entry(seq: u64) -> JournalEntry {
-    JournalEntry {
-        seq,
-        at_ms: 1.5,
-        when: crate::wall::now(),
-        kind: "event".into(),
-        what: serde_json::json!({"n": seq}),
-    }
-}
-
 /// Writes a state and waits for the answer.
 fn put(store: &Store, pair: &str, state: Stored) -> Result<(), String> {
     let (answer, answered) = mpsc::channel();
@@ -31,7 +21,7 @@ fn put(store: &Store, pair: &str, state: Stored) -> Result<(), String> {
 
 /// Returns when all that was put before has been written.
 fn settle(store: &Store) {
-    while store.journal_waiting.load(Ordering::Relaxed) > 0 {
+    while store.later_waiting.load(Ordering::Relaxed) > 0 {
         std::thread::yield_now();
     }
 }
@@ -76,47 +66,54 @@ fn a_person_can_read_who_is_active() {
 }
 
 #[test]
-fn a_state_does_not_wait_behind_the_journal() {
+fn a_state_does_not_wait_behind_what_nobody_waits_for() {
     let directory = TempDir::new().unwrap();
     let store = Store::open(directory.path()).unwrap();
     let (go, wait) = mpsc::channel();
     store.jobs.send(Job::Wait(wait)).unwrap();
     for seq in 1..=2000 {
-        store.put_journal("phones", entry(seq));
+        store.put_numbers("phones", seq);
     }
     let (answer, answered) = mpsc::channel();
-    let waiting = Arc::clone(&store.journal_waiting);
-    store.put_state("phones", stored(1), Box::new(move |_| answer.send(waiting.load(Ordering::Relaxed)).unwrap()));
+    store.put_state("phones", stored(1), Box::new(move |result| answer.send(result).unwrap()));
     go.send(()).unwrap();
-    answered.recv().unwrap();
+    answered.recv().unwrap().unwrap();
     settle(&store);
-    assert_eq!(store.reader().unwrap().journal("phones", 0, 5000).unwrap().len(), 2000);
-    assert_eq!(store.journal_lost(), 0);
+    assert_eq!(store.find("phones").unwrap().next_seq, 2000);
 }
 
 #[test]
-fn a_full_journal_loses_entries_and_no_state() {
+fn however_much_waits_there_is_a_place_for_a_state() {
     let directory = TempDir::new().unwrap();
     let store = Store::open(directory.path()).unwrap();
     let (go, wait) = mpsc::channel();
     store.jobs.send(Job::Wait(wait)).unwrap();
     for seq in 0..QUEUE as u64 {
-        store.put_journal("phones", entry(seq));
+        store.put_numbers("phones", seq);
     }
-    assert_eq!(store.journal_lost(), (QUEUE - JOURNAL_QUEUE) as u64);
     let (answer, answered) = mpsc::channel();
     store.put_state("phones", stored(1), Box::new(move |result| answer.send(result).unwrap()));
     go.send(()).unwrap();
     assert_eq!(answered.recv().unwrap(), Ok(()));
 }
 
+/// Version 1 had the journal in a table. Its events go; none of their numbers is used again.
 #[test]
-fn no_number_of_an_event_is_used_twice() {
+fn a_store_of_version_1_is_brought_up_to_date() {
     let directory = TempDir::new().unwrap();
     let store = Store::open(directory.path()).unwrap();
-    store.put_journal("phones", entry(12_345));
-    settle(&store);
-    assert_eq!(store.find("phones").unwrap().next_seq, 20_001);
+    put(&store, "phones", stored(7)).unwrap();
+    let old = "DROP TABLE numbers; PRAGMA user_version = 1;
+        CREATE TABLE journal (id INTEGER PRIMARY KEY, pair TEXT NOT NULL, seq INTEGER NOT NULL) STRICT;
+        INSERT INTO journal (pair, seq) VALUES ('phones', 3), ('phones', 12345), ('mail', 7);";
+    sqlite(&directory).execute_batch(old).unwrap();
+    let store = reopen(store, &directory).unwrap();
+    assert_eq!(store.find("phones").unwrap(), Found { stored: stored(7), pause: None, next_seq: 20_001 });
+    assert_eq!(store.find("mail").unwrap().next_seq, 10_001);
+    let tables: i64 = sqlite(&directory)
+        .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'journal'", [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(tables, 0);
 }
 
 #[test]
@@ -162,7 +159,7 @@ fn tables_of_another_version_are_refused() {
     let store = Store::open(directory.path()).unwrap();
     sqlite(&directory).pragma_update(None, "user_version", 99).unwrap();
     let said = reopen(store, &directory).expect_err("must be refused").to_string();
-    assert!(said.contains("has tables of version 99, and this lockstep knows 1"), "{said}");
+    assert!(said.contains("has tables of version 99, and this lockstep knows 2"), "{said}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use super::open::Opened;
 use super::{Answer, Job, KeptHandover};
-use crate::admin::api::{JournalEntry, Pause};
+use crate::admin::api::Pause;
 use crate::wall;
 use lockstep_pair::coordinator::Stored;
 use rusqlite::{Connection, params};
@@ -10,32 +10,26 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, TryRecvError};
 
-/// Entries of the journal that are written at once: a state waits for no more.
+/// Writes that nobody waits for that are done at once: a state waits for no more.
 const BATCH: usize = 128;
 
-/// The journal keeps so many entries of all pairs together …
-const JOURNAL_ROWS: i64 = 1_000_000;
-
-/// … of so many days …
-const JOURNAL_DAYS: u64 = 30;
-
-/// … and is looked through after so many new ones.
-const TRIM_EVERY: usize = 10_000;
+/// Handovers are looked through after so many new writes.
+const TRIM_EVERY: usize = 1000;
 
 /// Handovers that are kept for each pair.
 const HANDOVERS: i64 = 1000;
 
 pub(super) struct Writer {
     opened: Opened,
-    journal_waiting: Arc<AtomicUsize>,
+    later_waiting: Arc<AtomicUsize>,
     since_trim: usize,
     /// Answered when the present batch is written and the file is closed.
     closing: Option<Answer>,
 }
 
 impl Writer {
-    pub fn new(opened: Opened, journal_waiting: Arc<AtomicUsize>) -> Writer {
-        Writer { opened, journal_waiting, since_trim: TRIM_EVERY, closing: None }
+    pub fn new(opened: Opened, later_waiting: Arc<AtomicUsize>) -> Writer {
+        Writer { opened, later_waiting, since_trim: TRIM_EVERY, closing: None }
     }
 
     /// Writes until the store is closed, or every [`super::Store`] is gone.
@@ -72,7 +66,7 @@ impl Writer {
             Job::Pause { pair, pause, answer } => {
                 tell(answer, put_pause(&self.opened.connection, &pair, pause.as_ref()));
             }
-            Job::Handover { .. } | Job::Journal { .. } => later.push(job),
+            Job::Handover { .. } | Job::Numbers { .. } => later.push(job),
             Job::Close { answer } => self.closing = Some(answer),
             #[cfg(test)]
             Job::Wait(until) => {
@@ -86,14 +80,14 @@ impl Writer {
             return;
         }
         if let Err(error) = self.write_batch(later) {
-            tracing::warn!(%error, lost = later.len(), "the journal does not take writes");
+            tracing::warn!(%error, lost = later.len(), "the store does not take handovers' records");
         }
-        self.journal_waiting.fetch_sub(later.len(), Ordering::Relaxed);
+        self.later_waiting.fetch_sub(later.len(), Ordering::Relaxed);
         self.since_trim += later.len();
         if self.since_trim >= TRIM_EVERY {
             self.since_trim = 0;
             if let Err(error) = trim(&self.opened.connection) {
-                tracing::warn!(%error, "the journal cannot be trimmed");
+                tracing::warn!(%error, "old handovers cannot be removed");
             }
         }
     }
@@ -106,7 +100,7 @@ impl Writer {
             let batch = connection.transaction()?;
             for job in later {
                 match job {
-                    Job::Journal { pair, entry } => put_journal(&batch, pair, entry)?,
+                    Job::Numbers { pair, next } => put_numbers(&batch, pair, *next)?,
                     Job::Handover { pair, kept } => put_handover(&batch, pair, kept)?,
                     _ => {}
                 }
@@ -162,18 +156,13 @@ fn put_handover(connection: &Connection, pair: &str, kept: &KeptHandover) -> rus
     Ok(())
 }
 
-fn put_journal(connection: &Connection, pair: &str, entry: &JournalEntry) -> rusqlite::Result<()> {
-    let mut statement = connection
-        .prepare_cached("INSERT INTO journal (pair, seq, at_ms, day, kind, what) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
-    statement.execute(params![pair, number(entry.seq), entry.at_ms, entry.when, entry.kind, entry.what.to_string()])?;
+fn put_numbers(connection: &Connection, pair: &str, next: u64) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("INSERT OR REPLACE INTO numbers (pair, next) VALUES (?1, ?2)")?;
+    statement.execute(params![pair, number(next)])?;
     Ok(())
 }
 
 fn trim(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute(
-        "DELETE FROM journal WHERE id <= (SELECT max(id) FROM journal) - ?1 OR day < ?2",
-        params![JOURNAL_ROWS, wall::days_ago(JOURNAL_DAYS)],
-    )?;
     connection.execute(
         "DELETE FROM handover WHERE (SELECT count(*) FROM handover AS later
          WHERE later.pair = handover.pair AND later.epoch > handover.epoch) >= ?1",

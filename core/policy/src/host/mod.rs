@@ -25,6 +25,7 @@ mod instance;
 mod library;
 mod life;
 mod parameters;
+pub mod replay;
 mod sink;
 mod thread;
 

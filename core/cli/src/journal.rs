@@ -1,0 +1,302 @@
+//! `lockstep journal …` and `lockstep policy replay`: what was, and what would have been.
+
+use crate::arguments::Reach;
+use crate::exit::Failure;
+use crate::verbs::{client, print};
+use lockstep_policy::host::replay::{self, Difference, Summary};
+use lockstep_policy::host::{Library, LifeRecord};
+use lockstep_policy::journal::{Reader, files, transcript};
+use lockstep_policy::{At, Setup};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufWriter, Read, Write, stdout};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Where plugins lie that are not beside the binary.
+const INSTALLED: &str = "/usr/lib/lockstep/policies";
+
+/// Events that are told one by one.
+const TOLD: usize = 20;
+
+/// `lockstep journal export PAIR FILE`.
+pub async fn export(reach: &Reach, pair: &str, since: Option<&str>, file: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::failed(format!("{}: {error}", file.display()));
+    let client = client(reach)?;
+    let mut out = BufWriter::new(File::create(file).map_err(failed)?);
+    let bytes = client.export(pair, since, &mut out).await?;
+    out.flush().map_err(failed)?;
+    if bytes == 0 {
+        return Err(Failure::failed(format!("the journal of pair \"{pair}\" holds nothing yet")));
+    }
+    print(&format!("{}: {bytes} bytes of pair {pair}'s journal\n  lockstep journal show {0}\n", file.display()))
+}
+
+/// `lockstep journal show FILE|PAIR`.
+pub async fn show(reach: &Reach, what: &str, since: Option<&str>) -> Result<(), Failure> {
+    let path = Path::new(what);
+    if path.exists() {
+        return show_files(path);
+    }
+    let mut bytes = Vec::new();
+    client(reach)?.export(what, since, &mut bytes).await?;
+    show_bytes(&bytes[..], &mut transcript())
+}
+
+fn show_files(path: &Path) -> Result<(), Failure> {
+    let failed = |error| Failure::failed(format!("{}: {error}", path.display()));
+    let mut lines = transcript();
+    for file in files(path).map_err(failed)? {
+        show_bytes(File::open(&file).map(std::io::BufReader::new).map_err(failed)?, &mut lines)?;
+    }
+    Ok(())
+}
+
+/// A reader that has gone away (`| head`) is no failure.
+fn show_bytes(bytes: impl Read, lines: &mut lockstep_policy::journal::Transcript) -> Result<(), Failure> {
+    let mut out = BufWriter::new(stdout().lock());
+    for entry in Reader::new(bytes) {
+        let text = match &entry {
+            Ok(entry) => lines.lines(entry),
+            Err(torn) if torn.cut_off => format!("{:14}! cut off here\n", ""),
+            Err(torn) => return Err(Failure::failed(format!("what follows cannot be read: {torn}"))),
+        };
+        match out.write_all(text.as_bytes()) {
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => return Ok(()),
+            other => other.map_err(Failure::from_error)?,
+        }
+    }
+    match out.flush() {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(Failure::from_error(error)),
+        _ => Ok(()),
+    }
+}
+
+/// `lockstep policy replay JOURNAL [--policy FILE] [--set KEY=VALUE …]`.
+pub fn replay(journal: &Path, policy: Option<&Path>, set: &[String]) -> Result<(), Failure> {
+    let changes = set.iter().map(|text| Change::parse(text)).collect::<Result<Vec<_>, _>>().map_err(Failure::failed)?;
+    let lives = replay::lives(journal).map_err(Failure::from_error)?;
+    let Some(last) = lives.last() else {
+        return Err(Failure::failed(format!("{}: holds no life of a policy", journal.display())));
+    };
+    let library = match policy {
+        Some(file) => Library::open(file).map_err(Failure::from_error)?,
+        None => installed(last)?,
+    };
+    let same = changes.is_empty() && library.fingerprint() == last.fingerprint;
+    if same { exactly(journal, &library) } else { otherwise(journal, &library, &changes) }
+}
+
+/// The installed plugin that the journal was recorded with.
+fn installed(life: &LifeRecord) -> Result<Library, Failure> {
+    let beside = std::env::current_exe().ok().and_then(|binary| binary.parent().map(Path::to_owned));
+    let file = format!("liblockstep_{}.so", life.plugin.replace('-', "_"));
+    let candidates: Vec<PathBuf> =
+        beside.into_iter().chain([PathBuf::from(INSTALLED)]).map(|directory| directory.join(&file)).collect();
+    let mut others = String::new();
+    for file in candidates.iter().filter(|file| file.exists()) {
+        match Library::open(file) {
+            Ok(library) if library.fingerprint() == life.fingerprint => return Ok(library),
+            Ok(library) => others = format!("; {} is {} {}", file.display(), library.version(), library.fingerprint()),
+            Err(error) => others = format!("; {error}"),
+        }
+    }
+    Err(Failure::failed(format!(
+        "the journal was recorded with policy `{}` {} ({}), which is not installed{others}: name a plugin with --policy",
+        life.plugin, life.version, life.fingerprint
+    )))
+}
+
+/// The same plugin, the same parameters: any difference is a fault.
+fn exactly(journal: &Path, library: &Library) -> Result<(), Failure> {
+    let summary = replay::verify(journal, library).map_err(Failure::from_error)?;
+    let mut text = gaps(&summary);
+    text += &format!(
+        "{} events, {} actions in {} lives of policy {} {}: no difference{}\n",
+        summary.events,
+        summary.actions,
+        summary.lives,
+        library.id(),
+        library.version(),
+        passed_over(&summary)
+    );
+    print(&text)
+}
+
+/// Another plugin or other parameters: where it would have decided otherwise.
+fn otherwise(journal: &Path, library: &Library, changes: &[Change]) -> Result<(), Failure> {
+    let change = |setup: &Setup| {
+        let mut setup = setup.clone();
+        changes.iter().for_each(|change| change.apply(&mut setup));
+        setup
+    };
+    let (mut decisions, mut routine) = (Vec::new(), Vec::new());
+    let (mut decided, mut more) = (0_u64, 0_u64);
+    let mut tell = |difference: Difference| {
+        let (list, count) =
+            if difference.is_decision() { (&mut decisions, &mut decided) } else { (&mut routine, &mut more) };
+        *count += 1;
+        if list.len() < TOLD {
+            list.push(difference);
+        }
+    };
+    let summary = replay::compare(journal, library, &change, &mut tell).map_err(Failure::from_error)?;
+    let mut text = String::from(
+        "Events are those of the journal, handovers and results of actions too: a candidate is not told of what it would have done.\n\
+         - in the journal, + of the candidate\n",
+    );
+    text += &told("decided otherwise", &decisions, decided);
+    text += &told("watched otherwise", &routine, more);
+    text += &gaps(&summary);
+    text += &format!(
+        "{decided} of {} events decided otherwise{}{}\n",
+        summary.events,
+        switches(&summary),
+        passed_over(&summary)
+    );
+    print(&text)
+}
+
+fn told(what: &str, differences: &[Difference], count: u64) -> String {
+    if count == 0 {
+        return String::new();
+    }
+    let mut text = format!("\n{what}, at {count} events:\n");
+    for difference in differences {
+        text += &format!("{difference}\n");
+    }
+    if count > differences.len() as u64 {
+        text += &format!("… and at {} more\n", count - differences.len() as u64);
+    }
+    text
+}
+
+fn switches(summary: &Summary) -> String {
+    let at =
+        |switch: Option<(u64, At)>| switch.map_or_else(|| "never".to_owned(), |(seq, at)| format!("at {at} (#{seq})"));
+    if summary.switched == summary.would_switch {
+        return String::new();
+    }
+    let (recorded, candidate) = (at(summary.switched), at(summary.would_switch));
+    format!("; the first switch {candidate} instead of {recorded}")
+}
+
+fn gaps(summary: &Summary) -> String {
+    summary.gaps.iter().map(|gap| format!("missing, and begun again after it: {gap}\n")).collect()
+}
+
+fn passed_over(summary: &Summary) -> String {
+    if summary.passed_over == 0 { String::new() } else { format!(" ({} events not compared)", summary.passed_over) }
+}
+
+/// One `--set KEY=VALUE`.
+#[derive(Clone, Debug, PartialEq)]
+struct Change {
+    key: Vec<String>,
+    value: Value,
+}
+
+impl Change {
+    /// A value that is no JSON is a text: `true`, `5` and `"5"` are what they look like, `30s` is a text.
+    fn parse(text: &str) -> Result<Change, String> {
+        let (key, value) = text.split_once('=').ok_or_else(|| format!("--set {text}: say KEY=VALUE"))?;
+        let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
+        let change = Change { key: key.split('.').map(str::to_owned).collect(), value };
+        change.check().map(|()| change)
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let wrong = |valid: &str| Err(format!("--set {}: valid: {valid}", self.key.join(".")));
+        match self.key.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["detect", "failures"] if self.value.as_u64().is_none_or(|count| u32::try_from(count).is_err()) => {
+                wrong("a number")
+            }
+            ["detect", "interval" | "timeout"] if self.milliseconds().is_none() => wrong("a duration such as 100ms"),
+            ["detect", "failures" | "interval" | "timeout"] => Ok(()),
+            ["detect", ..] => wrong("detect.interval, detect.timeout, detect.failures"),
+            _ if self.key.iter().any(String::is_empty) => wrong("a key of [pair.policy], with dots between tables"),
+            _ => Ok(()),
+        }
+    }
+
+    fn milliseconds(&self) -> Option<u64> {
+        let time: Duration = humantime::parse_duration(self.value.as_str()?).ok()?;
+        u64::try_from(time.as_millis()).ok()
+    }
+
+    /// `detect.…` is of `[pair.detect]`, all else of `[pair.policy]`.
+    fn apply(&self, setup: &mut Setup) {
+        let detect = &mut setup.detect;
+        match self.key.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+            ["detect", "failures"] => {
+                detect.failures =
+                    self.value.as_u64().and_then(|count| u32::try_from(count).ok()).unwrap_or(detect.failures);
+            }
+            ["detect", "interval"] => detect.interval_ms = self.milliseconds().unwrap_or(detect.interval_ms),
+            ["detect", "timeout"] => detect.timeout_ms = self.milliseconds().unwrap_or(detect.timeout_ms),
+            _ => put(&mut setup.parameters, &self.key, &self.value),
+        }
+    }
+}
+
+fn put(table: &mut serde_json::Map<String, Value>, key: &[String], value: &Value) {
+    match key {
+        [] => {}
+        [last] => {
+            table.insert(last.clone(), value.clone());
+        }
+        [first, rest @ ..] => {
+            let below = table.entry(first.clone()).or_insert_with(|| Value::Object(serde_json::Map::new()));
+            if !below.is_object() {
+                *below = Value::Object(serde_json::Map::new());
+            }
+            if let Value::Object(below) = below {
+                put(below, rest, value);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_says_what_it_is_of() {
+        let mut setup: Setup = serde_json::from_value(serde_json::json!({
+            "pair": "phones", "parameters": {"fast": true, "balancer": {"interval": "30s"}},
+            "detect": {"interval_ms": 100, "timeout_ms": 200, "failures": 2},
+            "sides": {"a": {"servers": [], "agent": true}, "b": {"servers": [], "agent": true}},
+        }))
+        .unwrap();
+        for text in [
+            "fast=false",
+            "failures_to_switch=3",
+            "balancer.failures=5",
+            "heartbeat_interval=10s",
+            "detect.failures=4",
+            "detect.interval=1s",
+        ] {
+            Change::parse(text).unwrap().apply(&mut setup);
+        }
+        assert_eq!(
+            Value::Object(setup.parameters),
+            serde_json::json!({"fast": false, "failures_to_switch": 3, "balancer": {"interval": "30s", "failures": 5}, "heartbeat_interval": "10s"})
+        );
+        assert_eq!((setup.detect.failures, setup.detect.interval_ms, setup.detect.timeout_ms), (4, 1000, 200));
+    }
+
+    #[test]
+    fn what_is_no_change_is_refused_with_what_would_be() {
+        for (text, valid) in [
+            ("fast", "say KEY=VALUE"),
+            ("=5", "a key of [pair.policy]"),
+            ("detect.failures=many", "a number"),
+            ("detect.interval=5", "a duration such as 100ms"),
+            ("detect.speed=5", "detect.interval, detect.timeout, detect.failures"),
+        ] {
+            let said = Change::parse(text).unwrap_err();
+            assert!(said.contains(valid), "{said}");
+        }
+    }
+}
