@@ -7,6 +7,7 @@
 //! - [`coordinator`] is the edge's half: it owns the route, grants leases, and runs one handover at a time.
 //! - [`node`] is the agent's half: it owns the exclusive services of a node, and obeys no older epoch.
 //! - [`protocol`] is what they say to each other.
+//! - [`share`] says which side a session belongs to, in a pair in which both sides may serve.
 //!
 //! What must always hold is written down as I1 to I6 in `docs/handover.md`.
 #![forbid(unsafe_code)]
@@ -17,6 +18,7 @@ pub mod node;
 pub mod protocol;
 pub mod record;
 mod route;
+pub mod share;
 
 pub use coordinator::Coordinator;
 pub use node::Node;

@@ -22,4 +22,6 @@ pub enum RouteKind {
     Hold,
     /// Answer 503 with `Retry-After`.
     Refuse,
+    /// Give it to the side that its session belongs to ([`crate::share`]), in a pair in which both sides may serve.
+    Share,
 }

@@ -273,7 +273,7 @@ impl Coordinator {
     fn served(&self) -> Option<Side> {
         match self.route.kind {
             RouteKind::Serve(side) => Some(side),
-            RouteKind::Hold | RouteKind::Refuse => None,
+            RouteKind::Hold | RouteKind::Refuse | RouteKind::Share => None,
         }
     }
 }
