@@ -3,12 +3,11 @@
 
 use lockstep_policy::action::{Action, Switch, Urgency};
 use lockstep_policy::event::{Connection, Event, Link, Order, TimerId, What};
-use lockstep_policy::host::{InstanceError, Library, LoadError, PolicyThread, SendError, Snapshot, StepError};
+use lockstep_policy::host::{InstanceError, Library, LoadError, Snapshot, StepError};
 use lockstep_policy::setup::{Detect, SideSetup};
 use lockstep_policy::{At, Setup, Side, Sides};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::mpsc;
 use std::time::Duration;
 use tempfile::TempDir;
 
@@ -226,7 +225,8 @@ fn opens_what_it_is_told() {
 #[test]
 fn a_step_that_gives_too_much_poisons_its_instance_only() {
     let folder = folder();
-    let library = Library::open(&counter(&folder, "bounds.so", &[])).expect("it loads");
+    let knows = "-DKNOWS=(LS_INDISPENSABLE|LS_BIT(LS_EV_TIMER)|LS_BIT(LS_EV_ORDER)|LS_BIT(LS_EV_LINK))";
+    let library = Library::open(&counter(&folder, "bounds.so", &[knows])).expect("it loads");
     let mut instance = library.instance(&setup(), 0).expect("it makes one");
     let order = Order { order: 1, to: Side::B, confirmed: false, by: String::new(), rights: Vec::new() };
     let endless = Event { seq: 7, at: At::ZERO, what: What::Order(order) };
@@ -243,6 +243,22 @@ fn a_step_that_gives_too_much_poisons_its_instance_only() {
 }
 
 #[test]
+fn an_event_of_a_kind_that_a_policy_does_not_know_is_not_handed_to_it() {
+    let folder = folder();
+    let link = Link { side: Side::A, connection: Connection::Main, up: true };
+    // The counter answers a link with garbage.
+    let event = Event { seq: 1, at: At::ZERO, what: What::Link(link) };
+    let known = "-DKNOWS=(LS_INDISPENSABLE|LS_BIT(LS_EV_LINK))";
+    let knows = Library::open(&counter(&folder, "knows.so", &[known])).expect("it loads");
+    assert!(matches!(knows.instance(&setup(), 0).expect("it makes one").step(&event), Err(StepError::Broken { .. })));
+    let without = Library::open(&counter(&folder, "without.so", &[])).expect("it loads");
+    assert_eq!(without.instance(&setup(), 0).expect("it makes one").step(&event), Ok(vec![]));
+    // One that must be known reaches it whatever it says: here only to be refused before.
+    let none = counter(&folder, "none.so", &["-DKNOWS=LS_BIT(LS_EV_TIMER)"]);
+    assert!(matches!(Library::open(&none), Err(LoadError::Records { .. })));
+}
+
+#[test]
 fn an_event_that_does_not_fit_is_refused_and_harms_nothing() {
     let folder = folder();
     let library = Library::open(&counter(&folder, "large.so", &[])).expect("it loads");
@@ -251,33 +267,4 @@ fn an_event_that_does_not_fit_is_refused_and_harms_nothing() {
     let large = Event { seq: 1, at: At::ZERO, what: What::Order(order) };
     assert!(matches!(instance.step(&large), Err(StepError::EventTooLarge { seq: 1, .. })));
     assert_eq!(instance.step(&timer(2)), Ok(vec![]));
-}
-
-#[test]
-fn a_policys_thread_answers_in_order_and_counts_actions() {
-    let folder = folder();
-    let library = Library::open(&counter(&folder, "thread.so", &[])).expect("it loads");
-    let instance = library.instance(&setup(), 0).expect("it makes one");
-    let (deliver, outcomes) = mpsc::channel();
-    let thread =
-        PolicyThread::spawn(instance, "policy", move |outcome| drop(deliver.send(outcome))).expect("it starts");
-    (1..=4).for_each(|seq| thread.send(timer(seq)).expect("there is room"));
-    drop(thread);
-    let outcomes: Vec<_> = outcomes.iter().collect();
-    let seen: Vec<_> =
-        outcomes.iter().map(|outcome| (outcome.seq, outcome.first, outcome.result.as_ref().map(Vec::len))).collect();
-    assert_eq!(seen, [(1, 1, Ok(0)), (2, 1, Ok(0)), (3, 1, Ok(1)), (4, 2, Ok(0))]);
-}
-
-#[test]
-fn a_policys_thread_that_is_behind_takes_no_more_and_blocks_nobody() {
-    let folder = folder();
-    let library = Library::open(&counter(&folder, "behind.so", &[])).expect("it loads");
-    let instance = library.instance(&setup(), 0).expect("it makes one");
-    let (release, wait) = mpsc::channel::<()>();
-    let thread = PolicyThread::spawn(instance, "policy", move |_| _ = wait.recv()).expect("it starts");
-    let taken = (1..10_000).take_while(|seq| thread.send(timer(*seq)).is_ok()).count();
-    assert!((1_000..1_100).contains(&taken), "{taken}");
-    assert_eq!(thread.send(timer(0)), Err(SendError::Full));
-    drop(release);
 }

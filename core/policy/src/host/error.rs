@@ -1,5 +1,6 @@
 //! What can go wrong at the boundary, in sentences for the person who has to act on it.
 
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::path::PathBuf;
 
@@ -74,6 +75,14 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
         /// Why.
+        why: String,
+    },
+    /// No worker could be asked about it, or the one that was did not live to answer.
+    #[error("{}: {why}", path.display())]
+    Worker {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
         why: String,
     },
     /// Its table or one of its descriptions is not as the ABI says. Its constructors have run.
@@ -166,7 +175,7 @@ pub enum InstanceError {
 }
 
 /// A step gave no actions. But for `EventTooLarge` the instance is poisoned: every further step says so.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum StepError {
     /// The event does not fit into a record; the policy has not seen it.
     #[error("event {seq} needs {size} bytes, and a record has at most {limit}")]
