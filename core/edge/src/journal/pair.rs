@@ -208,9 +208,6 @@ impl PairFiles {
             self.life = life;
             self.snapshot = None;
         }
-        if base.again {
-            self.complete = false;
-        }
         if let Some(gap) = base.gap {
             self.complete &= self.since > gap;
         }

@@ -40,8 +40,6 @@ pub(super) struct Held {
     missing: Option<Gap>,
     /// Events until then were answered by nothing, which is not written down yet.
     answered: Option<(u64, u64, At)>,
-    /// The present life, and its first event.
-    life: Option<(u64, u64)>,
     news: Option<News>,
 }
 
@@ -52,8 +50,6 @@ pub(super) struct Base {
     pub life: Option<Vec<u8>>,
     /// The latest snapshot's record in this life, and the event that it was taken after.
     pub snapshot: Option<(u64, Vec<u8>)>,
-    /// The life was handed events from before it.
-    pub again: bool,
     /// Something is missing up to this event.
     pub gap: Option<u64>,
 }
@@ -170,15 +166,9 @@ impl PairJournal {
 
     /// The answer of a life to an event of that time; the first action has the number `first`.
     pub fn answer(&self, life: u64, seq: u64, at: At, first: u64, actions: &[Action]) {
-        let again = {
-            let mut held = self.slot.held();
-            let again = held.life.is_some_and(|(present, begun)| present == life && seq < begun);
-            held.base.again |= again;
-            held.answered = (actions.is_empty() && !again).then_some((life, seq, at));
-            again
-        };
-        // Of an event that was handed over again it must be known that it was, whatever the answer.
-        if again || !actions.is_empty() {
+        // An answer says that the events before it were answered, too.
+        self.slot.held().answered = actions.is_empty().then_some((life, seq, at));
+        if !actions.is_empty() {
             self.slot.append(seq, at, ROOM, |block| journal::put_answer(life, seq, at, first, actions, block));
         }
     }
@@ -190,7 +180,6 @@ impl PairJournal {
             let mut held = self.slot.held();
             let next = held.next;
             held.write_answered();
-            held.life = Some((life.life, next));
             journal::put_life(life, next, now, &mut record);
             held.base = Base { life: Some(record.clone()), ..Base::default() };
             next

@@ -4,10 +4,8 @@ use super::{Fingerprint, Snapshot};
 use crate::Setup;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// One life of a pair's policy: from an instance's making to its end.
-///
-/// The events that follow in the journal are those that it is handed. Events from before its life that are handed to it
-/// again, because its snapshot is older than they are, count as such when the journal has an answer of this life to them.
+/// One life of a pair's policy: from an instance's making to its end. The events that follow in the journal are those that
+/// it is handed. An instance that was made again as it was goes on with the same life.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LifeRecord {
     /// Grows by one with each instance of the pair.
