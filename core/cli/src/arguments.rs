@@ -150,6 +150,18 @@ pub enum JournalVerb {
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyVerb {
+    /// Trust plugins: edges load those whose SHA-256 is in their list
+    Trust {
+        /// The plugins' files, whose code is not run
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// The list [default: the one that the edge's configuration names]
+        #[arg(long, value_name = "FILE")]
+        trust_file: Option<PathBuf>,
+        /// The edge's configuration [default: /etc/lockstep/edge.toml]
+        #[arg(long, value_name = "FILE", conflicts_with = "trust_file")]
+        config: Option<PathBuf>,
+    },
     /// Play a journal again: the same policy must do the same; another one, or other parameters, show what they would
     /// have decided otherwise
     Replay {

@@ -8,6 +8,7 @@ mod journal;
 mod log;
 mod render_status;
 mod render_why;
+mod trust;
 mod verbs;
 mod words;
 
@@ -20,8 +21,13 @@ use std::process::ExitCode;
 fn main() -> ExitCode {
     // One guard stands over each service: it starts in no time, on one thread, and knows none of what follows.
     let mut given = std::env::args_os().skip(1);
-    if given.next().is_some_and(|verb| verb == "guard") {
+    let verb = given.next();
+    if verb.as_ref().is_some_and(|verb| verb == "guard") {
         return lockstep_agent::guard::run(given);
+    }
+    // So does each worker that runs a plugin's code.
+    if verb.is_some_and(|verb| verb == "policy-worker") {
+        return trust::work();
     }
     let Arguments { command, log_json } = Arguments::parse();
     match run(command, log_json) {
@@ -59,6 +65,9 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
             }
             JournalVerb::Show { reach, what, since } => on_one_thread(journal::show(&reach, &what, since.as_deref())),
         },
+        Command::Policy { verb: PolicyVerb::Trust { files, trust_file, config } } => {
+            trust::trust(&files, trust_file.as_deref(), config.as_deref())
+        }
         Command::Policy { verb: PolicyVerb::Replay { journal, policy, set } } => {
             journal::replay(&journal, policy.as_deref(), &set)
         }

@@ -76,8 +76,19 @@ fn policy(pair: &PairStatus) -> String {
     if let Some(ms) = policy.expected_delay_ms {
         let _ = write!(text, ", switches within {} at worst", lasting(ms));
     }
-    if !policy.working {
-        let _ = write!(text, ", DOES NOT WORK, the pair keeps its course: {}", policy.trouble);
+    match policy.worker_pid {
+        Some(pid) => drop(write!(text, ", in process {pid}")),
+        None if policy.isolation == "in-process" => text.push_str(", in the edge's own process"),
+        None => {}
+    }
+    if policy.restarts > 0 {
+        let _ = write!(text, " (started again {} times)", policy.restarts);
+    }
+    let trouble = if policy.trouble.is_empty() { String::new() } else { format!(": {}", policy.trouble) };
+    if !policy.standing_in.is_empty() {
+        let _ = write!(text, ", DOES NOT WORK, {} stands in and the pair keeps its route{trouble}", policy.standing_in);
+    } else if !policy.working {
+        let _ = write!(text, ", DOES NOT WORK, the pair keeps its course{trouble}");
     }
     text
 }
@@ -161,6 +172,7 @@ mod tests {
             "policy": {
                 "id": "telisca", "version": "0.1.0", "file": "x.so", "fingerprint": "00", "expected_delay_ms": 162_000.0,
                 "working": true, "trouble": "", "events": 9, "slowest_step_ms": 0.1,
+                "standing_in": "", "isolation": "process", "worker_pid": 4711, "restarts": 2,
             },
             "traffic": {"requests": 10, "holding": 0, "held": 2, "released": 2, "refused": 0, "failed": 1},
             "paused": {"by": "jo", "reason": "patch day", "since": "2026-03-01T12:00:00Z"},
@@ -176,6 +188,19 @@ mod tests {
     }
 
     #[test]
+    fn who_stands_in_for_a_policy_is_said() {
+        let mut pair = status().pairs.remove(0);
+        pair.policy.working = false;
+        pair.policy.worker_pid = None;
+        pair.policy.trouble = "policy `telisca` 0.1.0 failed at event 7 (timer): it crashed".to_owned();
+        assert!(policy(&pair).ends_with(
+            ", DOES NOT WORK, the pair keeps its course: policy `telisca` 0.1.0 failed at event 7 (timer): it crashed"
+        ));
+        pair.policy.standing_in = "hold-course".to_owned();
+        assert!(policy(&pair).contains(", DOES NOT WORK, hold-course stands in and the pair keeps its route: "));
+    }
+
+    #[test]
     fn a_status_reads_like_this() {
         assert_eq!(
             text(&status()),
@@ -186,7 +211,7 @@ edge-1: lockstep 0.1.0, running since 2026-03-01T10:00:00Z, configured by /etc/l
 telisca: 10.0.0.100:80
   active    side a is active since epoch 5
   route     a (epoch 5)
-  policy    telisca 0.1.0, switches within 2 min 42 s at worst
+  policy    telisca 0.1.0, switches within 2 min 42 s at worst, in process 4711 (started again 2 times)
   paused    by jo since 2026-03-01T12:00:00Z: patch day
   requests  10 taken, 0 wait now, 2 had to wait, 0 refused, 1 failed
   last      epoch 5 at 2026-03-01T11:00:00Z: b -> a, planned, completed, clients waited 351.0 ms

@@ -46,7 +46,7 @@ async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
 fn new_policy(running: &PairConfig, wanted: &PairConfig) -> Option<PolicyConfig> {
     let (old, new) = (&running.policy, &wanted.policy);
     let setup = Setup { sides: old.setup.sides.clone(), ..new.setup.clone() };
-    let same = old.setup == setup && old.library.fingerprint() == new.library.fingerprint();
+    let same = old.setup == setup && old.plugin.fingerprint() == new.plugin.fingerprint();
     (!same).then(|| PolicyConfig { setup, ..new.clone() })
 }
 

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 use lockstep_edge::config::{check, load};
+use lockstep_policy::host::trust;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
+
+mod workers;
 
 /// A valid configuration, of which each test spoils something. Its lines are counted: keep them.
 const VALID: &str = r#"[edge]
@@ -43,9 +46,17 @@ servers = ["10.0.1.2:80"]
 agent = "10.0.1.2:7401"
 "#;
 
+/// A directory in which the telisca plugin is trusted. Workers are this program.
+fn directory() -> TempDir {
+    workers::are_this_program();
+    let directory = TempDir::new().unwrap();
+    trust(&directory.path().join("policies.trust"), &[workers::plugin("telisca")]).unwrap();
+    directory
+}
+
 /// The sentences with which a text is refused, without the directory.
 fn refusals(text: &str) -> Vec<String> {
-    let directory = TempDir::new().unwrap();
+    let directory = directory();
     let file = directory.path().join("edge.toml");
     std::fs::write(&file, text).unwrap();
     let report = check(&file);
@@ -74,7 +85,10 @@ fn the_valid_one_is_valid() {
 #[test]
 fn the_example_of_the_house_is_valid() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/telisca-edge.toml");
-    let report = check(&example);
+    let directory = directory();
+    let installed = directory.path().join("edge.toml");
+    std::fs::copy(example, &installed).unwrap();
+    let report = check(&installed);
     assert!(report.is_valid(), "{report}");
 }
 

@@ -56,6 +56,7 @@ impl Bed {
     /// The same with other lines for the policy.
     pub fn with_policy(dir: &Path, policy: &str) -> Bed {
         let bed = Bed { dir: dir.to_owned(), network: Network::lay(), edge: None, agents: Sides { a: None, b: None } };
+        configuration::trust_plugin(dir);
         bed.configure_edge(&configuration::edge(dir, policy));
         for side in Side::BOTH {
             bed.configure_agent(side, &configuration::agent(dir, side, PAIR));

@@ -1,6 +1,7 @@
 //! The configurations of the test bed: the LAN profile, a CTI that takes 300 ms to start, and nothing else out of the ordinary.
 
 use crate::network::{VIP, address};
+use crate::processes::lockstep;
 use lockstep_demo::{activity, app};
 use lockstep_policy::Side;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -36,6 +37,19 @@ pub fn binary() -> PathBuf {
         binary.display()
     );
     binary
+}
+
+/// Trusts the plugin, as an operator must before an edge loads it.
+pub fn trust_plugin(dir: &Path) {
+    let list = dir.join("policies.trust");
+    let trusted = lockstep()
+        .args(["policy", "trust"])
+        .arg(lockstep_tests::plugin("telisca"))
+        .arg("--trust-file")
+        .arg(list)
+        .output()
+        .unwrap();
+    assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
 }
 
 /// `edge.toml`, with more lines for the policy.

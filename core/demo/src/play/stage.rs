@@ -6,10 +6,12 @@ use crate::{activity, app};
 use anyhow::Context;
 use lockstep_edge::admin::api::PairStatus;
 use lockstep_edge::admin::client::Client;
+use lockstep_edge::config::installed_plugin;
 use lockstep_policy::event::Verdict;
 use lockstep_policy::{Side, Sides};
-use std::fs::OpenOptions;
+use std::fs::{OpenOptions, Permissions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -299,6 +301,7 @@ impl Actors {
 }
 
 fn write_configurations(options: &Options, dir: &Path, binary: &Path, addresses: &Addresses) -> anyhow::Result<()> {
+    trust_plugin(dir, binary)?;
     std::fs::write(dir.join("edge.toml"), edge_configuration(options, dir, addresses))?;
     for side in Side::BOTH {
         let text = agent_configuration(options, dir, binary, addresses, side)?;
@@ -307,12 +310,32 @@ fn write_configurations(options: &Options, dir: &Path, binary: &Path, addresses:
     Ok(())
 }
 
+/// Trusts the plugin as an operator would: a copy of it that nobody else can write to, and `lockstep policy trust`.
+fn trust_plugin(dir: &Path, binary: &Path) -> anyhow::Result<()> {
+    let built = installed_plugin("telisca").map_err(anyhow::Error::msg)?;
+    let plugins = dir.join("plugins");
+    std::fs::create_dir(&plugins)?;
+    let plugin = plugins.join(built.file_name().context("a plugin's file has a name")?);
+    std::fs::copy(&built, &plugin).with_context(|| format!("{}: cannot be copied", built.display()))?;
+    std::fs::set_permissions(&plugin, Permissions::from_mode(0o644))?;
+    let trusted = Command::new(binary)
+        .args(["policy", "trust"])
+        .arg(&plugin)
+        .arg("--trust-file")
+        .arg(dir.join("policies.trust"))
+        .stdout(Stdio::null())
+        .status()
+        .context("cannot start `lockstep policy trust`")?;
+    anyhow::ensure!(trusted.success(), "{}: could not be trusted", plugin.display());
+    Ok(())
+}
+
 fn edge_configuration(options: &Options, dir: &Path, addresses: &Addresses) -> String {
     let side = |side| {
         format!("\n[pair.{side}]\nservers = [\"{}\"]\nagent = \"{}\"\n", addresses.server(side), addresses.agent(side))
     };
     format!(
-        "[edge]\nname = \"demo\"\nstate = {:?}\nadmin = \"{}\"\n\n\
+        "[edge]\nname = \"demo\"\nstate = {:?}\nadmin = \"{}\"\nplugins = \"plugins\"\n\n\
          [[pair]]\nname = \"{PAIR}\"\nlisten = [\"{}\"]\n\n\
          [pair.policy]\nplugin = \"telisca\"\nfast = true\n\
          # Each step of the play is to end where it left the pair.\n\

@@ -173,6 +173,18 @@ pub struct PolicyStatus {
     pub events: u64,
     /// The longest step, in CPU time.
     pub slowest_step_ms: f64,
+    /// The built-in policy that stands in while this one stays away; empty when none does.
+    #[serde(default)]
+    pub standing_in: String,
+    /// Where the plugin's code runs: `process` or `in-process`.
+    #[serde(default)]
+    pub isolation: String,
+    /// The worker process that it runs in, which all pairs with this plugin share.
+    #[serde(default)]
+    pub worker_pid: Option<u32>,
+    /// How often the worker was started again.
+    #[serde(default)]
+    pub restarts: u64,
 }
 
 /// What the proxy has done since the edge started.

@@ -173,7 +173,7 @@ async fn why(
 
 async fn explain(State(edge): State<Arc<Edge>>, Path(pair): Path<String>) -> Answer<Explanation> {
     let policy = edge.door(&pair)?.policy.load_full();
-    let explained = tokio::task::spawn_blocking(move || policy.library.explain(&policy.setup)).await;
+    let explained = tokio::task::spawn_blocking(move || policy.plugin.explain(&policy.setup)).await;
     let text = explained
         .map_err(|error| error.to_string())
         .and_then(|explained| explained.map_err(|error| error.to_string()))

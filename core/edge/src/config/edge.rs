@@ -1,7 +1,7 @@
 //! `[edge]`: all of it has a default.
 
 use super::table::Table;
-use super::{EdgeConfig, JournalConfig, journal};
+use super::{EdgeConfig, JournalConfig, journal, policies};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -15,6 +15,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         state: PathBuf::from(STATE),
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
         journal: JournalConfig::default(),
+        policies: policies::defaults(file),
     };
     let Some(mut table) = table else { return (edge, None) };
     if let Some(name) = table.text("name") {
@@ -27,6 +28,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         edge.admin = admin.value;
     }
     edge.journal = journal::read(table.table("journal", "edge.journal"));
+    edge.policies = policies::read(table.table("policies", "edge.policies"), file);
     let plugins = table.text("plugins").and_then(|directory| {
         let path = beside(file).join(directory.value);
         if !path.is_dir() {

@@ -23,7 +23,7 @@ fn of_pair(pair: &PairConfig) -> Vec<String> {
 
 fn of_policy(pair: &PairConfig) -> Vec<String> {
     let policy = &pair.policy;
-    let mut said: Vec<String> = match policy.library.lint(&policy.setup) {
+    let mut said: Vec<String> = match policy.plugin.lint(&policy.setup) {
         Ok(lints) => lints.iter().map(ToString::to_string).collect(),
         Err(error) => vec![error.to_string()],
     };

@@ -8,6 +8,7 @@ mod edge;
 mod journal;
 mod lints;
 mod pair;
+mod policies;
 mod policy;
 mod problem;
 mod table;
@@ -15,7 +16,7 @@ mod table;
 pub use problem::Problem;
 
 use lockstep_pair::coordinator::Settings;
-use lockstep_policy::host::Library;
+use lockstep_policy::host::{Plugin, Terms};
 use lockstep_policy::{Setup, Sides};
 use policy::Plugins;
 use problem::{Finding, Problems};
@@ -53,6 +54,8 @@ pub struct EdgeConfig {
     pub admin: SocketAddr,
     /// `[edge.journal]`.
     pub journal: JournalConfig,
+    /// `[edge.policies]`.
+    pub policies: PoliciesConfig,
 }
 
 /// `[edge.journal]`: what is kept of all pairs together.
@@ -81,17 +84,30 @@ pub struct PairConfig {
     pub sides: Sides<SideConfig>,
 }
 
-/// `[pair.policy]`: a loaded plugin and what its instances are made from.
+/// `[pair.policy]`: a trusted plugin and what its instances are made from.
 #[derive(Clone, Debug)]
 pub struct PolicyConfig {
     /// The plugin's file.
     pub file: PathBuf,
-    /// The plugin.
-    pub library: Library,
+    /// The plugin, and on which terms it is run.
+    pub plugin: Plugin,
     /// What an instance is made from.
     pub setup: Setup,
     /// From a fault to the new side's service, at worst, by the policy's own formula; none when it has no such.
     pub expected_delay: Option<Duration>,
+    /// `edge.policies.absent_max`: how long nobody may decide before another policy stands in.
+    pub absent_max: Duration,
+}
+
+/// `[edge.policies]`: how plugins are run, and which may be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoliciesConfig {
+    /// Where, and what they may take.
+    pub terms: Terms,
+    /// The list of those that are trusted.
+    pub trust: PathBuf,
+    /// How long nobody may decide for a pair before `hold-course` stands in.
+    pub absent_max: Duration,
 }
 
 /// `[pair.hold]`.
@@ -181,6 +197,17 @@ pub fn load_edge(path: &Path) -> Result<EdgeConfig, Report> {
     }
 }
 
+/// The file of a plugin, where edges look for it whose configuration does not say where.
+pub fn installed_plugin(name: &str) -> Result<PathBuf, String> {
+    policy::installed(name)
+}
+
+/// Where an edge with this configuration has its list of trusted plugins, when it does not say it.
+#[must_use]
+pub fn trust_list_beside(path: &Path) -> PathBuf {
+    policies::defaults(path).trust
+}
+
 fn read(path: &Path) -> Result<String, Report> {
     let problem = |what: String, valid: &str| Problem {
         file: path.to_owned(),
@@ -216,7 +243,7 @@ fn parse<'i>(text: &'i str, path: &Path, problems: &RefCell<Problems<'i>>) -> Op
     let document = root(text, problems)?;
     let mut table = Table::new(document.get_ref(), "", 0, problems);
     let (edge, plugins) = edge::read(table.table("edge", "edge"), path);
-    let mut plugins = Plugins::new(plugins, edge::beside(path));
+    let mut plugins = Plugins::new(plugins, edge::beside(path), edge.policies.clone());
     let given = table.tables("pair", "pair");
     if given.is_empty() && !table.has("pair") {
         table.missing("pair", "at least one table `[[pair]]`");

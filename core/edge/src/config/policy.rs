@@ -1,9 +1,9 @@
 //! `[pair.policy]`: the plugin's file is found and loaded, and the parameters are checked by the plugin's own schema.
 
-use super::PolicyConfig;
 use super::problem::{Finding, Problems};
 use super::table::{Placed, Places, Table, nearest};
-use lockstep_policy::host::{InstanceError, Library, ParameterError};
+use super::{PoliciesConfig, PolicyConfig};
+use lockstep_policy::host::{InstanceError, ParameterError, Plugin, PluginFile, TrustError, TrustList};
 use lockstep_policy::setup::{Detect, SideSetup};
 use lockstep_policy::{Setup, Sides};
 use std::cell::RefCell;
@@ -19,38 +19,26 @@ pub(super) struct Plugins {
     directory: Option<PathBuf>,
     /// The configuration's own directory: paths with a `/` start there.
     beside: PathBuf,
-    opened: BTreeMap<PathBuf, Result<Library, String>>,
+    policies: PoliciesConfig,
+    /// Read when the first plugin is.
+    trusted: Option<Result<TrustList, String>>,
+    opened: BTreeMap<PathBuf, Result<Plugin, String>>,
 }
 
 impl Plugins {
-    pub fn new(directory: Option<PathBuf>, beside: PathBuf) -> Plugins {
-        Plugins { directory, beside, opened: BTreeMap::new() }
+    pub fn new(directory: Option<PathBuf>, beside: PathBuf, policies: PoliciesConfig) -> Plugins {
+        Plugins { directory, beside, policies, trusted: None, opened: BTreeMap::new() }
     }
 
     /// The directories in which a plugin is looked for by its name.
     fn directories(&self) -> Vec<PathBuf> {
-        if let Some(directory) = &self.directory {
-            return vec![directory.clone()];
-        }
-        let running = std::env::current_exe().ok();
-        let beside_binary = running.as_deref().and_then(Path::parent).map(Path::to_owned);
-        beside_binary.into_iter().chain([PathBuf::from(INSTALLED)]).collect()
+        self.directory.clone().map_or_else(usual_directories, |directory| vec![directory])
     }
 
     fn find(&self, plugin: &str) -> Result<PathBuf, String> {
-        let candidates = if plugin.contains('/') {
-            vec![self.beside.join(plugin)]
-        } else {
-            let file = format!("liblockstep_{}.so", plugin.replace('-', "_"));
-            self.directories().into_iter().map(|directory| directory.join(&file)).collect()
-        };
-        match candidates.iter().find(|file| file.exists()) {
-            Some(file) => Ok(file.clone()),
-            None => {
-                let sought: Vec<String> = candidates.iter().map(|file| file.display().to_string()).collect();
-                Err(format!("there is no plugin \"{plugin}\": no file {}", sought.join(", nor ")))
-            }
-        }
+        let candidates =
+            if plugin.contains('/') { vec![self.beside.join(plugin)] } else { candidates(plugin, self.directories()) };
+        first(plugin, &candidates)
     }
 
     /// The names of the plugins that could be meant.
@@ -66,10 +54,54 @@ impl Plugins {
         names
     }
 
-    fn open(&mut self, file: &Path) -> Result<Library, String> {
-        let open = || Library::open(file).map_err(|error| error.to_string());
-        self.opened.entry(file.to_owned()).or_insert_with(open).clone()
+    fn open(&mut self, path: &Path) -> Result<Plugin, String> {
+        if let Some(opened) = self.opened.get(path) {
+            return opened.clone();
+        }
+        let opened = self.load(path);
+        self.opened.insert(path.to_owned(), opened.clone());
+        opened
     }
+
+    /// A file that is trusted is loaded, but not into this process.
+    fn load(&mut self, path: &Path) -> Result<Plugin, String> {
+        let file = PluginFile::read(path).map_err(|error| error.to_string())?;
+        let read = || TrustList::read(&self.policies.trust).map_err(|error: TrustError| error.to_string());
+        let trusted = self.trusted.get_or_insert_with(read);
+        trusted.as_ref().map_err(Clone::clone)?.admit(&file).map_err(|error| error.to_string())?;
+        Plugin::open(file, self.policies.terms.clone()).map_err(|error| error.to_string())
+    }
+}
+
+/// The workers that were asked while the configuration was read are not needed any more.
+impl Drop for Plugins {
+    fn drop(&mut self) {
+        self.opened.values().flatten().for_each(Plugin::dismiss);
+    }
+}
+
+/// Beside the running program, and where packages put them.
+fn usual_directories() -> Vec<PathBuf> {
+    let running = std::env::current_exe().ok();
+    let beside_binary = running.as_deref().and_then(Path::parent).map(Path::to_owned);
+    beside_binary.into_iter().chain([PathBuf::from(INSTALLED)]).collect()
+}
+
+fn candidates(plugin: &str, directories: Vec<PathBuf>) -> Vec<PathBuf> {
+    let file = format!("liblockstep_{}.so", plugin.replace('-', "_"));
+    directories.into_iter().map(|directory| directory.join(&file)).collect()
+}
+
+fn first(plugin: &str, candidates: &[PathBuf]) -> Result<PathBuf, String> {
+    candidates.iter().find(|file| file.exists()).cloned().ok_or_else(|| {
+        let sought: Vec<String> = candidates.iter().map(|file| file.display().to_string()).collect();
+        format!("there is no plugin \"{plugin}\": no file {}", sought.join(", nor "))
+    })
+}
+
+/// The file of a plugin, where it is looked for when nothing is said.
+pub(super) fn installed(plugin: &str) -> Result<PathBuf, String> {
+    first(plugin, &candidates(plugin, usual_directories()))
 }
 
 /// Reads `[pair.policy]`. A pair whose sides are refused elsewhere gets no instance here.
@@ -87,9 +119,10 @@ pub(super) fn read<'i>(
         }
         return None;
     };
-    let (file, library) = open(&plugin, plugins, problems)?;
+    let absent_max = plugins.policies.absent_max;
+    let (file, plugin) = open(&plugin, plugins, problems)?;
     let (parameters, places) = table.rest();
-    if let Err(errors) = library.check_parameters(&parameters) {
+    if let Err(errors) = plugin.check_parameters(&parameters) {
         refuse_parameters(&errors, &places, problems);
         return None;
     }
@@ -97,22 +130,18 @@ pub(super) fn read<'i>(
     let sides = servers.map(|_, servers| SideSetup { servers, pools: Vec::new(), agent: true });
     let setup = Setup { pair: pair.to_owned(), parameters, detect, sides };
     // A schema cannot say everything: what the policy itself refuses is known only when one is made.
-    if complete && let Err(error) = library.instance(&setup, 0) {
+    if complete && let Err(error) = plugin.try_create(&setup) {
         match error {
             InstanceError::Parameters(errors) => refuse_parameters(&errors, &places, problems),
             other => problems.borrow_mut().add(places.of(""), Finding::new("pair.policy", other.to_string())),
         }
         return None;
     }
-    let expected_delay = library.expected_delay(&setup).ok().filter(|delay| !delay.is_zero());
-    Some(PolicyConfig { file, library, setup, expected_delay })
+    let expected_delay = plugin.expected_delay(&setup).ok().filter(|delay| !delay.is_zero());
+    Some(PolicyConfig { file, plugin, setup, expected_delay, absent_max })
 }
 
-fn open(
-    plugin: &Placed<String>,
-    plugins: &mut Plugins,
-    problems: &RefCell<Problems<'_>>,
-) -> Option<(PathBuf, Library)> {
+fn open(plugin: &Placed<String>, plugins: &mut Plugins, problems: &RefCell<Problems<'_>>) -> Option<(PathBuf, Plugin)> {
     let refuse = |finding: Finding| {
         problems.borrow_mut().add(plugin.at, finding);
         None
@@ -131,7 +160,7 @@ fn open(
         }
     };
     match plugins.open(&file) {
-        Ok(library) => Some((file, library)),
+        Ok(plugin) => Some((file, plugin)),
         Err(what) => refuse(Finding::new("pair.policy.plugin", what)),
     }
 }

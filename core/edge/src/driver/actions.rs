@@ -5,69 +5,16 @@ use super::orders::{ActionOf, Origin};
 use crate::admin::api::SwitchAnswer;
 use lockstep_pair::coordinator::{Input, Order};
 use lockstep_policy::action::{Alert, RestartService, StandDown, Switch, Urgency};
-use lockstep_policy::event::{Outcome, Start, What};
-use lockstep_policy::host::{Instance, StepError, StepOutcome};
-use lockstep_policy::{Action, Level, Side};
+use lockstep_policy::event::Outcome;
+use lockstep_policy::{Action, Side};
 use lockstep_wire::{FromEdge, clock};
 use serde_json::json;
 
 /// The longest text that is shown beside a side, in characters.
 const SHOWN_MAX: usize = 256;
 
-/// The instance.
 impl Driver {
-    pub(super) fn made(&mut self, life: u64, made: Result<Instance, String>) {
-        match self.seat.seat(clock::now(), life, made) {
-            Ok(true) => {
-                self.probes.clear();
-                let view = self.coordinator.view();
-                let active = view.active.map(|(side, _)| side);
-                self.tell(What::Start(Start { active, epoch: view.epoch, restored: false, since_handover: None }));
-                self.tell_where_sides_stand();
-            }
-            Ok(false) => {}
-            Err(why) => self.policy_failed(&why),
-        }
-    }
-
-    pub(super) fn stepped(&mut self, life: u64, outcome: StepOutcome) {
-        let now = clock::now();
-        if !self.seat.answered(now, life, &outcome) {
-            return;
-        }
-        match outcome.result {
-            Ok(actions) => {
-                self.notes.answer(life, outcome.seq, outcome.at, outcome.first, &actions);
-                for (number, action) in (outcome.first..).zip(actions) {
-                    self.act(ActionOf { life, action: number }, action);
-                    self.carry_out();
-                }
-            }
-            // The policy goes on without it.
-            Err(error @ StepError::EventTooLarge { .. }) => self.alert_edge(&error.to_string()),
-            Err(error) => {
-                let why = error.to_string();
-                self.seat.empty(now, &why);
-                self.policy_failed(&why);
-            }
-        }
-    }
-
-    /// The seat is empty: said once for each instance.
-    pub(super) fn policy_failed(&mut self, why: &str) {
-        self.probes.clear();
-        let text = format!("{why}; the pair keeps its course until the policy works again");
-        self.notes.alert(clock::now(), Level::Critical, "edge", &text);
-    }
-
-    pub(super) fn alert_edge(&mut self, text: &str) {
-        self.notes.alert(clock::now(), Level::Warning, "edge", text);
-    }
-}
-
-/// The actions.
-impl Driver {
-    fn act(&mut self, of: ActionOf, action: Action) {
+    pub(super) fn act(&mut self, of: ActionOf, action: Action) {
         match action {
             Action::Watch(watch) => {
                 let servers = self.config.sides[watch.side].servers.clone();
@@ -86,11 +33,11 @@ impl Driver {
                 }
             }
             Action::SetTimer(timer, at) => {
-                if let Err(why) = self.seat.set_timer(timer, at) {
+                if let Err(why) = self.seat.timers.set(timer, at) {
                     self.result(of, Outcome::Refused, &why);
                 }
             }
-            Action::CancelTimer(timer) => self.seat.cancel_timer(timer),
+            Action::CancelTimer(timer) => self.seat.timers.cancel(timer),
             Action::Prepare(side) => self.prepare(of, side),
             Action::Switch(switch) => self.switch(of, switch),
             Action::StandDown(order) => self.stand_down(of, order),
@@ -99,8 +46,8 @@ impl Driver {
             Action::Alert(Alert { level, text }) => self.notes.alert(clock::now(), level, "policy", &text),
             Action::RefuseOrder(answer) => self.answer(answer.order, SwitchAnswer::Refused(answer.text)),
             Action::AskConfirmation(answer) => self.answer(answer.order, SwitchAnswer::Question(answer.text)),
-            Action::AcceptOrder(_)
-            | Action::AnswerConfig(_)
+            Action::AcceptOrder(answer) => self.answer(answer.order, SwitchAnswer::Accepted(answer.text)),
+            Action::AnswerConfig(_)
             | Action::Share(_)
             | Action::Roster(_)
             | Action::Answer(_)

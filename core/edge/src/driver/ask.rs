@@ -24,7 +24,7 @@ impl Driver {
                 self.config.policy = (*policy).clone();
                 self.seat.config = *policy;
                 self.probes.clear();
-                self.seat.fill();
+                self.fill_seat();
             }
         }
     }
@@ -43,7 +43,10 @@ impl Driver {
             id,
             to,
             urgency: Urgency::Planned,
-            reason: "ordered while the policy does not work".to_owned(),
+            reason: match self.seat.stand_in() {
+                Some(policy) => format!("ordered while `{policy}` stands in for the policy"),
+                None => "ordered while the policy does not work".to_owned(),
+            },
             by: format!("operator {by}"),
             evidence: Vec::new(),
         };

@@ -7,7 +7,7 @@ use crate::proxy::ProxyEvent;
 use crate::store::KeptHandover;
 use lockstep_pair::coordinator::Ticket;
 use lockstep_policy::event::ProbeResult;
-use lockstep_policy::host::{Instance, StepOutcome};
+use lockstep_policy::host::Report;
 use lockstep_policy::{Epoch, Side};
 use tokio::sync::oneshot;
 
@@ -31,10 +31,8 @@ pub(crate) enum Reply {
     Stored(Ticket, Result<(), String>),
     /// A pause, or its end, is durable, or is not.
     Paused(Option<Pause>, Result<(), String>, oneshot::Sender<Result<Option<Pause>, String>>),
-    /// An instance of the policy was made, or refused, in this life.
-    Made(u64, Result<Instance, String>),
-    /// The policy has answered an event, in this life.
-    Stepped(u64, StepOutcome),
+    /// What the seat's occupant of this number reports.
+    Policy(u64, Report),
 }
 
 /// What operators ask.

@@ -10,6 +10,7 @@ mod measure;
 mod notes;
 mod orders;
 mod outputs;
+mod reports;
 mod seat;
 mod sides;
 mod status;
@@ -25,7 +26,6 @@ use crate::store::{Found, Store};
 use feed::Reply;
 use lockstep_pair::Coordinator;
 use lockstep_pair::coordinator::Input;
-use lockstep_policy::event::{Event, What};
 use lockstep_policy::{At, Side, Sides};
 use lockstep_wire::clock;
 use notes::Notes;
@@ -98,12 +98,14 @@ impl Driver {
         let results = feeds.clone();
         // A probe's result that finds no room is followed by another one.
         let deliver = move |declaration, result| drop(results.try_send(Feed::Probe(declaration, result)));
+        let reports = replies.clone();
+        let tell = Arc::new(move |occupant, report| drop(reports.send(Reply::Policy(occupant, report))));
         Driver {
             edge,
             coordinator: Coordinator::new(config.settings, found.stored, now),
             probes: Probes::new(Arc::new(deliver)),
             sides: Sides::from_fn(|_| SideRoom::default()),
-            seat: Seat::new(&config.name, config.policy.clone(), replies.clone()),
+            seat: Seat::new(config.policy.clone(), tell),
             orders: Orders::default(),
             notes: Notes::new(&config.name, found.next_seq, journal, store.clone()),
             latest: None,
@@ -123,7 +125,7 @@ impl Driver {
     /// Runs until `stop` is true.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         let _links = self.connect();
-        self.seat.fill();
+        self.fill_seat();
         loop {
             self.pass_time();
             self.carry_out();
@@ -166,8 +168,7 @@ impl Driver {
                 self.coordinate(Input::StoreFailed { ticket, why });
             }
             Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
-            Reply::Made(life, made) => self.made(life, made),
-            Reply::Stepped(life, outcome) => self.stepped(life, outcome),
+            Reply::Policy(occupant, report) => self.reported(occupant, report),
         }
     }
 
@@ -194,15 +195,7 @@ impl Driver {
         if now.since(self.window) >= WINDOW {
             self.close_window(now);
         }
-        while let Some(timer) = self.seat.due_timer(now) {
-            self.tell(What::Timer(timer));
-        }
-        if self.seat.refill_due(now) {
-            self.seat.fill();
-        }
-        if self.seat.got_stuck(now) {
-            self.alert_edge("the policy has been busy with one event for seconds; until it answers the pair keeps its course, and operators' orders are carried out without it");
-        }
+        self.watch_seat();
         self.orders.expire(now);
     }
 
@@ -210,15 +203,5 @@ impl Driver {
         let window = self.window + WINDOW;
         let others = [self.coordinator.deadline(), self.seat.deadline(), self.orders.deadline()];
         others.into_iter().flatten().fold(window, At::min)
-    }
-
-    /// Tells the policy, and the journal.
-    fn tell(&mut self, what: What) {
-        let now = clock::now();
-        let event = Event { seq: self.notes.next_seq(now), at: now, what };
-        self.notes.event(&event);
-        if let Err(why) = self.seat.tell(now, &event) {
-            self.policy_failed(&why);
-        }
     }
 }

@@ -81,16 +81,21 @@ impl Driver {
 
     fn policy_status(&self, now: At) -> PolicyStatus {
         let policy = &self.config.policy;
+        let (worker_pid, restarts) = self.seat.worker();
         PolicyStatus {
-            id: policy.library.id().to_owned(),
-            version: policy.library.version().to_owned(),
+            id: policy.plugin.id().to_owned(),
+            version: policy.plugin.version().to_owned(),
             file: policy.file.display().to_string(),
-            fingerprint: policy.library.fingerprint().to_string(),
+            fingerprint: policy.plugin.fingerprint().to_string(),
             expected_delay_ms: policy.expected_delay.map(ms),
             working: self.seat.is_working(now),
             trouble: self.seat.trouble.clone(),
             events: self.seat.events,
             slowest_step_ms: ms(self.seat.slowest),
+            standing_in: self.seat.stand_in().unwrap_or_default().to_owned(),
+            isolation: policy.plugin.terms().isolation.name().to_owned(),
+            worker_pid,
+            restarts,
         }
     }
 

@@ -48,6 +48,7 @@ impl World {
         let agents = Sides::from_fn(|side| nodes[side].agent);
         let policy = format!("plugin = \"{}\"", told().display());
         let place = Place::with(&policy, servers, agents);
+        place.trust(&told());
         let edge = place.start().await;
         let world = World { place, edge, nodes };
         world
@@ -239,6 +240,7 @@ async fn an_agent_of_a_foreign_pair_is_told_to_operators_once() {
     let servers = Sides::from_fn(|side| nodes[side].server);
     let agents = Sides::from_fn(|side| nodes[side].agent);
     let place = Place::with(&format!("plugin = \"{}\"", told().display()), servers, agents);
+    place.trust(&told());
     let edge = place.start().await;
     let world = World { place, edge, nodes };
     let text =

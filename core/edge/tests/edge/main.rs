@@ -5,3 +5,5 @@ mod driving;
 mod node;
 mod operators;
 mod place;
+#[path = "../workers/mod.rs"]
+mod workers;

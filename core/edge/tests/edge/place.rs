@@ -1,10 +1,12 @@
 //! A directory with a configuration, and an edge that runs with it.
 
+use crate::workers;
 use lockstep_edge::admin::client::Client;
 use lockstep_edge::run;
+use lockstep_policy::host::trust;
 use lockstep_policy::{Side, Sides};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 use tempfile::TempDir;
@@ -42,7 +44,14 @@ impl Place {
             side(Side::B)
         );
         std::fs::write(place.config(), text).unwrap();
+        workers::are_this_program();
+        place.trust(&workers::plugin("telisca"));
         place
+    }
+
+    /// Has a plugin trusted.
+    pub fn trust(&self, plugin: &Path) {
+        trust(&self.directory.path().join("policies.trust"), &[plugin.to_owned()]).unwrap();
     }
 
     pub fn config(&self) -> PathBuf {

@@ -1,0 +1,118 @@
+//! What the policy's occupant reports: lives, answers, states, failures.
+
+use super::Driver;
+use super::orders::ActionOf;
+use super::seat::HOLD_COURSE;
+use lockstep_policy::Level;
+use lockstep_policy::event::{Event, Start, What};
+use lockstep_policy::host::{LifeRecord, Report, StepOutcome, Unheard};
+use lockstep_wire::clock;
+
+impl Driver {
+    /// Puts an instance of the configured plugin into the seat.
+    pub(super) fn fill_seat(&mut self) {
+        if let Err(why) = self.seat.fill(clock::now(), None) {
+            self.notes.alert(clock::now(), Level::Critical, "edge", &format!("{why}; the pair keeps its course"));
+        }
+    }
+
+    pub(super) fn reported(&mut self, occupant: u64, report: Report) {
+        if !self.seat.is_of(occupant) {
+            return;
+        }
+        let now = clock::now();
+        match report {
+            Report::Began(record) => self.began(&record),
+            Report::Stepped(outcome) => self.stepped(outcome),
+            Report::Saved { seq, snapshot } => self.notes.snapshot(now, seq, &snapshot),
+            Report::Skipped { seq, why } => {
+                self.seat.settled(now, seq);
+                self.notes.skipped(now, seq, &why);
+            }
+            Report::Away => self.seat.away(now),
+            Report::Back => {
+                let relieved = self.seat.back();
+                self.relieve(relieved);
+            }
+            Report::Gone(why) => {
+                self.probes.clear();
+                self.seat.gone(now, &why);
+            }
+            Report::Alert { level, text } => self.notes.alert(now, level, "edge", &text),
+        }
+    }
+
+    /// A life has begun: it is told where the pair stands.
+    fn began(&mut self, record: &LifeRecord) {
+        let relieved = self.seat.began(record);
+        self.probes.clear();
+        self.notes.life(clock::now(), record);
+        self.relieve(relieved);
+        let view = self.coordinator.view();
+        let active = view.active.map(|(side, _)| side);
+        let restored = record.restored.is_some();
+        self.tell(What::Start(Start { active, epoch: view.epoch, restored, since_handover: None }));
+        self.tell_where_sides_stand();
+    }
+
+    fn stepped(&mut self, outcome: StepOutcome) {
+        self.seat.answered(clock::now(), &outcome);
+        let StepOutcome { seq, at, first, actions, .. } = outcome;
+        let life = self.seat.life();
+        self.notes.answer(life, seq, at, first, &actions);
+        for (number, action) in (first..).zip(actions) {
+            self.act(ActionOf { life, action: number }, action);
+            self.carry_out();
+        }
+    }
+
+    /// Tells the policy, and the journal.
+    pub(super) fn tell(&mut self, what: What) {
+        let now = clock::now();
+        let event = Event { seq: self.notes.next_seq(now), at: now, what };
+        self.notes.event(&event);
+        if let Err(unheard) = self.seat.send(now, &event) {
+            self.notes.skipped(now, event.seq, &unheard.to_string());
+            if let Unheard::TooLarge(why) = unheard {
+                self.alert_edge(&why.to_string());
+            }
+        }
+    }
+
+    /// Who decides, as time passes.
+    pub(super) fn watch_seat(&mut self) {
+        let now = clock::now();
+        while let Some(timer) = self.seat.timers.due(now) {
+            self.tell(What::Timer(timer));
+        }
+        if self.seat.refill_due(now) {
+            self.fill_seat();
+        }
+        if self.seat.got_stuck(now) {
+            self.alert_edge("the policy has been busy with one event for seconds; until it answers the pair keeps its course, and operators' orders are carried out without it");
+        }
+        let relieved = self.seat.resumed(now);
+        self.relieve(relieved);
+        if self.seat.must_stand_in(now) {
+            let text = format!(
+                "policy `{}` has not worked for {}: `{HOLD_COURSE}` stands in for it: the pair keeps its route, nothing switches by itself, and operators' orders are carried out at once",
+                self.config.policy.plugin.id(),
+                humantime::format_duration(self.config.policy.absent_max),
+            );
+            self.notes.alert(now, Level::Critical, "edge", &text);
+        }
+    }
+
+    /// The configured policy is back after another one stood in.
+    fn relieve(&mut self, relieved: bool) {
+        if relieved {
+            let text =
+                format!("policy `{}` decides again; `{HOLD_COURSE}` stands in no more", self.config.policy.plugin.id());
+            self.notes.alert(clock::now(), Level::Warning, "edge", &text);
+        }
+    }
+
+    pub(super) fn alert_edge(&mut self, text: &str) {
+        self.notes.alert(clock::now(), Level::Warning, "edge", text);
+    }
+}
