@@ -84,8 +84,8 @@ impl Slot {
         self.news.store(true, Ordering::Release);
     }
 
-    fn append(&self, seq: u64, at: At, room: usize, put: impl FnOnce(&mut Vec<u8>)) {
-        let mut held = self.held();
+    /// Appends a record, if it finds room in the block.
+    fn append(&self, held: &mut Held, seq: u64, at: At, room: usize, put: impl FnOnce(&mut Vec<u8>)) {
         held.at = at;
         held.open();
         held.write_gap();
@@ -151,8 +151,9 @@ impl PairJournal {
 
     /// An event. One that is too large for a record is not handed to policies either, and only named.
     pub fn event(&self, event: &Event) {
-        self.slot.held().next = event.seq + 1;
-        self.slot.append(event.seq, event.at, ROOM, |block| {
+        let mut held = self.slot.held();
+        held.next = event.seq + 1;
+        self.slot.append(&mut held, event.seq, event.at, ROOM, |block| {
             let start = block.len();
             journal::put_event(event, block);
             let size = block.len() - start;
@@ -166,49 +167,47 @@ impl PairJournal {
 
     /// The answer of a life to an event of that time; the first action has the number `first`.
     pub fn answer(&self, life: u64, seq: u64, at: At, first: u64, actions: &[Action]) {
+        let mut held = self.slot.held();
         // An answer says that the events before it were answered, too.
-        self.slot.held().answered = actions.is_empty().then_some((life, seq, at));
+        held.answered = actions.is_empty().then_some((life, seq, at));
         if !actions.is_empty() {
-            self.slot.append(seq, at, ROOM, |block| journal::put_answer(life, seq, at, first, actions, block));
+            let put = |block: &mut Vec<u8>| journal::put_answer(life, seq, at, first, actions, block);
+            self.slot.append(&mut held, seq, at, ROOM, put);
         }
     }
 
     /// An instance is put to work; the next event is the first that it is handed.
     pub fn life(&self, now: At, life: &LifeRecord) {
-        let mut record = Vec::new();
-        let next = {
-            let mut held = self.slot.held();
-            let next = held.next;
-            held.write_answered();
-            journal::put_life(life, next, now, &mut record);
-            held.base = Base { life: Some(record.clone()), ..Base::default() };
-            next
-        };
-        self.slot.append(next, now, ROOM_FOR_STATE, |block| block.extend_from_slice(&record));
+        let mut held = self.slot.held();
+        held.write_answered();
+        let (next, mut record) = (held.next, Vec::new());
+        journal::put_life(life, next, now, &mut record);
+        self.slot.append(&mut held, next, now, ROOM_FOR_STATE, |block| block.extend_from_slice(&record));
+        held.base = Base { life: Some(record), ..Base::default() };
     }
 
     /// What the instance knew after an event.
     pub fn snapshot(&self, now: At, seq: u64, snapshot: &Snapshot) {
+        let mut held = self.slot.held();
+        held.write_answered();
         let mut record = Vec::new();
         journal::put_snapshot(seq, now, snapshot, &mut record);
-        {
-            let mut held = self.slot.held();
-            held.write_answered();
-            held.base.snapshot = Some((seq, record.clone()));
-            held.sync = true;
-        }
-        self.slot.append(seq, now, ROOM_FOR_STATE, |block| block.extend_from_slice(&record));
+        self.slot.append(&mut held, seq, now, ROOM_FOR_STATE, |block| block.extend_from_slice(&record));
+        held.base.snapshot = Some((seq, record));
+        held.sync = true;
     }
 
     /// An event that was written down was not handed to the policy.
     pub fn skipped(&self, now: At, seq: u64, why: &str) {
         let skipped = Skipped { seq, why: why.to_owned() };
-        self.slot.append(seq, now, ROOM, |block| journal::put_skipped(&skipped, now, block));
+        let put = |block: &mut Vec<u8>| journal::put_skipped(&skipped, now, block);
+        self.slot.append(&mut self.slot.held(), seq, now, ROOM, put);
     }
 
     /// What somebody said after an event.
     pub fn note(&self, seq: u64, now: At, note: &Note) {
-        self.slot.append(seq, now, ROOM, |block| journal::put_note(seq, now, note, block));
+        let put = |block: &mut Vec<u8>| journal::put_note(seq, now, note, block);
+        self.slot.append(&mut self.slot.held(), seq, now, ROOM, put);
     }
 
     /// Has all of it brought to the disk at once, for sure.

@@ -122,12 +122,12 @@ pub enum ReplayError {
     Different(Box<Difference>),
 }
 
-/// The policies' lives in a journal, oldest first; what a replay needs a plugin for.
+/// The policies' lives in a journal, oldest first: what a replay needs plugins for.
 pub fn lives(path: &Path) -> Result<Vec<LifeRecord>, ReplayError> {
     let mut lives: Vec<LifeRecord> = Vec::new();
     read(path, &mut |entry| {
         if let Ok(Entry::Life(life)) = entry
-            && lives.last().is_none_or(|last| last.life != life.life)
+            && lives.last() != Some(&*life)
         {
             lives.push(*life);
         }

@@ -223,10 +223,15 @@ impl<'a> Player<'a> {
             // While lost, what was answered is known to be over: a snapshot says what came of it.
             return Ok(());
         }
+        let mut known = false;
         while self.waiting.front().is_some_and(|event| event.seq <= answer.seq) {
             let Some(event) = self.waiting.pop_front() else { break };
             let own = event.seq == answer.seq;
+            known |= own;
             self.step(event, own.then_some(answer))?;
+        }
+        if !known && !answer.bytes.is_empty() {
+            self.lose(answer.seq, &format!("actions answer event #{}, which is not here", answer.seq));
         }
         Ok(())
     }
