@@ -16,7 +16,7 @@ pub fn text(status: &Status) -> String {
         let _ = writeln!(text, "  reload: {sentence}");
     }
     if status.journal_lost > 0 {
-        let _ = writeln!(text, "  journal: {} entries lost, the disk was too slow", status.journal_lost);
+        let _ = writeln!(text, "  journal: {} records lost, the disk was too slow or full", status.journal_lost);
     }
     for pair in &status.pairs {
         text.push('\n');
@@ -206,7 +206,7 @@ mod tests {
             text(&status()),
             "\
 edge-1: lockstep 0.1.0, running since 2026-03-01T10:00:00Z, configured by /etc/lockstep/edge.toml
-  journal: 2 entries lost, the disk was too slow
+  journal: 2 records lost, the disk was too slow or full
 
 telisca: 10.0.0.100:80
   active    side a is active since epoch 5
