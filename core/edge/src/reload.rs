@@ -26,6 +26,10 @@ pub(crate) async fn reload(running: &mut Config, edge: &Edge) {
 
 async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
     let mut said = restarts(running, &new);
+    if running.secrets != new.secrets {
+        running.secrets.take_over(&new.secrets);
+        said.push("[secrets]: applied".to_owned());
+    }
     for pair in &mut running.pairs {
         let Some(wanted) = new.pairs.iter().find(|wanted| wanted.name == pair.name) else { continue };
         let Some(door) = edge.pairs.iter().find(|door| door.name == pair.name) else { continue };

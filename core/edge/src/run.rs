@@ -5,6 +5,7 @@ use crate::admin::token::Token;
 use crate::config::{Config, PairConfig, Report};
 use crate::driver::{self, Driver, Feed, Parts};
 use crate::journal::Journal;
+use crate::probe::Means;
 use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, ProxySettings};
 use crate::store::{Found, Store, StoreError};
 use crate::threads::RequestThreads;
@@ -142,7 +143,9 @@ impl Bound {
         let (closing, closed) = watch::channel(false);
         let (stopping, stopped) = watch::channel(false);
         let (mut listeners, mut drivers, mut doors) = (JoinSet::new(), JoinSet::new(), Vec::new());
+        let means = Arc::new(Means::new(config.secrets.clone(), config.edge.probe.roots.clone()));
         for (pair, found, bound) in pairs {
+            let means = Arc::clone(&means);
             let inlet = driver::inlet();
             let proxy = proxy(&pair, inlet.0.clone());
             for listener in bound {
@@ -156,7 +159,7 @@ impl Bound {
             let edge = config.edge.name.clone();
             let name = pair.name.clone();
             let noted = journal.pair(&name, found.next_seq);
-            let parts = Parts { edge, config: pair, found, store: store.clone(), journal: noted, proxy, inlet };
+            let parts = Parts { edge, config: pair, found, store: store.clone(), journal: noted, means, proxy, inlet };
             let run = Driver::new(parts).run(stopped.clone());
             drivers.spawn(async move {
                 run.await;

@@ -1,6 +1,7 @@
 //! `[edge]`: all of it has a default.
 
 use super::table::Table;
+use super::{ProbeConfig, probe};
 use super::{EdgeConfig, JournalConfig, journal, policies};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         state: PathBuf::from(STATE),
         admin: SocketAddr::from((Ipv4Addr::LOCALHOST, ADMIN_PORT)),
         journal: JournalConfig::default(),
+        probe: ProbeConfig::default(),
         policies: policies::defaults(file),
     };
     let Some(mut table) = table else { return (edge, None) };
@@ -28,6 +30,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         edge.admin = admin.value;
     }
     edge.journal = journal::read(table.table("journal", "edge.journal"));
+    edge.probe = probe::read(table.table("probe", "edge.probe"), file);
     edge.policies = policies::read(table.table("policies", "edge.policies"), file);
     let plugins = table.text("plugins").and_then(|directory| {
         let path = beside(file).join(directory.value);

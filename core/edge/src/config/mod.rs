@@ -10,10 +10,14 @@ mod lints;
 mod pair;
 mod policies;
 mod policy;
+mod probe;
 mod problem;
+mod secrets;
 mod table;
 
+pub use probe::ProbeConfig;
 pub use problem::Problem;
+pub use secrets::SecretFiles;
 
 use lockstep_pair::coordinator::Settings;
 use lockstep_policy::host::{Plugin, Terms};
@@ -39,6 +43,8 @@ pub struct Config {
     pub file: PathBuf,
     /// `[edge]`.
     pub edge: EdgeConfig,
+    /// `[secrets]`.
+    pub secrets: SecretFiles,
     /// `[[pair]]`, in order.
     pub pairs: Vec<PairConfig>,
 }
@@ -54,6 +60,8 @@ pub struct EdgeConfig {
     pub admin: SocketAddr,
     /// `[edge.journal]`.
     pub journal: JournalConfig,
+    /// `[edge.probe]`.
+    pub probe: ProbeConfig,
     /// `[edge.policies]`.
     pub policies: PoliciesConfig,
 }
@@ -244,6 +252,7 @@ fn parse<'i>(text: &'i str, path: &Path, problems: &RefCell<Problems<'i>>) -> Op
     let mut table = Table::new(document.get_ref(), "", 0, problems);
     let (edge, plugins) = edge::read(table.table("edge", "edge"), path);
     let mut plugins = Plugins::new(plugins, edge::beside(path), edge.policies.clone());
+    let secrets = secrets::read(table.table("secrets", "secrets"), path, problems);
     let given = table.tables("pair", "pair");
     if given.is_empty() && !table.has("pair") {
         table.missing("pair", "at least one table `[[pair]]`");
@@ -252,5 +261,5 @@ fn parse<'i>(text: &'i str, path: &Path, problems: &RefCell<Problems<'i>>) -> Op
     table.finish();
     across::check(&edge, &pairs, problems);
     let pairs = pairs.into_iter().map(pair::Read::config).collect::<Option<Vec<_>>>()?;
-    Some(Config { file: path.to_owned(), edge, pairs })
+    Some(Config { file: path.to_owned(), edge, secrets, pairs })
 }

@@ -20,7 +20,7 @@ pub(crate) use feed::{Ask, Feed};
 use crate::agents::{AgentOf, Links};
 use crate::config::PairConfig;
 use crate::journal::PairJournal;
-use crate::probe::Probes;
+use crate::probe::{Means, Probes};
 use crate::proxy::PairProxy;
 use crate::store::{Found, Store};
 use feed::Reply;
@@ -62,6 +62,7 @@ pub(crate) struct Parts {
     pub found: Found,
     pub store: Store,
     pub journal: PairJournal,
+    pub means: Arc<Means>,
     pub proxy: Arc<PairProxy>,
     pub inlet: (mpsc::Sender<Feed>, mpsc::Receiver<Feed>),
 }
@@ -91,7 +92,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub fn new(parts: Parts) -> Driver {
-        let Parts { edge, config, found, store, journal, proxy, inlet: (feeds, inbox) } = parts;
+        let Parts { edge, config, found, store, journal, means, proxy, inlet: (feeds, inbox) } = parts;
         let now = clock::now();
         // As many answers as were asked for: the store's and the policy's own queues bound them.
         let (replies, answers) = mpsc::unbounded_channel();
@@ -103,7 +104,7 @@ impl Driver {
         Driver {
             edge,
             coordinator: Coordinator::new(config.settings, found.stored, now),
-            probes: Probes::new(Arc::new(deliver)),
+            probes: Probes::new(Arc::new(deliver)).with_means(means),
             sides: Sides::from_fn(|_| SideRoom::default()),
             seat: Seat::new(config.policy.clone(), tell),
             orders: Orders::default(),

@@ -26,14 +26,7 @@ pub(super) struct Finding {
 
 impl Finding {
     pub fn new(verdict: Verdict, status: u16, detail: impl Into<String>) -> Finding {
-        Finding {
-            verdict,
-            status,
-            detail: detail.into(),
-            facts: Vec::new(),
-            latency: Duration::ZERO,
-            unasked: false,
-        }
+        Finding { verdict, status, detail: detail.into(), facts: Vec::new(), latency: Duration::ZERO, unasked: false }
     }
 
     pub fn good(status: u16, detail: impl Into<String>) -> Finding {

@@ -1,9 +1,8 @@
-use super::exchange::probe;
 use super::judge::Finding;
 use super::*;
 use lockstep_policy::Side;
-use lockstep_policy::action::HttpProbe;
-use lockstep_policy::event::Verdict;
+use lockstep_policy::action::{AgentProbe, HttpProbe};
+use lockstep_policy::event::{Connection, Verdict};
 use std::sync::Mutex;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -14,13 +13,15 @@ use tokio::sync::mpsc;
 const PATIENT: Duration = Duration::from_secs(20);
 
 fn http(body: &str) -> ProbeKind {
-    ProbeKind::Http(HttpProbe {
-        port: 0,
-        path: "/monitor?mod=FT".into(),
-        host: String::new(),
-        status: 0,
-        body: body.into(),
-    })
+    ProbeKind::Http(HttpProbe { path: "/monitor?mod=FT".into(), body: body.into(), ..HttpProbe::default() })
+}
+
+/// One probe, by an edge without secrets and agents.
+async fn probe(kind: &ProbeKind, server: SocketAddr, timeout: Duration) -> Finding {
+    let (means, agents): (_, Arc<dyn AgentPing>) = (Means::default(), Arc::new(NoAgents));
+    let watch = Watch { kind: kind.clone(), ..watch(1, 60_000, 0) };
+    let kind = Kind::new(&watch, 1, &means, &*agents).unwrap();
+    kind.probe(&means, &agents, (0, server), timeout).await
 }
 
 /// An address of loopback at which nothing ever listens.
@@ -156,6 +157,7 @@ fn watch(probe: u32, interval: u64, timeout: u64) -> Watch {
     Watch {
         probe: ProbeId(probe),
         side: Side::A,
+        server: 0,
         kind: ProbeKind::Tcp { port: 0 },
         interval: Duration::from_millis(interval),
         timeout: Duration::from_millis(timeout),
@@ -208,6 +210,73 @@ async fn each_server_has_its_turn_and_a_replaced_probe_is_told_from_its_successo
     assert_eq!(probes.watches().count(), 1);
     probes.unwatch(ProbeId(1));
     assert!(probes.now(ProbeId(1)).is_err());
+}
+
+#[tokio::test]
+async fn a_probe_of_a_day_is_sent_once_for_each_time_it_is_asked_for() {
+    let server = [saying(b"").await];
+    let (mut probes, mut results) = collecting();
+    let day = Duration::from_secs(24 * 60 * 60);
+    probes.watch(Watch { interval: day, ..watch(1, 0, 10_000) }, &server).unwrap();
+    probes.watch(Watch { interval: Duration::MAX, ..watch(2, 0, 10_000) }, &server).unwrap();
+    probes.all_now(Side::A);
+    for _ in 0..3 {
+        probes.now(ProbeId(1)).unwrap();
+        assert_eq!(results.recv().await.unwrap().1.probe, ProbeId(1));
+    }
+    probes.watch(watch(3, 60_000, 10_000), &server).unwrap();
+    assert_eq!(results.recv().await.unwrap().1.probe, ProbeId(3), "nothing else was under way");
+}
+
+#[tokio::test]
+async fn a_result_names_its_server() {
+    let servers = [saying(b"").await, saying(b"").await, saying(b"").await];
+    let (mut probes, mut results) = collecting();
+    probes.watch(watch(1, 5, 10_000), &servers).unwrap();
+    let mut seen = std::collections::BTreeSet::new();
+    while seen.len() < 3 {
+        seen.insert(results.recv().await.unwrap().1.server);
+    }
+    assert_eq!(seen.into_iter().collect::<Vec<_>>(), [1, 2, 3]);
+    probes.watch(Watch { server: 2, ..watch(1, 5, 10_000) }, &servers).unwrap();
+    let current = probes.declared;
+    let mut named = Vec::new();
+    while named.len() < 5 {
+        let (declaration, result) = results.recv().await.unwrap();
+        named.extend((declaration == current).then_some(result.server));
+    }
+    assert_eq!(named, [2; 5]);
+}
+
+#[tokio::test]
+async fn what_cannot_be_probed_is_refused_with_a_sentence_and_changes_nothing() {
+    let server = [saying(b"").await];
+    let (mut probes, _results) = collecting();
+    probes.watch(watch(1, 60_000, 100), &server).unwrap();
+    let declared = probes.declared;
+    let mut refused = |change: &dyn Fn(&mut Watch)| {
+        let mut watch = watch(1, 60_000, 100);
+        change(&mut watch);
+        probes.watch(watch, &server).unwrap_err()
+    };
+    let with = |http: HttpProbe| move |watch: &mut Watch| watch.kind = ProbeKind::Http(http.clone());
+    let path = || HttpProbe { path: "/".into(), ..HttpProbe::default() };
+    assert_eq!(refused(&|watch| watch.server = 2), "side A has 1 servers, and none with the number 2");
+    assert!(refused(&with(HttpProbe::default())).contains("does not begin with /"));
+    assert!(refused(&with(HttpProbe { path: "/a b".into(), ..path() })).contains("no request can be made"));
+    assert!(refused(&with(HttpProbe { address: "host:80".into(), ..path() })).contains("is no address IP:PORT"));
+    assert!(refused(&with(HttpProbe { host: "a b".into(), ..path() })).contains("neither a host's name nor"));
+    let agent = AgentProbe { connection: Connection::Auxiliary, service: String::new(), dscp: 64 };
+    assert!(refused(&|watch| watch.kind = ProbeKind::Agent(agent.clone())).contains("is no code point"));
+    drop(refused);
+    assert!(probes.is_current(declared, ProbeId(1)), "what was declared before goes on");
+}
+
+#[tokio::test]
+async fn without_agents_an_agent_cannot_be_asked() {
+    let agent = AgentProbe { connection: Connection::Main, service: "cti".into(), dscp: 0 };
+    let finding = probe(&ProbeKind::Agent(agent), nobody(), PATIENT).await;
+    assert_eq!((finding.verdict, finding.detail.as_str()), (Verdict::Refused, "the connection to the agent is not up"));
 }
 
 #[tokio::test]

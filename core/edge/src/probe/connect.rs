@@ -1,0 +1,77 @@
+//! A new connection to a server, encrypted or not.
+
+use super::judge::{self, Finding};
+use super::tls::Trust;
+use lockstep_policy::action::Tls;
+use lockstep_policy::event::Verdict;
+use rustls::pki_types::ServerName;
+use std::io;
+use std::net::SocketAddr;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// A connection that can be read and written, whatever it consists of.
+pub(super) trait Channel: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Channel for T {}
+
+pub(super) type Stream = Box<dyn Channel>;
+
+/// An address with another port; 0: its own.
+pub(super) fn at_port(server: SocketAddr, port: u16) -> SocketAddr {
+    let mut address = server;
+    if port != 0 {
+        address.set_port(port);
+    }
+    address
+}
+
+pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Finding> {
+    let stream = TcpStream::connect(address).await.map_err(|error| judge::broken(&error))?;
+    // A probe works without it, only later.
+    let _ = stream.set_nodelay(true);
+    Ok(stream)
+}
+
+pub(super) async fn open(
+    trust: &Trust,
+    address: SocketAddr,
+    tls: Tls,
+    name: &ServerName<'static>,
+) -> Result<Stream, Finding> {
+    let connector = trust.connector(tls).await?;
+    let stream = tcp(address).await?;
+    match connector {
+        None => Ok(Box::new(stream)),
+        Some(connector) => {
+            Ok(Box::new(connector.connect(name.clone(), stream).await.map_err(|error| not_secured(&error))?))
+        }
+    }
+}
+
+/// Encrypts a connection that has begun without.
+pub(super) async fn secure(
+    trust: &Trust,
+    stream: Stream,
+    tls: Tls,
+    name: &ServerName<'static>,
+) -> Result<Stream, Finding> {
+    match trust.connector(tls).await? {
+        None => Ok(stream),
+        Some(connector) => {
+            Ok(Box::new(connector.connect(name.clone(), stream).await.map_err(|error| not_secured(&error))?))
+        }
+    }
+}
+
+/// A handshake that has failed: what the other end has sent is wrong, unless it has gone.
+fn not_secured(error: &io::Error) -> Finding {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(why)) => {
+            Finding::new(Verdict::Wrong, 0, format!("the certificate is not accepted: {why}"))
+        }
+        Some(error) => Finding::new(Verdict::Wrong, 0, format!("no TLS: {error}")),
+        None => judge::broken(error),
+    }
+}

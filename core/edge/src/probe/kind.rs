@@ -1,0 +1,95 @@
+//! A declared probe, checked and made ready: whatever is wrong with it is said before the first is sent.
+
+use super::agent::{self, AgentPing};
+use super::cti::Cti;
+use super::http::Http;
+use super::icmp::Icmp;
+use super::means::Means;
+use super::xmpp::Xmpp;
+use super::{connect, judge::Finding};
+use lockstep_policy::Side;
+use lockstep_policy::action::{AgentProbe, ProbeKind, Watch};
+use lockstep_policy::event::{Connection, Verdict};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Code points have six bits.
+pub(super) const DSCP_MAX: u8 = 63;
+
+pub(super) enum Kind {
+    Http(Http),
+    Tcp { port: u16 },
+    Icmp(Icmp),
+    Agent(AgentProbe, Side),
+    Xmpp(Xmpp),
+    Cti(Cti),
+}
+
+impl Kind {
+    /// An error is a sentence for the policy's author or the operator.
+    pub fn new(watch: &Watch, servers: usize, means: &Means, agents: &dyn AgentPing) -> Result<Kind, String> {
+        Ok(match &watch.kind {
+            ProbeKind::Http(probe) => Kind::Http(Http::new(probe)?),
+            ProbeKind::Tcp { port } => Kind::Tcp { port: *port },
+            ProbeKind::Icmp(probe) => Kind::Icmp(Icmp::new(probe, &means.pinger)?),
+            ProbeKind::Agent(probe) => {
+                if probe.dscp > DSCP_MAX {
+                    return Err(format!("{} is no code point: they go from 0 to {DSCP_MAX}", probe.dscp));
+                }
+                if probe.connection == Connection::Auxiliary {
+                    agents.set_dscp(watch.side, probe.dscp);
+                }
+                Kind::Agent(probe.clone(), watch.side)
+            }
+            ProbeKind::Xmpp(probe) => Kind::Xmpp(Xmpp::new(probe, watch.interval, servers, means)?),
+            ProbeKind::Cti(probe) => Kind::Cti(Cti::new(probe, servers, means)?),
+        })
+    }
+
+    /// Whether it goes to one of the side's servers, so that the result names it.
+    pub fn is_for_a_server(&self) -> bool {
+        match self {
+            Kind::Http(http) => http.elsewhere().is_none(),
+            Kind::Tcp { .. } | Kind::Xmpp(_) | Kind::Cti(_) => true,
+            Kind::Icmp(icmp) => icmp.is_for_the_server(),
+            Kind::Agent(..) => false,
+        }
+    }
+
+    /// Sends one; `turn` names the server among the side's, `server` is its address.
+    pub async fn probe(
+        &self,
+        means: &Means,
+        agents: &Arc<dyn AgentPing>,
+        (turn, server): (usize, SocketAddr),
+        timeout: Duration,
+    ) -> Finding {
+        let began = Instant::now();
+        let asked = async {
+            match self {
+                Kind::Http(http) => http.probe(&means.trust, server).await,
+                Kind::Tcp { port } => {
+                    let connected = connect::tcp(connect::at_port(server, *port)).await;
+                    connected.map_or_else(|finding| finding, |_| Finding::good(0, ""))
+                }
+                Kind::Icmp(icmp) => icmp.probe(&means.pinger, server.ip()).await,
+                Kind::Agent(probe, side) => agent::probe(&**agents, *side, probe, timeout).await,
+                Kind::Xmpp(xmpp) => xmpp.probe(means, turn, server, timeout).await,
+                Kind::Cti(cti) => cti.probe(means, turn, server).await,
+            }
+        };
+        let silent = || Finding::new(Verdict::Silent, 0, format!("no answer within {timeout:?}"));
+        let finding = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| silent());
+        Finding { latency: began.elapsed(), ..finding }
+    }
+
+    /// Takes leave of servers with which a session is kept.
+    pub async fn close(&self) {
+        match self {
+            Kind::Xmpp(xmpp) => xmpp.close().await,
+            Kind::Cti(cti) => cti.close().await,
+            Kind::Http(_) | Kind::Tcp { .. } | Kind::Icmp(_) | Kind::Agent(..) => {}
+        }
+    }
+}
