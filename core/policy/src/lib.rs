@@ -18,6 +18,8 @@
 pub mod abi;
 mod about;
 pub mod action;
+#[cfg(feature = "author")]
+pub mod author;
 pub mod event;
 #[cfg(feature = "host")]
 pub mod host;

@@ -74,6 +74,12 @@ macro_rules! layouts {
             }
         )*
 
+        /// The size that a struct had in the version that brought it, by its name in C; 0 for one that there is not.
+        #[must_use]
+        pub fn least(name: &str) -> usize {
+            match name { $($c => <$name as Flat>::LEAST,)* _ => 0 }
+        }
+
         /// Every struct of the contract.
         pub const LAYOUTS: &[Layout] = &[$(
             Layout {
