@@ -381,7 +381,7 @@ fn a_file_that_is_not_there() {
 
 #[test]
 fn what_is_odd_is_told_and_allowed() {
-    let directory = TempDir::new().unwrap();
+    let directory = directory();
     let file: PathBuf = directory.path().join("edge.toml");
     let odd = VALID
         .replace("max_requests = 1000", "max_wait = \"500ms\"")

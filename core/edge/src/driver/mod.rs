@@ -169,7 +169,7 @@ impl Driver {
                 self.coordinate(Input::StoreFailed { ticket, why });
             }
             Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
-            Reply::Policy(occupant, report) => self.reported(occupant, report),
+            Reply::Policy(occupant, report) => self.seat_reported(occupant, report),
         }
     }
 

@@ -16,7 +16,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn reported(&mut self, occupant: u64, report: Report) {
+    pub(super) fn seat_reported(&mut self, occupant: u64, report: Report) {
         if !self.seat.is_of(occupant) {
             return;
         }
