@@ -44,6 +44,8 @@ pub(super) struct Client {
     /// The client has sent all that it will ever send.
     ended: bool,
     digest: Arc<SocketDigest>,
+    /// Which session it carries, in a pair in which both sides may serve.
+    presence: Option<Arc<ProxyDigest>>,
     /// Its place among the listener's connections.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -65,7 +67,12 @@ pub(super) enum Over {
 }
 
 impl Client {
-    pub(super) fn new(socket: TcpStream, address: SocketAddr, place: OwnedSemaphorePermit) -> Client {
+    pub(super) fn new(
+        socket: TcpStream,
+        address: SocketAddr,
+        presence: Option<Arc<ProxyDigest>>,
+        place: OwnedSemaphorePermit,
+    ) -> Client {
         let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
         let _ = digest.peer_addr.set(Some(address.into()));
         Client {
@@ -74,6 +81,7 @@ impl Client {
             open: Open::Bytes(0),
             ended: false,
             digest: Arc::new(digest),
+            presence,
             place: Some(place),
         }
     }
@@ -89,19 +97,27 @@ impl Client {
         limits: &ListenSettings,
         closing: &mut watch::Receiver<bool>,
     ) -> Result<(), Over> {
+        let head = self.next_head(first, limits, closing).await?;
+        self.open = match head.body {
+            Body::Length(body) => Open::Bytes(body.saturating_add(head.length as u64)),
+            Body::Unknown => Open::All,
+        };
+        Ok(())
+    }
+
+    /// Waits until a whole head is here.
+    pub(super) async fn next_head(
+        &mut self,
+        first: bool,
+        limits: &ListenSettings,
+        closing: &mut watch::Receiver<bool>,
+    ) -> Result<head::Head, Over> {
         if !first && !self.first_byte(limits, closing).await {
             return Err(Over::Quietly);
         }
         let deadline = Instant::now() + limits.head_timeout;
         match timeout_at(deadline, self.head(limits.head_bytes)).await {
-            Ok(Ok(head)) => {
-                self.open = match head.body {
-                    Body::Length(body) => Open::Bytes(body.saturating_add(head.length as u64)),
-                    Body::Unknown => Open::All,
-                };
-                Ok(())
-            }
-            Ok(Err(over)) => Err(over),
+            Ok(head) => head,
             Err(_) if self.ahead.is_empty() => Err(Over::Quietly),
             Err(_) => Err(Over::With(head::TOO_SLOW)),
         }
@@ -154,16 +170,25 @@ impl Client {
         Ok(read)
     }
 
+    /// Takes the head that has come; nobody else will read it.
+    pub(super) fn take(&mut self, length: usize) -> BytesMut {
+        self.ahead.split_to(length)
+    }
+
     /// Answers a request that is not passed on. The connection is at its end.
     pub(super) async fn refuse(&mut self, answer: &Answer, limits: &ListenSettings) {
-        let wire = answer.to_wire();
+        // A client that does not take its refusal loses nothing more.
+        self.give(&answer.to_wire(), limits).await;
+    }
+
+    /// Writes an answer. False: the client did not take it.
+    pub(super) async fn give(&mut self, wire: &[u8], limits: &ListenSettings) -> bool {
         let socket = self.socket();
         let written = timeout(limits.write_timeout, async {
-            socket.write_all(&wire).await?;
+            socket.write_all(wire).await?;
             socket.flush().await
         });
-        // A client that does not take its refusal loses nothing more.
-        let _ = written.await;
+        matches!(written.await, Ok(Ok(())))
     }
 
     /// Whether the client has sent, or may be about to send, what nobody will read.
@@ -286,7 +311,7 @@ impl GetTimingDigest for Client {
 
 impl GetProxyDigest for Client {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        None
+        self.presence.clone()
     }
 }
 

@@ -9,7 +9,8 @@ use super::flight::Flight;
 use super::hold::Ticket;
 use super::links::{CUT, Link, OURS};
 use super::pair::Shared;
-use super::servers::Server;
+use super::servers::{Server, Unpicked};
+use super::sessions::Visit;
 use super::table::{Target, Way};
 use super::traffic::{ProxyEvent, trouble_of};
 use async_trait::async_trait;
@@ -23,6 +24,7 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -32,10 +34,14 @@ use std::time::{Duration, Instant};
 const FULL: &str = "the pair is changing sides and too many requests wait already";
 const TOO_LONG: &str = "no side of the pair became ready in time";
 const REFUSED: &str = "no side of the pair is active";
+const SHUT: &str = "no side of the pair takes sessions";
+const NO_SERVER: &str = "no server may be used now";
 
 /// The pair's rules for pingora.
 pub(super) struct Forward {
     pair: Arc<Shared>,
+    /// The pool whose servers it gives requests to.
+    pool: usize,
 }
 
 /// One request, from its head to its last byte.
@@ -53,6 +59,8 @@ pub(super) struct Passage {
     /// The generation of the route under which such an end was seen last.
     reset_in: Option<u64>,
     attempt: Option<Attempt>,
+    /// Its session, in a pair in which both sides may serve.
+    visit: Option<Visit>,
     /// The side of the last attempt.
     side: Option<Side>,
     answer: Option<Answer>,
@@ -64,7 +72,7 @@ enum Look {
     Go(Attempt, SocketAddr),
     /// And look again after that time at the latest, if there is one.
     Wait(Option<Duration>),
-    Refuse,
+    Refuse(&'static str),
 }
 
 /// One try to have the request answered by a server.
@@ -82,8 +90,8 @@ struct Attempt {
 }
 
 impl Forward {
-    pub(super) fn new(pair: Arc<Shared>) -> Forward {
-        Forward { pair }
+    pub(super) fn new(pair: Arc<Shared>, pool: usize) -> Forward {
+        Forward { pair, pool }
     }
 
     /// A server that dies resets its connections one by one, and may take new ones meanwhile: the first resend goes at
@@ -102,27 +110,39 @@ impl Forward {
 
     /// The server for this attempt, as soon as there is one.
     async fn choose(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        match self.look() {
+        match self.look(session, &mut passage.visit) {
             Look::Go(attempt, address) => Ok(self.take_off(passage, attempt, address)),
             Look::Wait(_) => self.wait(session, passage).await,
-            Look::Refuse => self.refuse(passage, REFUSED),
+            Look::Refuse(why) => self.refuse(passage, why),
         }
     }
 
     /// What the route and the servers allow now.
-    fn look(&self) -> Look {
+    fn look(&self, session: &Session, visit: &mut Option<Visit>) -> Look {
         let pair = &*self.pair;
         loop {
             let now = clock::now();
             let generation = pair.table.generation();
             let target = match pair.table.way(now) {
                 Way::To(target) => target,
+                Way::BySession(targets) => {
+                    *visit = pair.sessions.as_ref().and_then(|sessions| sessions.visit(now, session));
+                    let Some(visit) = visit else { return Look::Refuse(SHUT) };
+                    Arc::clone(&targets[visit.side])
+                }
                 Way::Wait => return Look::Wait(None),
-                Way::Refuse => return Look::Refuse,
+                Way::Refuse => return Look::Refuse(REFUSED),
             };
-            let (server, address) = match pair.servers[target.side].pick(now, pair.settings.retry_interval) {
+            let servers = &pair.servers[target.side];
+            let client = || client_number(session);
+            let (server, address) = match servers.pick(self.pool, client, now, pair.settings.retry_interval) {
                 Ok(picked) => picked,
-                Err(at) => return Look::Wait(Some(at.since(now))),
+                // A session whose side is away, and for which there is no other: it is told at once (F6).
+                Err(_) if pair.sessions.as_ref().is_some_and(|sessions| sessions.is_shut()) => {
+                    return Look::Refuse(SHUT);
+                }
+                Err(Unpicked::Until(at)) => return Look::Wait(Some(at.since(now))),
+                Err(Unpicked::Nobody) => return Look::Refuse(NO_SERVER),
             };
             // Without a flight the route has changed under us: look again.
             if let Some(flight) = pair.table.take_off(&pair.flights, &target, generation) {
@@ -148,9 +168,9 @@ impl Forward {
             if let Some(ticket) = &mut passage.ticket {
                 ticket.count_in(&pair.table.standing().tally);
             }
-            let again = match self.look() {
+            let again = match self.look(session, &mut passage.visit) {
                 Look::Go(attempt, address) => return Ok(self.take_off(passage, attempt, address)),
-                Look::Refuse => return self.refuse(passage, REFUSED),
+                Look::Refuse(why) => return self.refuse(passage, why),
                 Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
             };
             if now_in(Duration::ZERO) >= deadline {
@@ -220,13 +240,31 @@ impl Forward {
         }
     }
 
+    /// The connection carries another protocol from now on. A session that was moved meanwhile does not keep it.
+    fn upgraded(&self, attempt: &Attempt, visit: Option<&Visit>) {
+        let Some(link) = &attempt.link else { return };
+        // Said before it is asked, while a move is noted before connections are looked for: one of the two ends it.
+        link.is_upgraded();
+        if let (Some(sessions), Some(visit)) = (&self.pair.sessions, visit)
+            && sessions.has_left(visit, attempt.target.side)
+        {
+            link.cut();
+        }
+    }
+
     /// The request needs its connection no more. One whose epoch is over does not stay in the pool.
     fn land(&self, passage: &mut Passage) {
         let Some(Attempt { target, link: Some(link), .. }) = passage.attempt.take() else { return };
         let idle = link.leave(passage.id);
-        if idle && self.pair.table.serving() != Some((target.side, target.epoch)) {
+        if idle && (!self.pair.table.fenced().leads_to(target.side, target.epoch) || self.has_moved(passage, &target)) {
             link.cut();
         }
+    }
+
+    /// Whether the request's session was moved away from its side meanwhile: it leaves no connection there.
+    fn has_moved(&self, passage: &Passage, target: &Target) -> bool {
+        let (Some(sessions), Some(visit)) = (&self.pair.sessions, &passage.visit) else { return false };
+        sessions.has_left(visit, target.side)
     }
 }
 
@@ -234,6 +272,14 @@ impl Attempt {
     fn new(target: Arc<Target>, generation: u64, server: Arc<Server>, flight: Flight) -> Attempt {
         Attempt { target, generation, server, flight: Some(flight), link: None, sent: false, until_close: false }
     }
+}
+
+/// Tells a client's connection from the others.
+fn client_number(session: &Session) -> u64 {
+    // The same connection has the same number in every attempt, and no two that are open at once have the same address.
+    let mut hasher = std::hash::DefaultHasher::new();
+    session.client_addr().and_then(|address| address.as_inet()).hash(&mut hasher);
+    hasher.finish()
 }
 
 fn now_in(after: Duration) -> tokio::time::Instant {
@@ -279,6 +325,7 @@ impl ProxyHttp for Forward {
             resends: 0,
             reset_in: None,
             attempt: None,
+            visit: None,
             side: None,
             answer: None,
             status: None,
@@ -323,6 +370,9 @@ impl ProxyHttp for Forward {
         attempt.link = digest.and_then(Link::of);
         if let Some(link) = &attempt.link {
             link.take(passage.id);
+            if let Some(visit) = &passage.visit {
+                link.belongs_to(visit.number);
+            }
         }
         if !reused && attempt.server.is_up() {
             self.pair.table.wake();
@@ -363,8 +413,12 @@ impl ProxyHttp for Forward {
         passage: &mut Passage,
     ) -> Result<()> {
         let Some(attempt) = &mut passage.attempt else { return Ok(()) };
+        if let (Some(sessions), Some(_)) = (&self.pair.sessions, &passage.visit) {
+            sessions.learn(clock::now(), session, answer, attempt.target.side);
+        }
         if answer.status == 101 {
             attempt.flight = None;
+            self.upgraded(attempt, passage.visit.as_ref());
         } else if answer.status.is_informational() {
             return Ok(());
         } else {

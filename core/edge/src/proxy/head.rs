@@ -7,7 +7,7 @@ use super::answer::Answer;
 use httparse::{Header, Request, Status};
 
 /// Header fields in one head.
-const FIELDS_MAX: usize = 100;
+pub(super) const FIELDS_MAX: usize = 100;
 
 /// A whole head that may pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

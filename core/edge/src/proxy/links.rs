@@ -48,6 +48,10 @@ pub(super) struct Link {
     /// The request that uses it; 0: none. A number and not a flag, because the pool may have given the connection to
     /// the next request before the former one is done with its bookkeeping.
     user: AtomicU64,
+    /// The session that used it last; 0: none.
+    session: AtomicU64,
+    /// It carries another protocol now, for as long as it lives.
+    upgraded: AtomicBool,
     cut: AtomicBool,
     answered: Notify,
 }
@@ -66,6 +70,14 @@ impl Link {
     /// Ends the use by `request`, unless the pool has passed the connection on already. True: it is idle now.
     pub(super) fn leave(&self, request: u64) -> bool {
         self.user.compare_exchange(request, 0, SeqCst, SeqCst).is_ok()
+    }
+
+    pub(super) fn belongs_to(&self, session: u64) {
+        self.session.store(session, SeqCst);
+    }
+
+    pub(super) fn is_upgraded(&self) {
+        self.upgraded.store(true, SeqCst);
     }
 
     /// The server has answered on it: it has left the backlog.
@@ -129,9 +141,16 @@ impl Links {
         self.each(|link| link.side == side && link.epoch < before, Link::abort)
     }
 
-    /// Ends the connections that no request uses and that are not of the given side and epoch.
-    pub(super) fn cut_idle_except(&self, serving: Option<(Side, Epoch)>) -> usize {
-        self.each(|link| Some((link.side, link.epoch)) != serving && link.is_idle(), Link::cut)
+    /// Ends the connections that no request uses, but for those whose side and epoch may stay.
+    pub(super) fn cut_idle_unless(&self, stays: impl Fn(Side, Epoch) -> bool) -> usize {
+        self.each(|link| !stays(link.side, link.epoch) && link.is_idle(), Link::cut)
+    }
+
+    /// Ends the connections to the side before of sessions that were moved, but for those on which a request waits for
+    /// its answer.
+    pub(super) fn cut_moved(&self, moved: &HashMap<u64, Side>) -> usize {
+        let left = |link: &Link| moved.get(&link.session.load(SeqCst)) == Some(&link.side);
+        self.each(|link| left(link) && (link.is_idle() || link.upgraded.load(SeqCst)), Link::cut)
     }
 
     pub(super) fn cut_all(&self) -> usize {
@@ -158,8 +177,17 @@ impl Links {
         let id = self.last_id.fetch_add(1, SeqCst) + 1;
         // In use from the start: the request that had it made has not said so yet.
         let user = AtomicU64::new(u64::MAX);
-        let link =
-            Arc::new(Link { id, side, epoch, socket, user, cut: AtomicBool::new(false), answered: Notify::new() });
+        let link = Arc::new(Link {
+            id,
+            side,
+            epoch,
+            socket,
+            user,
+            session: AtomicU64::new(0),
+            upgraded: AtomicBool::new(false),
+            cut: AtomicBool::new(false),
+            answered: Notify::new(),
+        });
         open.insert(id, Arc::clone(&link));
         Some(link)
     }

@@ -2,10 +2,13 @@
 
 use super::answer::Answer;
 use super::client::{Client, Over};
-use super::pair::PairProxy;
+use super::pair::{PairProxy, PoolId};
+use super::respond::respond;
+use super::sessions::Presence;
 use super::settings::ListenSettings;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
+use pingora_core::protocols::raw_connect::ProxyDigest;
 use rustix::net::{SendFlags, sockopt};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -69,9 +72,37 @@ impl Listener {
         self.address
     }
 
-    /// Serves the pair's clients until `closing` is true or its sender is gone; then lets requests under way end, for
-    /// [`ListenSettings::grace`] at most.
-    pub async fn serve(self, pair: Arc<PairProxy>, mut closing: watch::Receiver<bool>) {
+    /// Serves the pair's clients, with the servers of the pool that comes first, until `closing` is true or its sender is
+    /// gone; then lets requests under way end, for [`ListenSettings::grace`] at most.
+    pub async fn serve(self, pair: Arc<PairProxy>, closing: watch::Receiver<bool>) {
+        self.serve_pool(pair, PoolId::default(), closing).await;
+    }
+
+    /// Serves the pair's clients with the servers of a pool, as [`serve`](Listener::serve) does.
+    pub async fn serve_pool(self, pair: Arc<PairProxy>, pool: PoolId, closing: watch::Receiver<bool>) {
+        let settings = self.settings;
+        let presence = pair.sessions().cloned();
+        let presence = move || presence.as_ref().and_then(Presence::digest);
+        let closed = closing.clone();
+        let converse = move |client| converse(client, Arc::clone(&pair), pool, settings, closed.clone());
+        self.meet(presence, converse, closing).await;
+    }
+
+    /// Gives the pair's answers of the edge's own to balancers and monitors, as long as [`serve`](Listener::serve) does.
+    pub async fn answer(self, pair: Arc<PairProxy>, closing: watch::Receiver<bool>) {
+        let settings = self.settings;
+        let closed = closing.clone();
+        let respond = move |client| respond(client, Arc::clone(&pair), settings, closed.clone());
+        self.meet(|| None, respond, closing).await;
+    }
+
+    /// Meets clients, each on a task of its own.
+    async fn meet<F: Future<Output = ()> + Send + 'static>(
+        self,
+        presence: impl Fn() -> Option<Arc<ProxyDigest>>,
+        converse: impl Fn(Client) -> F,
+        mut closing: watch::Receiver<bool>,
+    ) {
         let settings = self.settings;
         let places = Arc::new(Semaphore::new(settings.connections));
         let mut clients = tokio::task::JoinSet::new();
@@ -86,8 +117,7 @@ impl Listener {
                     Ok(place) => {
                         // A small answer must not wait for the acknowledgement of the one before.
                         let _ = socket.set_nodelay(true);
-                        let client = Client::new(socket, address, place);
-                        clients.spawn(converse(client, Arc::clone(&pair), settings, closing.clone()));
+                        clients.spawn(converse(Client::new(socket, address, presence(), place)));
                     }
                     Err(_) => turn_away(&socket),
                 },
@@ -129,6 +159,7 @@ fn turn_away(socket: &TcpStream) {
 async fn converse(
     mut client: Client,
     pair: Arc<PairProxy>,
+    pool: PoolId,
     settings: ListenSettings,
     mut closing: watch::Receiver<bool>,
 ) {
@@ -145,7 +176,7 @@ async fn converse(
         session.set_read_timeout(Some(settings.read_timeout));
         session.set_write_timeout(Some(settings.write_timeout));
         session.set_total_drain_timeout(Some(settings.head_timeout));
-        let Some(reused) = pair.http().process_new_http(session, &closing).await else { return };
+        let Some(reused) = pair.http(pool).process_new_http(session, &closing).await else { return };
         let (stream, _) = reused.consume();
         // What went in as a client comes out as one.
         let Ok(same) = stream.into_any().downcast::<Client>() else { return };

@@ -9,10 +9,16 @@
 //! - I6, a held request is answered, and none is sent twice unless that is safe: `hold` (bounded waiting), `forward`
 //!   (what may be sent again), `answer` (what is said when nothing may).
 //!
+//! In a pair in which both sides may serve there is no epoch to keep: a request goes to the side of its session, which
+//! `sessions` knows. In any pair `servers` says which server of the side it is given to: each listener has its pool, and
+//! the policy may restrict and order a pool. `answers` is what the edge itself says to balancers and monitors, on
+//! listeners of their own; it looks at the same route.
+//!
 //! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), within limits that pingora does
 //! not have, and hands whole heads to pingora.
 
 mod answer;
+mod answers;
 mod client;
 mod flight;
 mod forward;
@@ -21,13 +27,17 @@ mod hold;
 mod links;
 mod listen;
 mod pair;
+mod respond;
 mod servers;
+mod sessions;
 mod settings;
 mod table;
 mod traffic;
 
 pub use hold::HoldStats;
 pub use listen::{BindError, Listener};
-pub use pair::PairProxy;
-pub use settings::{HoldSettings, ListenSettings, ProxySettings};
+pub use pair::{PairProxy, Pool, PoolId};
+pub(crate) use servers::POOL_MAX;
+pub use sessions::SessionRoom;
+pub use settings::{HoldSettings, ListenSettings, ProxySettings, SessionBy, SessionSettings};
 pub use traffic::{ProxyEvent, ProxyTotals, TrafficCounts, Trouble};

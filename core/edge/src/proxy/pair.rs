@@ -1,21 +1,28 @@
 //! One pair's proxy: what its driver calls.
 
+use super::answers::Answers;
 use super::flight::Flights;
 use super::forward::Forward;
 use super::hold::{Hold, HoldStats};
 use super::links::Links;
 use super::servers::Servers;
-use super::settings::ProxySettings;
+use super::sessions::SessionRoom;
+use super::settings::{ProxySettings, SessionSettings};
 use super::table::Table;
 use super::traffic::{ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
 use lockstep_pair::{Route, RouteKind};
-use lockstep_policy::{At, Epoch, Side, Sides};
+use lockstep_policy::action::{self, Roster, Share};
+use lockstep_policy::{At, Epoch, Side, Sides, event};
 use lockstep_wire::clock;
 use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// Sessions that are moved in one go: what asks for something meanwhile does not wait for more.
+const TURNS: usize = 512;
 
 /// The proxy of one pair.
 ///
@@ -23,18 +30,36 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// [`serve_until`](PairProxy::serve_until) must both have been called before a request is given to a side.
 pub struct PairProxy {
     shared: Arc<Shared>,
-    http: Arc<HttpProxy<Forward>>,
+    /// One for each pool.
+    http: Vec<Arc<HttpProxy<Forward>>>,
 }
+
+/// Servers that stand together on both sides, and have listeners of their own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Its name; empty for the pool without one, which comes first.
+    pub name: String,
+    /// The servers, `host:port` each.
+    pub servers: Sides<Vec<String>>,
+}
+
+/// One of a pair's pools. By default the one that comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PoolId(usize);
 
 /// What the requests of a pair share.
 pub(super) struct Shared {
     pub(super) name: String,
+    pools: Vec<String>,
     pub(super) settings: ProxySettings,
     pub(super) table: Table,
     pub(super) flights: Arc<Flights>,
     pub(super) links: Arc<Links>,
     pub(super) hold: Arc<Hold>,
     pub(super) servers: Sides<Servers>,
+    /// In a pair in which both sides may serve.
+    pub(super) sessions: Option<Arc<SessionRoom>>,
+    pub(super) answers: Answers,
     pub(super) traffic: Traffic,
     pub(super) done: Done,
     pub(super) events: Box<dyn Fn(ProxyEvent) + Send + Sync>,
@@ -50,10 +75,8 @@ pub(super) struct Done {
 }
 
 impl PairProxy {
-    /// The proxy of the pair `name`, whose sides have these servers (`host:port`; a literal address, or a name that is
-    /// looked up in the background, for which a tokio runtime must be around this call).
-    ///
-    /// `events` is called on requests' own tasks and must not block.
+    /// The proxy of the pair `name`, one side of which is active at a time, whose sides have these servers in a pool without
+    /// a name. See [`PairProxy::with_pools`].
     #[must_use]
     pub fn new(
         name: impl Into<String>,
@@ -61,8 +84,25 @@ impl PairProxy {
         settings: ProxySettings,
         events: impl Fn(ProxyEvent) + Send + Sync + 'static,
     ) -> Arc<PairProxy> {
+        PairProxy::with_pools(name, vec![Pool { name: String::new(), servers }], None, settings, events)
+    }
+
+    /// The proxy of the pair `name`, whose servers stand in these pools (`host:port`; a literal address, or a name that is
+    /// looked up in the background, for which a tokio runtime must be around this call). They are numbered from 1, pool
+    /// after pool. With `sessions` both sides may serve.
+    ///
+    /// `events` is called on requests' own tasks and must not block.
+    #[must_use]
+    pub fn with_pools(
+        name: impl Into<String>,
+        pools: Vec<Pool>,
+        sessions: Option<SessionSettings>,
+        settings: ProxySettings,
+        events: impl Fn(ProxyEvent) + Send + Sync + 'static,
+    ) -> Arc<PairProxy> {
         let links = Arc::<Links>::default();
         let hold = Arc::new(Hold::new(settings.hold.max_requests));
+        let of_side = |side: Side| pools.iter().map(|pool| pool.servers[side].clone()).collect();
         let shared = Arc::new(Shared {
             name: name.into(),
             settings,
@@ -70,23 +110,37 @@ impl PairProxy {
             flights: Arc::default(),
             links,
             hold,
-            servers: servers.map(|_, names| Servers::new(names, settings.resolve_every)),
+            servers: Sides::from_fn(|side| Servers::new(of_side(side), settings.resolve_every)),
+            sessions: sessions.map(|sessions| Arc::new(SessionRoom::new(sessions))),
+            answers: Answers::default(),
             traffic: Traffic::default(),
             done: Done::default(),
             events: Box::new(events),
+            pools: pools.into_iter().map(|pool| pool.name).collect(),
         });
-        let conf = ServerConf {
+        let conf = Arc::new(ServerConf {
             upstream_keepalive_pool_size: settings.pool,
             // What bounds a request's attempts is its own deadline and `resends`, not a number of tries.
             max_retries: usize::MAX,
             ..ServerConf::default()
-        };
-        let http = Arc::new(http_proxy(&Arc::new(conf), Forward::new(Arc::clone(&shared))));
+        });
+        let http = |pool| Arc::new(http_proxy(&conf, Forward::new(Arc::clone(&shared), pool)));
+        let http = (0..shared.pools.len()).map(http).collect();
         Arc::new(PairProxy { shared, http })
     }
 
-    pub(super) fn http(&self) -> &Arc<HttpProxy<Forward>> {
-        &self.http
+    /// A pool by its name; the pool without a name is `""`.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Option<PoolId> {
+        self.shared.pools.iter().position(|pool| pool == name).map(PoolId)
+    }
+
+    pub(super) fn http(&self, pool: PoolId) -> &Arc<HttpProxy<Forward>> {
+        &self.http[pool.0]
+    }
+
+    pub(super) fn shared(&self) -> &Shared {
+        &self.shared
     }
 
     /// The pair's name.
@@ -107,7 +161,8 @@ impl PairProxy {
             shared.servers[side].forget_failures();
         }
         if shared.table.set(route, &shared.hold, &shared.settings) {
-            let closed = shared.links.cut_idle_except(shared.table.serving());
+            let standing = shared.table.fenced();
+            let closed = shared.links.cut_idle_unless(|side, epoch| standing.leads_to(side, epoch));
             tracing::debug!(pair = shared.name, epoch = %route.epoch, kind = ?route.kind, closed, "route");
         }
     }
@@ -147,6 +202,70 @@ impl PairProxy {
         let cut = self.shared.links.cut(side, before);
         tracing::debug!(pair = self.shared.name, %side, %before, cut, "connections cut");
         cut
+    }
+
+    /// Restricts a pool of a side to some of its servers, by their numbers, and says in which order they are tried.
+    /// None: its requests are refused.
+    ///
+    /// # Errors
+    ///
+    /// There is no such pool, or a server is not of it. Nothing has changed then.
+    pub fn set_roster(&self, roster: &Roster) -> Result<(), String> {
+        let Roster { side, pool: name, pick, servers } = roster;
+        let pool = self.pool(name).ok_or_else(|| format!("the pair has no pool \"{name}\""))?;
+        self.shared.servers[*side].set_roster(pool.0, *pick, servers)?;
+        // Who waited for a server may have one now.
+        self.shared.table.wake();
+        Ok(())
+    }
+
+    /// The sessions, in a pair in which both sides may serve.
+    #[must_use]
+    pub fn sessions(&self) -> Option<&Arc<SessionRoom>> {
+        self.shared.sessions.as_ref()
+    }
+
+    /// Shares sessions out anew; `number` is the policy's for this share. Returns how the move stands that is ended by
+    /// it, if one was under way.
+    ///
+    /// # Errors
+    ///
+    /// A rule that cannot be followed, or sessions are not shared out in this pair. Nothing has changed then.
+    pub fn share(&self, now: At, number: u64, share: &Share) -> Result<Option<event::Sessions>, String> {
+        let sessions = self.sessions().ok_or("one side is active at a time in this pair: it shares no sessions out")?;
+        let stopped = sessions.share(now, number, share)?;
+        self.set_route(Route { epoch: Epoch(0), kind: RouteKind::Share });
+        self.pass_sessions(now);
+        self.shared.table.wake();
+        Ok(stopped)
+    }
+
+    /// Lets time pass for the sessions: whose turn has come is moved, and loses its connections to the side before.
+    /// True: there is more to do at once.
+    pub fn pass_sessions(&self, now: At) -> bool {
+        let Some(sessions) = self.sessions() else { return false };
+        let moved: HashMap<u64, Side> = sessions.pass(now, TURNS).into_iter().map(|m| (m.number, m.from)).collect();
+        if !moved.is_empty() {
+            let cut = self.shared.links.cut_moved(&moved);
+            tracing::debug!(pair = self.shared.name, sessions = moved.len(), cut, "sessions moved");
+            self.shared.table.wake();
+        }
+        moved.len() == TURNS
+    }
+
+    /// Answers requests on [`Listener::answer`](super::Listener::answer)'s listeners from now on. An answer of the same
+    /// number is replaced.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be given, or there are too many. Nothing has changed then.
+    pub fn set_answer(&self, answer: &action::Answer) -> Result<(), String> {
+        self.shared.answers.set(answer)
+    }
+
+    /// Forgets an answer.
+    pub fn forget_answer(&self, rule: u32) {
+        self.shared.answers.forget(rule);
     }
 
     /// What requests showed about each side since the last call.

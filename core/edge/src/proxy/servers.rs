@@ -1,12 +1,13 @@
-//! The servers of one side: their addresses, looked up off the request path, and which of them is worth a connect.
+//! The servers of one side: their addresses, looked up off the request path, in which pool they stand, which of them the
+//! policy allows, and which is worth a connect.
 
+use arc_swap::{ArcSwap, ArcSwapOption};
 use lockstep_policy::At;
+use lockstep_policy::action::Pick;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::time::Duration;
-
-use arc_swap::ArcSwap;
 use tokio::task::JoinHandle;
 
 /// Addresses of one name that are used; a name with more is cut short.
@@ -65,35 +66,112 @@ impl Server {
     }
 }
 
+/// Servers in one pool, and in one roster.
+pub(crate) const POOL_MAX: usize = 64;
+
+/// One pool of a side.
+#[derive(Debug)]
+struct Pool {
+    members: Vec<Arc<Server>>,
+    turn: AtomicUsize,
+    /// Whether there is a roster. Most pools have none, and their requests need not look for one.
+    listed: AtomicBool,
+    roster: ArcSwapOption<Roster>,
+}
+
+/// The servers of a pool that may be given requests, as the policy wants them.
+#[derive(Debug)]
+struct Roster {
+    pick: Pick,
+    servers: Vec<Arc<Server>>,
+}
+
+/// Why there is no server to try now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Unpicked {
+    /// Ask again then.
+    Until(At),
+    /// The policy allows none.
+    Nobody,
+}
+
 /// All servers of one side.
 #[derive(Debug)]
 pub(super) struct Servers {
     all: Vec<Arc<Server>>,
-    turn: AtomicUsize,
+    pools: Vec<Pool>,
     lookups: Vec<JoinHandle<()>>,
 }
 
 impl Servers {
-    /// Names among the servers are looked up by tasks of their own, which needs a tokio runtime around the call.
-    pub(super) fn new(names: Vec<String>, resolve_every: Duration) -> Servers {
-        let all: Vec<_> = names.into_iter().map(|name| Arc::new(Server::new(name))).collect();
+    /// The servers of each pool; they are numbered from 1, pool after pool. Names among them are looked up by tasks of
+    /// their own, which needs a tokio runtime around the call.
+    pub(super) fn new(pools: Vec<Vec<String>>, resolve_every: Duration) -> Servers {
+        let pool = |names: Vec<String>| Pool {
+            members: names.into_iter().map(|name| Arc::new(Server::new(name))).collect(),
+            turn: AtomicUsize::new(0),
+            listed: AtomicBool::new(false),
+            roster: ArcSwapOption::empty(),
+        };
+        let pools: Vec<Pool> = pools.into_iter().map(pool).collect();
+        let all: Vec<_> = pools.iter().flat_map(|pool| &pool.members).cloned().collect();
         let named = all.iter().filter(|server| server.addresses.load().is_empty());
         let lookups = named.map(|server| tokio::spawn(keep_resolved(Arc::clone(server), resolve_every))).collect();
-        Servers { all, turn: AtomicUsize::new(0), lookups }
+        Servers { all, pools, lookups }
     }
 
-    /// The server to try now, by turns among those that take connections; else when to ask again.
-    pub(super) fn pick(&self, now: At, interval: Duration) -> Result<(Arc<Server>, SocketAddr), At> {
-        let start = if self.all.len() > 1 { self.turn.fetch_add(1, Relaxed) } else { 0 };
-        let mut soonest = now + interval;
-        for offset in 0..self.all.len() {
-            let server = &self.all[(start + offset) % self.all.len()];
-            match server.claim(now, interval) {
-                Ok(address) => return Ok((Arc::clone(server), address)),
-                Err(later) => soonest = soonest.min(later),
+    /// The server of a pool to try now, among those that take connections. `client` tells one client connection from the
+    /// others; it is asked for only where servers are shuffled.
+    pub(super) fn pick(
+        &self,
+        pool: usize,
+        client: impl FnOnce() -> u64,
+        now: At,
+        interval: Duration,
+    ) -> Result<(Arc<Server>, SocketAddr), Unpicked> {
+        let Some(pool) = self.pools.get(pool) else { return Err(Unpicked::Nobody) };
+        if !pool.listed.load(Acquire) {
+            return pool.in_turn(&pool.members, now, interval);
+        }
+        let roster = pool.roster.load();
+        let Some(roster) = roster.as_deref().filter(|roster| !roster.servers.is_empty()) else {
+            return Err(Unpicked::Nobody);
+        };
+        match roster.pick {
+            Pick::Turn => pool.in_turn(&roster.servers, now, interval),
+            Pick::Order => first_of(roster.servers.iter(), now, interval),
+            Pick::Shuffle => {
+                // One and the same order for all requests of the connection, so that it stays where it is.
+                let mut order: [usize; POOL_MAX] = std::array::from_fn(|index| index);
+                let order = &mut order[..roster.servers.len().min(POOL_MAX)];
+                fastrand::Rng::with_seed(client()).shuffle(order);
+                first_of(order.iter().map(|index| &roster.servers[*index]), now, interval)
             }
         }
-        Err(soonest)
+    }
+
+    /// Restricts a pool to servers, by their numbers. Nothing changes when one of them is not of the pool.
+    pub(super) fn set_roster(&self, pool: usize, pick: Pick, numbers: &[u32]) -> Result<(), String> {
+        let pool = self.pools.get(pool).ok_or("there is no such pool")?;
+        if numbers.len() > POOL_MAX {
+            return Err(format!("a roster has at most {POOL_MAX} servers"));
+        }
+        let mut servers = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let index = usize::try_from(*number).ok().and_then(|number| number.checked_sub(1));
+            let server = index.and_then(|index| self.all.get(index));
+            let server = server.ok_or_else(|| format!("server {number} is none of the side's {}", self.all.len()))?;
+            if !pool.members.iter().any(|member| Arc::ptr_eq(member, server)) {
+                return Err(format!("server {number}, {}, is not of that pool", server.name));
+            }
+            if servers.iter().any(|named| Arc::ptr_eq(named, server)) {
+                return Err(format!("server {number} stands twice in the roster"));
+            }
+            servers.push(Arc::clone(server));
+        }
+        pool.roster.store(Some(Arc::new(Roster { pick, servers })));
+        pool.listed.store(true, Release);
+        Ok(())
     }
 
     /// Forgets what was known: in a new epoch each server is worth a try.
@@ -102,6 +180,34 @@ impl Servers {
             server.next_try.store(0, Relaxed);
         }
     }
+}
+
+impl Pool {
+    fn in_turn(
+        &self,
+        servers: &[Arc<Server>],
+        now: At,
+        interval: Duration,
+    ) -> Result<(Arc<Server>, SocketAddr), Unpicked> {
+        let start = if servers.len() > 1 { self.turn.fetch_add(1, Relaxed) % servers.len() } else { 0 };
+        first_of(servers[start..].iter().chain(&servers[..start]), now, interval)
+    }
+}
+
+/// The first of these that may be tried now; else when to ask again.
+fn first_of<'a>(
+    servers: impl Iterator<Item = &'a Arc<Server>>,
+    now: At,
+    interval: Duration,
+) -> Result<(Arc<Server>, SocketAddr), Unpicked> {
+    let mut soonest = now + interval;
+    for server in servers {
+        match server.claim(now, interval) {
+            Ok(address) => return Ok((Arc::clone(server), address)),
+            Err(later) => soonest = soonest.min(later),
+        }
+    }
+    Err(Unpicked::Until(soonest))
 }
 
 impl Drop for Servers {
@@ -137,13 +243,17 @@ mod tests {
     const INTERVAL: Duration = Duration::from_millis(50);
 
     fn servers(names: &[&str]) -> Servers {
-        Servers::new(names.iter().map(|&name| name.to_owned()).collect(), INTERVAL)
+        Servers::new(vec![names.iter().map(|&name| name.to_owned()).collect()], INTERVAL)
+    }
+
+    fn pick(servers: &Servers, at: At) -> Result<u16, Unpicked> {
+        servers.pick(0, || 0, at, INTERVAL).map(|(_, address)| address.port())
     }
 
     #[test]
     fn servers_take_turns_and_one_that_is_down_is_passed_over() {
         let servers = servers(&["127.0.0.1:1", "127.0.0.1:2"]);
-        let port = |at| servers.pick(at, INTERVAL).unwrap().1.port();
+        let port = |at| pick(&servers, at).unwrap();
         assert_eq!([port(At(1)), port(At(1)), port(At(1))], [1, 2, 1]);
         servers.all[1].is_down(At(1) + INTERVAL);
         assert_eq!([port(At(2)), port(At(2)), port(At(2))], [1, 1, 1]);
@@ -153,12 +263,12 @@ mod tests {
     fn of_all_who_wait_for_a_server_that_is_down_one_tries() {
         let servers = servers(&["127.0.0.1:1"]);
         servers.all[0].is_down(At(100));
-        assert_eq!(servers.pick(At(99), INTERVAL).unwrap_err(), At(100));
-        assert!(servers.pick(At(100), INTERVAL).is_ok());
-        assert_eq!(servers.pick(At(100), INTERVAL).unwrap_err(), At(100) + INTERVAL);
+        assert_eq!(pick(&servers, At(99)), Err(Unpicked::Until(At(100))));
+        assert!(pick(&servers, At(100)).is_ok());
+        assert_eq!(pick(&servers, At(100)), Err(Unpicked::Until(At(100) + INTERVAL)));
         assert!(servers.all[0].is_up());
         assert!(!servers.all[0].is_up());
-        assert!(servers.pick(At(100), INTERVAL).is_ok());
+        assert!(pick(&servers, At(100)).is_ok());
     }
 
     #[test]
@@ -166,6 +276,43 @@ mod tests {
         let servers = servers(&["127.0.0.1:1"]);
         servers.all[0].is_down(At(u64::MAX));
         servers.forget_failures();
-        assert!(servers.pick(At(0), INTERVAL).is_ok());
+        assert!(pick(&servers, At(0)).is_ok());
+    }
+
+    #[test]
+    fn a_roster_restricts_and_orders_its_pool_only() {
+        let names = |ports: [u16; 3]| ports.map(|port| format!("127.0.0.1:{port}")).to_vec();
+        let servers = Servers::new(vec![names([1, 2, 3]), names([4, 5, 6])], INTERVAL);
+        let ports = |pool, count: usize| -> Vec<u16> {
+            (0..count).map(|_| servers.pick(pool, || 0, At(1), INTERVAL).unwrap().1.port()).collect()
+        };
+        servers.set_roster(1, Pick::Order, &[6, 4]).unwrap();
+        assert_eq!((ports(0, 4), ports(1, 3)), (vec![1, 2, 3, 1], vec![6, 6, 6]));
+        servers.all[5].is_down(At(1) + INTERVAL);
+        assert_eq!(ports(1, 2), [4, 4], "the next one of the list");
+        servers.set_roster(1, Pick::Turn, &[5, 4]).unwrap();
+        assert_eq!(ports(1, 4), [5, 4, 5, 4]);
+        for bad in [&[0][..], &[7], &[1], &[4, 4], &[4; 65]] {
+            assert!(servers.set_roster(1, Pick::Turn, bad).is_err(), "{bad:?}");
+        }
+        assert_eq!(ports(1, 2), [5, 4], "a bad roster changes nothing");
+        servers.set_roster(1, Pick::Turn, &[]).unwrap();
+        assert_eq!(servers.pick(1, || 0, At(1), INTERVAL).unwrap_err(), Unpicked::Nobody);
+        assert_eq!(ports(0, 1), [2]);
+    }
+
+    #[test]
+    fn e1_each_connection_has_a_shuffled_order_of_its_own_and_keeps_it() {
+        let servers = servers(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
+        servers.set_roster(0, Pick::Shuffle, &[1, 2, 3]).unwrap();
+        let port = |client| servers.pick(0, || client, At(1), INTERVAL).unwrap().1.port();
+        let first: Vec<u16> = (0..300).map(port).collect();
+        assert_eq!(first, (0..300).map(port).collect::<Vec<_>>());
+        for server in 1..=3 {
+            let share = first.iter().filter(|port| **port == server).count();
+            assert!((60..140).contains(&share), "server {server} has {share} of 300");
+        }
+        servers.all[usize::from(first[0]) - 1].is_down(At(1) + INTERVAL);
+        assert_ne!(port(0), first[0], "the next one of its order");
     }
 }

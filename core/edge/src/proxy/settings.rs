@@ -62,6 +62,34 @@ impl Default for ProxySettings {
     }
 }
 
+/// What a session is, in a pair in which both sides may serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SessionSettings {
+    /// What names a session.
+    pub by: SessionBy,
+    /// A session that asks for nothing for so long, with no connection open, has ended.
+    pub idle: Duration,
+    /// Sessions that are known at once; one more takes the place of the one that was used longest ago.
+    pub max: usize,
+}
+
+impl Default for SessionSettings {
+    fn default() -> Self {
+        SessionSettings { by: SessionBy::Address, idle: Duration::from_secs(30 * 60), max: 100_000 }
+    }
+}
+
+/// What names a session. A request without that cookie or field counts by its address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SessionBy {
+    /// The client's address, without its port.
+    Address,
+    /// A cookie of this name, which servers may give.
+    Cookie(String),
+    /// A header field of this name, in lower case.
+    Header(String),
+}
+
 /// What one listener takes from its clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ListenSettings {

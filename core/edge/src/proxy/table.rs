@@ -6,7 +6,7 @@ use super::links::{Dial, Links};
 use super::settings::ProxySettings;
 use arc_swap::ArcSwap;
 use lockstep_pair::{Route, RouteKind};
-use lockstep_policy::{At, Epoch, Side};
+use lockstep_policy::{At, Epoch, Side, Sides};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst, fence};
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -17,6 +17,8 @@ pub(super) struct Target {
     pub(super) side: Side,
     pub(super) epoch: Epoch,
     pub(super) dial: Arc<Dial>,
+    /// It may be served until `serve_until` only. Not so in a pair in which both sides may serve: there is no lease.
+    leased: bool,
     /// Whether its first request has been given to it.
     pub(super) first_sent: AtomicBool,
     /// Whether its first answer below 500 has come.
@@ -34,14 +36,25 @@ impl Target {
 #[derive(Debug)]
 pub(super) struct Standing {
     pub(super) route: Route,
-    target: Option<Arc<Target>>,
+    leads: Leads,
     pub(super) tally: Arc<Tally>,
+}
+
+/// Where a route leads.
+#[derive(Debug)]
+enum Leads {
+    To(Arc<Target>),
+    /// To either, by the request's session.
+    ToBoth(Sides<Arc<Target>>),
+    Nowhere,
 }
 
 /// What a request shall do by the route.
 #[derive(Debug)]
 pub(super) enum Way {
     To(Arc<Target>),
+    /// To the side of its session.
+    BySession(Sides<Arc<Target>>),
     Wait,
     Refuse,
 }
@@ -63,7 +76,7 @@ impl Table {
     pub(super) fn new(links: Arc<Links>, hold: &Hold) -> Table {
         let route = Route { epoch: Epoch(0), kind: RouteKind::Hold };
         Table {
-            standing: ArcSwap::from_pointee(Standing { route, target: None, tally: hold.tally(route.epoch) }),
+            standing: ArcSwap::from_pointee(Standing { route, leads: Leads::Nowhere, tally: hold.tally(route.epoch) }),
             generation: AtomicU64::new(0),
             serve_until: AtomicU64::new(0),
             changed: watch::Sender::new(()),
@@ -91,24 +104,27 @@ impl Table {
         if self.standing.load().route == route {
             return false;
         }
-        let target = match route.kind {
-            RouteKind::Serve(side) => Some(self.target(side, route.epoch, settings)),
-            RouteKind::Hold | RouteKind::Refuse => None,
+        let target = |side, leased| self.target(side, route.epoch, leased, settings);
+        let leads = match route.kind {
+            RouteKind::Serve(side) => Leads::To(target(side, true)),
+            RouteKind::Share => Leads::ToBoth(Sides::from_fn(|side| target(side, false))),
+            RouteKind::Hold | RouteKind::Refuse => Leads::Nowhere,
         };
-        self.standing.store(Arc::new(Standing { route, target, tally: hold.tally(route.epoch) }));
+        self.standing.store(Arc::new(Standing { route, leads, tally: hold.tally(route.epoch) }));
         self.generation.fetch_add(1, SeqCst);
         fence(SeqCst);
         self.wake();
         true
     }
 
-    fn target(&self, side: Side, epoch: Epoch, settings: &ProxySettings) -> Arc<Target> {
+    fn target(&self, side: Side, epoch: Epoch, leased: bool, settings: &ProxySettings) -> Arc<Target> {
         if epoch < self.links.floor(side) {
             tracing::error!(%side, %epoch, "a route names an epoch whose connections have been cut: its requests will wait");
         }
         let timeout = settings.connect_timeout;
         let dial = Arc::new(Dial::new(Arc::clone(&self.links), side, epoch, timeout));
-        Arc::new(Target { side, epoch, dial, first_sent: AtomicBool::new(false), first_answer: AtomicBool::new(false) })
+        let (first_sent, first_answer) = (AtomicBool::new(false), AtomicBool::new(false));
+        Arc::new(Target { side, epoch, dial, leased, first_sent, first_answer })
     }
 
     pub(super) fn serve_until(&self, until: At, now: At) {
@@ -122,15 +138,26 @@ impl Table {
     /// What the route says now.
     pub(super) fn way(&self, now: At) -> Way {
         let standing = self.standing.load();
-        match (&standing.target, standing.route.kind) {
-            (Some(target), _) if self.may_serve(target, now) => Way::To(Arc::clone(target)),
-            (_, RouteKind::Refuse) => Way::Refuse,
-            _ => Way::Wait,
+        match &standing.leads {
+            Leads::To(target) if self.may_serve(target, now) => Way::To(Arc::clone(target)),
+            Leads::ToBoth(targets) => Way::BySession(targets.clone()),
+            Leads::Nowhere if standing.route.kind == RouteKind::Refuse => Way::Refuse,
+            Leads::To(_) | Leads::Nowhere => Way::Wait,
+        }
+    }
+
+    /// Whether a request that came now would be given to the side at once, whoever sends it. `shared` says it for a
+    /// pair in which both sides may serve.
+    pub(super) fn serves(&self, side: Side, now: At, shared: impl FnOnce(Side) -> bool) -> bool {
+        match &self.standing.load().leads {
+            Leads::To(target) => target.side == side && self.may_serve(target, now),
+            Leads::ToBoth(_) => shared(side),
+            Leads::Nowhere => false,
         }
     }
 
     fn may_serve(&self, target: &Target, now: At) -> bool {
-        now.0 < self.serve_until.load(SeqCst) && target.epoch >= self.links.floor(target.side)
+        (!target.leased || now.0 < self.serve_until.load(SeqCst)) && target.epoch >= self.links.floor(target.side)
     }
 
     /// Whether a request that took off for the target in that generation may still be given to it.
@@ -153,13 +180,24 @@ impl Table {
         self.generation.load(SeqCst)
     }
 
-    /// The side and epoch that are served now.
+    /// The route of now: which connections may stay idle is asked of it.
     ///
     /// Whoever leaves a connection idle asks this after, and whoever changes the route looks for idle connections after:
     /// with the fence here and the one in [`Table::set`], one of the two closes it.
-    pub(super) fn serving(&self) -> Option<(Side, Epoch)> {
+    pub(super) fn fenced(&self) -> arc_swap::Guard<Arc<Standing>> {
         fence(SeqCst);
-        self.standing.load().target.as_ref().map(|target| (target.side, target.epoch))
+        self.standing.load()
+    }
+}
+
+impl Standing {
+    /// Whether the route leads to the side under that epoch.
+    pub(super) fn leads_to(&self, side: Side, epoch: Epoch) -> bool {
+        match &self.leads {
+            Leads::To(target) => (target.side, target.epoch) == (side, epoch),
+            Leads::ToBoth(targets) => targets[side].epoch == epoch,
+            Leads::Nowhere => false,
+        }
     }
 }
 
@@ -192,7 +230,7 @@ mod tests {
         fn target(&self) -> Option<Arc<Target>> {
             match self.table.way(At(1)) {
                 Way::To(target) => Some(target),
-                Way::Wait | Way::Refuse => None,
+                Way::BySession(_) | Way::Wait | Way::Refuse => None,
             }
         }
     }

@@ -1,0 +1,305 @@
+//! Sessions, in a pair in which both sides may serve: what names one, and where requests meet what is known of them.
+//!
+//! What a session does is decided in [`lockstep_pair::share`], which is pure. Here it is kept behind one mutex: it is
+//! held for a look into a map, never across an await, and only in such pairs. A request of a pair of which one side is
+//! active never comes here.
+
+use super::settings::{SessionBy, SessionSettings};
+use http::header::{COOKIE, SET_COOKIE};
+use lockstep_pair::share::{Attribute, Attributes, Key, Moved, Settings, Sharing};
+use lockstep_policy::action::Share;
+use lockstep_policy::event::Sessions;
+use lockstep_policy::{At, Side, Sides};
+use lockstep_wire::clock;
+use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_http::{RequestHeader, ResponseHeader};
+use pingora_proxy::Session;
+use std::borrow::Cow;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The longest name of a session that people are shown, in characters.
+const NAME_MAX: usize = 64;
+
+/// The sessions of a pair.
+pub struct SessionRoom {
+    by: SessionBy,
+    sharing: Mutex<Sharing>,
+    /// Digests differ from one edge to the next: nobody can look for two clients that are taken for one.
+    digest: [RandomState; 2],
+    /// A share says that nobody is let in any more.
+    shut: AtomicBool,
+    /// Sessions have been moved, or are about to be.
+    moved: AtomicBool,
+}
+
+/// A request's session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Visit {
+    key: Key,
+    pub(super) number: u64,
+    pub(super) side: Side,
+}
+
+/// What the driver calls.
+impl SessionRoom {
+    pub(super) fn new(settings: SessionSettings) -> SessionRoom {
+        let SessionSettings { by, idle, max } = settings;
+        SessionRoom {
+            by,
+            sharing: Mutex::new(Sharing::new(Settings { idle, max })),
+            digest: [RandomState::new(), RandomState::new()],
+            shut: AtomicBool::new(true),
+            moved: AtomicBool::new(false),
+        }
+    }
+
+    /// How the sessions are shared out now.
+    #[must_use]
+    pub fn report(&self) -> Sessions {
+        self.sharing().report()
+    }
+
+    /// The parts of new sessions that each side gets.
+    #[must_use]
+    pub fn parts(&self) -> Sides<u32> {
+        self.sharing().parts()
+    }
+
+    /// The side whose sessions are being moved.
+    #[must_use]
+    pub fn moving_from(&self) -> Option<Side> {
+        self.sharing().moving_from()
+    }
+
+    /// When [`PairProxy::pass_sessions`](super::PairProxy::pass_sessions) has something to do.
+    #[must_use]
+    pub fn deadline(&self) -> Option<At> {
+        self.sharing().deadline()
+    }
+
+    pub(super) fn share(&self, now: At, number: u64, share: &Share) -> Result<Option<Sessions>, String> {
+        let mut sharing = self.sharing();
+        let stopped = sharing.share(now, number, share)?;
+        self.shut.store(share.parts == Sides::default(), Relaxed);
+        if sharing.moving_from().is_some() {
+            self.moved.store(true, Relaxed);
+        }
+        Ok(stopped)
+    }
+
+    pub(super) fn pass(&self, now: At, limit: usize) -> Vec<Moved> {
+        self.sharing().pass(now, limit)
+    }
+
+    fn sharing(&self) -> MutexGuard<'_, Sharing> {
+        self.sharing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What requests need.
+impl SessionRoom {
+    /// Where a request belongs; `None`: it is of no session, and none is let in.
+    pub(super) fn visit(&self, now: At, session: &Session) -> Option<Visit> {
+        let client = address(session);
+        let request = session.req_header();
+        let (key, text) = match self.text(request) {
+            Some(text) => (self.key(1, &text), Some(text)),
+            None => (self.key(0, &client.to_string()), None),
+        };
+        let name = || self.name(client, key, text.as_deref());
+        let placed = self.sharing().request(now, key, &Request(request), name)?;
+        let visit = Visit { key, number: placed.number, side: placed.side };
+        if let Some(presence) = Presence::of(session) {
+            presence.carries(self, &visit, now);
+        }
+        Some(visit)
+    }
+
+    /// What the request carries that names its session.
+    fn text<'r>(&self, request: &'r RequestHeader) -> Option<Cow<'r, str>> {
+        let text = match &self.by {
+            SessionBy::Address => return None,
+            SessionBy::Cookie(name) => cookies(request).find(|(of, _)| of == name).map(|(_, value)| value),
+            SessionBy::Header(name) => request.headers.get(name.as_str()).map(|value| value.as_bytes()),
+        };
+        text.filter(|text| !text.is_empty()).map(String::from_utf8_lossy)
+    }
+
+    /// A server's answer may name a session: it belongs to that server's side.
+    pub(super) fn learn(&self, now: At, session: &Session, answer: &ResponseHeader, side: Side) {
+        let SessionBy::Cookie(wanted) = &self.by else { return };
+        for field in answer.headers.get_all(SET_COOKIE) {
+            let pair = field.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
+            let Some((name, value)) = split(pair).filter(|(name, value)| name == wanted && !value.is_empty()) else {
+                continue;
+            };
+            let text = String::from_utf8_lossy(value);
+            let key = self.key(1, &text);
+            tracing::trace!(name, "a server names a session");
+            self.sharing().learn(now, key, || self.name(address(session), key, Some(&text)), side);
+        }
+    }
+
+    /// Whether a session that a request found at that side has been moved away from it since.
+    pub(super) fn has_left(&self, visit: &Visit, side: Side) -> bool {
+        let left = || self.sharing().side_of(visit.key, visit.number).is_some_and(|now| now != side);
+        self.moved.load(Relaxed) && left()
+    }
+
+    /// Whether neither side has a part.
+    pub(super) fn is_shut(&self) -> bool {
+        self.shut.load(Relaxed)
+    }
+
+    /// Whether a new session may be given to the side.
+    pub(super) fn lets_in(&self, side: Side) -> bool {
+        self.parts()[side] > 0
+    }
+
+    fn key(&self, kind: u8, text: &str) -> Key {
+        let [high, low] = self.digest.each_ref().map(|state| state.hash_one((kind, text)));
+        Key(u128::from(high) << 64 | u128::from(low))
+    }
+
+    /// For a person to read. A cookie's value is a secret of its client: a digest stands for it.
+    fn name(&self, client: IpAddr, key: Key, text: Option<&str>) -> String {
+        match (&self.by, text) {
+            (SessionBy::Header(_), Some(text)) => {
+                text.chars().filter(|character| !character.is_control()).take(NAME_MAX).collect()
+            }
+            (SessionBy::Cookie(name), Some(_)) => format!("{client} ({name} #{:08x})", key.0 & 0xffff_ffff),
+            _ => client.to_string(),
+        }
+    }
+}
+
+impl fmt::Debug for SessionRoom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionRoom").field("by", &self.by).finish_non_exhaustive()
+    }
+}
+
+/// Which session a client's connection carries: it is there as long as the connection is, between requests too.
+#[derive(Debug)]
+pub(super) struct Presence {
+    room: Arc<SessionRoom>,
+    carried: Mutex<Option<(Key, u64)>>,
+}
+
+impl Presence {
+    /// What a connection is given along, so that its requests find it again.
+    pub(super) fn digest(room: &Arc<SessionRoom>) -> Option<Arc<ProxyDigest>> {
+        let presence = Presence { room: Arc::clone(room), carried: Mutex::default() };
+        let head = ResponseHeader::build(200, Some(0)).ok()?;
+        Some(Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(presence)))))
+    }
+
+    fn of(session: &Session) -> Option<&Presence> {
+        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+
+    fn carries(&self, room: &SessionRoom, visit: &Visit, now: At) {
+        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = (visit.key, visit.number);
+        if *carried == Some(next) {
+            return;
+        }
+        let mut sharing = room.sharing();
+        if let Some((key, number)) = carried.replace(next) {
+            sharing.closed(now, key, number);
+        }
+        sharing.opened(visit.key, visit.number);
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        let carried = self.carried.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some((key, number)) = carried {
+            self.room.sharing().closed(clock::now(), key, number);
+        }
+    }
+}
+
+/// A request, as rules look at it.
+struct Request<'r>(&'r RequestHeader);
+
+impl Attributes for Request<'_> {
+    fn carries(&self, attribute: &Attribute, value: &str) -> bool {
+        match attribute {
+            Attribute::Header(name) => {
+                self.0.headers.get_all(name.as_str()).iter().any(|of| of.as_bytes() == value.as_bytes())
+            }
+            Attribute::Cookie(name) => cookies(self.0).any(|(of, given)| of == name && given == value.as_bytes()),
+            Attribute::Query(name) => super::respond::parameters(self.0.uri.query().unwrap_or_default())
+                .any(|(of, given)| of == name.as_str() && given == value),
+        }
+    }
+}
+
+/// RFC 6265 section 4.2.1, as leniently as servers read it.
+fn cookies(request: &RequestHeader) -> impl Iterator<Item = (&str, &[u8])> {
+    let fields = request.headers.get_all(COOKIE).into_iter();
+    fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';')).filter_map(split)
+}
+
+fn split(pair: &[u8]) -> Option<(&str, &[u8])> {
+    let at = pair.iter().position(|byte| *byte == b'=')?;
+    let name = std::str::from_utf8(pair[..at].trim_ascii()).ok()?;
+    let value = pair[at + 1..].trim_ascii();
+    Some((name, value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)))
+}
+
+/// The client's address, without its port. One whose address is not known counts as everybody like it.
+fn address(session: &Session) -> IpAddr {
+    let client = session.client_addr().and_then(|address| address.as_inet());
+    client.map_or(IpAddr::from([0, 0, 0, 0]), |client| client.ip().to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(fields: &[(&'static str, &str)], path: &str) -> RequestHeader {
+        let mut request = RequestHeader::build("GET", path.as_bytes(), None).unwrap();
+        for (name, value) in fields {
+            request.append_header(*name, *value).unwrap();
+        }
+        request
+    }
+
+    fn room(by: SessionBy) -> SessionRoom {
+        SessionRoom::new(SessionSettings { by, ..SessionSettings::default() })
+    }
+
+    #[test]
+    fn a_session_is_named_by_what_the_configuration_says() {
+        let request = request(&[("Cookie", "a=1; JSESSIONID=\"x y\""), ("X-Agent", "1001")], "/");
+        assert_eq!(room(SessionBy::Address).text(&request), None);
+        let cookie = |name: &str| room(SessionBy::Cookie(name.to_owned())).text(&request).map(Cow::into_owned);
+        assert_eq!(cookie("JSESSIONID").as_deref(), Some("x y"));
+        assert_eq!(cookie("jsessionid"), None);
+        let header = room(SessionBy::Header("x-agent".to_owned())).text(&request).map(Cow::into_owned);
+        assert_eq!(header.as_deref(), Some("1001"));
+    }
+
+    #[test]
+    fn people_never_see_a_cookie() {
+        let room = room(SessionBy::Cookie("SID".to_owned()));
+        let name = room.name(IpAddr::from([10, 0, 0, 5]), Key(0xabc), Some("secret"));
+        assert_eq!(name, "10.0.0.5 (SID #00000abc)");
+    }
+
+    #[test]
+    fn rules_look_at_fields_cookies_and_the_query() {
+        let request = request(&[("Cookie", "site=south"), ("X-Tenant", "x")], "/a?b=c&site=no%20rth");
+        let request = Request(&request);
+        let carries = |attribute: &str, value: &str| request.carries(&Attribute::read(attribute).unwrap(), value);
+        assert!(carries("X-TENANT", "x") && carries("cookie:site", "south") && carries("query:site", "no rth"));
+        assert!(!carries("X-Tenant", "X") && !carries("cookie:Site", "south") && !carries("query:b", "d"));
+    }
+}
