@@ -7,6 +7,7 @@
 //! | [`story`] | a made-up life of a pair, played with the plugin itself |
 //! | [`conformance`] | the checks: what every plugin must do, whatever it decides |
 //! | [`page`] | what a plugin says of itself, as a page of documentation |
+//! | [`reference`] | the ABI, as a page of documentation |
 //!
 //! The checks run the plugin's code in this process: whoever calls them lets a process of its own do it, which may die.
 #![allow(
@@ -19,4 +20,5 @@ pub mod conformance;
 mod fenced;
 pub mod page;
 pub mod project;
+pub mod reference;
 pub mod story;

@@ -48,6 +48,9 @@ struct Held<P> {
 #[derive(Serialize, Deserialize)]
 struct Saved<P> {
     given: u64,
+    /// What the instance was made from; none in snapshots of an earlier SDK.
+    #[serde(default)]
+    setup: Option<Setup>,
     policy: P,
 }
 
@@ -162,7 +165,7 @@ unsafe extern "C" fn save<P: Policy>(instance: *const Opaque, out: *mut Sink) ->
     let Some(held) = (unsafe { instance.cast::<Held<P>>().as_ref() }) else { return abi::MALFORMED };
     let Some(policy) = &held.policy else { return abi::PANICKED };
     guarded(out, || {
-        let saved = json(&Saved { given: held.given, policy })?;
+        let saved = json(&Saved { given: held.given, setup: Some(held.setup.clone()), policy })?;
         // SAFETY: `out` is the host's sink for this call.
         unsafe { put(out, saved.as_bytes()) }
     })
@@ -181,13 +184,15 @@ unsafe extern "C" fn restore<P: Policy>(
     guarded(why, || {
         let unreadable = |error: serde_json::Error| (abi::REFUSED, format!("it cannot be read: {error}"));
         let saved: Saved<serde_json::Value> = serde_json::from_slice(state).map_err(unreadable)?;
-        let before = if state_version == P::STATE_VERSION {
+        let same_format = state_version == P::STATE_VERSION;
+        let before = if same_format {
             serde_json::from_value(saved.policy).map_err(unreadable)?
         } else {
             P::migrate(state_version, saved.policy).map_err(|why| (abi::REFUSED, why))?
         };
-        let fresh = made::<P>(held.setup.clone(), held.seed)?;
-        held.policy = Some(fresh.resume(before));
+        let as_it_was = same_format && saved.setup.as_ref() == Some(&held.setup);
+        let policy = if as_it_was { before } else { made::<P>(held.setup.clone(), held.seed)?.resume(before) };
+        held.policy = Some(policy);
         held.given = saved.given;
         Ok(())
     })

@@ -81,7 +81,9 @@ pub trait Policy: Serialize + DeserializeOwned + Send + 'static {
     /// Takes one event, and answers with any number of actions.
     fn step(&mut self, event: &Event, out: &mut Actions);
 
-    /// Goes on from a snapshot. `self` is fresh from `create` with the parameters of today.
+    /// Goes on from the snapshot of an instance that was made from another setup: `self` is fresh from `create` with the
+    /// parameters of today. With the same setup a snapshot is gone on from as it is, and so parameters that came by a
+    /// [`crate::event::ConfigChange`] stay as they were.
     fn resume(self, before: Self) -> Self {
         let _ = self;
         before
