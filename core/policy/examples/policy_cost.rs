@@ -37,6 +37,7 @@ fn main() -> Done<()> {
     for isolation in [Isolation::Process, Isolation::InProcess] {
         trip(&plugin, isolation)?;
     }
+    back_after_a_kill(&plugin)?;
     many_pairs(&plugin)
 }
 
@@ -117,6 +118,35 @@ fn trip(plugin: &Path, isolation: Isolation) -> Done<()> {
         at(0.99),
         at(1.0)
     );
+    Ok(())
+}
+
+/// From the worker's death to the instance's being back with its state, and its next answer.
+fn back_after_a_kill(plugin: &Path) -> Done<()> {
+    let plugin = Plugin::open(PluginFile::read(plugin)?, terms(Isolation::Process))?;
+    plugin.dismiss();
+    let (report, reports) = channel();
+    let tell = move |told| drop(report.send(told));
+    let occupant = Occupant::new(&plugin, &setup(), 1, 1, None, tell)?;
+    while !matches!(reports.recv()?, Report::Began(_)) {}
+    occupant.send(1, &start())?;
+    let mut longest = Duration::ZERO;
+    for round in 0..10 {
+        let seqs = 2 + round * 101..2 + (round + 1) * 101;
+        for seq in seqs.clone() {
+            occupant.send(1, &probe(seq))?;
+        }
+        while !matches!(reports.recv()?, Report::Stepped(outcome) if outcome.seq + 1 == seqs.end) {}
+        let pid =
+            occupant.worker_pid().and_then(|pid| i32::try_from(pid).ok()).and_then(rustix::process::Pid::from_raw);
+        let killed = Instant::now();
+        rustix::process::kill_process(pid.ok_or("it has a worker")?, rustix::process::Signal::KILL)?;
+        while !matches!(reports.recv()?, Report::Back) {}
+        longest = longest.max(killed.elapsed());
+        // A worker that dies again soon is not blamed, and not started again at once.
+        std::thread::sleep(Duration::from_secs(5));
+    }
+    println!("back with its state after its worker was killed: {:.0} ms at most", nanos(longest) / 1e6);
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use super::{Isolation, PluginFile, Terms, worker};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use std::io::{self, BufRead, BufReader, IoSlice, Read, Write};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStderr, Command, ExitStatus, Stdio};
@@ -73,9 +73,22 @@ impl Body {
         }
     }
 
-    /// What it is doing now.
+    /// What it is doing now; none: it has nothing to do.
     pub fn work(&self) -> Option<Work> {
-        self.progress.work()
+        match self.progress.work() {
+            (work, true) => Some(work),
+            (work, false) if self.has_unread() => Some(Work { task: 0, instance: 0, number: 0, ..work }),
+            (_, false) => None,
+        }
+    }
+
+    /// Whether it was told something that it has not read.
+    #[allow(unsafe_code, reason = "asks the kernel about a socket")]
+    fn has_unread(&self) -> bool {
+        let mut bytes: libc::c_int = 0;
+        // SAFETY: for a socket this request writes one number to the place that is given.
+        let asked = unsafe { libc::ioctl(self.stream.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+        asked == 0 && bytes > 0
     }
 
     /// CPU time that it has used.
@@ -106,7 +119,7 @@ impl Body {
 
     /// What it was doing when it died, and of what.
     pub fn bury(mut self) -> (Option<Work>, String) {
-        let work = self.progress.work();
+        let work = Some(self.progress.work()).filter(|(_, busy)| *busy).map(|(work, _)| work);
         let why = match &mut self.kind {
             Kind::Thread => "its thread has ended".to_owned(),
             Kind::Process(child) => {

@@ -26,6 +26,8 @@ pub(super) fn shut() -> Result<(), String> {
     let closed = unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, 0) };
     let core = Rlimit { current: Some(0), maximum: Some(0) };
     setrlimit(Resource::Core, core).map_err(said("cannot be kept from dumping core"))?;
+    // When memory runs out it is not the edge's processes beside it that go. Not being allowed to say so changes nothing.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
     rustix::thread::set_no_new_privs(true).map_err(said("cannot give up new privileges"))?;
     if closed == 0 { Ok(()) } else { Err("cannot close what it does not need".to_owned()) }
 }

@@ -32,7 +32,7 @@ struct Cells {
 pub(super) struct Work {
     /// Another one each time.
     pub turn: u64,
-    /// The frame's kind.
+    /// The frame's kind; 0: nothing, although there is something to read.
     pub task: u32,
     pub instance: u64,
     pub number: u64,
@@ -96,8 +96,8 @@ impl Progress {
         cells.turn.store((turn | 1).wrapping_add(1), Ordering::Release);
     }
 
-    /// What is being done; none: nothing.
-    pub fn work(&self) -> Option<Work> {
+    /// What is being done, and whether anything is.
+    pub fn work(&self) -> (Work, bool) {
         let cells = self.cells();
         let turn = cells.turn.load(Ordering::Acquire);
         let work = Work {
@@ -106,7 +106,7 @@ impl Progress {
             instance: cells.instance.load(Ordering::Relaxed),
             number: cells.number.load(Ordering::Relaxed),
         };
-        (turn & 1 == 1).then_some(work)
+        (work, turn & 1 == 1)
     }
 
     pub fn set_thread(&self, thread: u64) {

@@ -131,6 +131,7 @@ pub(super) fn doing(task: u32) -> &'static str {
         is::RESTORE => "while an instance was restored",
         is::SAVE => "while an instance was saved",
         is::DROP => "while an instance was ended",
+        0 => "before it read what it was told",
         _ => "while it was loaded",
     }
 }

@@ -57,6 +57,21 @@ fn a_worker_that_is_killed_is_replaced_and_nothing_is_lost_or_done_twice() {
 }
 
 #[test]
+fn a_worker_that_stands_still_is_replaced_even_when_it_does_nothing() {
+    let terms = Terms { kill_wall: Duration::from_millis(300), ..terms(Isolation::Process) };
+    let plugin = Fixture::hostile("NOTHING").plugin(terms);
+    let mut place = Place::new(&plugin);
+    let first = place.timer();
+    place.answer(first);
+    let pid = place.occupant.worker_pid().expect("it has a worker");
+    assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().expect("there is a kill").success());
+    let second = place.timer();
+    let text = place.alert(Level::Warning);
+    assert!(text.contains("it slept for ") && text.contains("so its worker was killed"), "{text}");
+    assert_eq!(place.answer(second).first, 2);
+}
+
+#[test]
 fn events_that_come_while_nobody_is_there_are_answered_by_who_comes() {
     let plugin = Fixture::hostile("NOTHING").plugin(terms(Isolation::Process));
     let mut place = Place::new(&plugin);
@@ -97,7 +112,9 @@ fn states_are_saved_now_and_then_and_the_events_before_are_forgotten() {
 fn a_life_goes_on_from_a_snapshot_in_another_plugin() {
     let terms = terms(Isolation::Process);
     let mut old = Place::new(&Fixture::hostile("NOTHING").plugin(terms.clone()));
-    (0..5).for_each(|_| drop(old.timer()));
+    for _ in 0..5 {
+        old.timer();
+    }
     old.occupant.save();
     let snapshot = old.wait("its state", |report| match report {
         Report::Saved { snapshot, .. } => Some(snapshot.clone()),
@@ -169,7 +186,7 @@ fn a_panic_has_its_instance_made_again_in_the_same_worker() {
         good.send(1, &timer(1)).expect("it is taken");
         bad.send(1, &timer(1)).expect("it is taken");
         let text = heard.iter().find_map(|report| match report {
-            Report::Alert { text, .. } => Some(text),
+            Report::Alert { level: Level::Critical, text } => Some(text),
             _ => None,
         });
         let text = text.expect("it is told");

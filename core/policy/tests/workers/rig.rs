@@ -144,13 +144,6 @@ impl Place {
         })
     }
 
-    pub fn skipped(&mut self, wanted: u64) -> String {
-        self.wait("a skipped event", |report| match report {
-            Report::Skipped { seq, why } if *seq == wanted => Some(why.clone()),
-            _ => None,
-        })
-    }
-
     /// Waits for a report; those before are in `seen`.
     pub fn wait<T>(&mut self, what: &str, is: impl Fn(&Report) -> Option<T>) -> T {
         let begin = Instant::now();
