@@ -1,7 +1,10 @@
 //! The shell around the node's pure half: one task that waits for whatever comes first, tells the node, and does what the
 //! node asks for. It waits for nothing else, so that a lease is never kept or ended late because of a disk or a service.
 
+use crate::checkup::Vital;
+use crate::hook::{Hooks, Wish};
 use crate::link::Arrival;
+use crate::noticed::Noticed;
 use crate::notify::Manager;
 use crate::service::launch::Launch;
 use crate::service::{Crew, Happening, Said};
@@ -10,11 +13,12 @@ use lockstep_pair::node::{Input, Node, Output, Stored, Ticket};
 use lockstep_pair::protocol::ToNode;
 use lockstep_policy::At;
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::Role;
+use lockstep_policy::event::{Outcome, Role};
 use lockstep_wire::proto::AgentFrame;
-use lockstep_wire::{FromAgent, FromEdge, clock};
+use lockstep_wire::{Finding, FromAgent, FromEdge, Ping, Pong, clock};
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tonic::Status;
 
@@ -32,6 +36,21 @@ pub(crate) struct Inbox {
     pub(crate) arrivals: mpsc::Receiver<Arrival>,
     pub(crate) happenings: mpsc::Receiver<Happening>,
     pub(crate) written: mpsc::Receiver<Written>,
+    pub(crate) noticed: mpsc::Receiver<Noticed>,
+}
+
+/// What the loop hands on to others than the node.
+#[derive(Debug)]
+pub(crate) struct Outlets {
+    pub(crate) writes: mpsc::UnboundedSender<(Ticket, Stored)>,
+    pub(crate) manager: Manager,
+    /// For those who ask whether a service is well.
+    pub(crate) vitals: watch::Sender<Vec<Vital>>,
+    /// For those who connect.
+    pub(crate) release: watch::Sender<String>,
+    pub(crate) hooks: Hooks,
+    /// Whether a node that is isolated from its LAN may not be active.
+    pub(crate) isolation_binds: bool,
 }
 
 /// The shell.
@@ -39,10 +58,9 @@ pub(crate) struct Inbox {
 pub(crate) struct Keeper<L> {
     node: Node,
     crew: Crew<L>,
-    writes: mpsc::UnboundedSender<(Ticket, Stored)>,
+    outlets: Outlets,
     link: Option<Link>,
     links: u64,
-    manager: Manager,
     watchdog_at: At,
     ending: Option<Ending>,
 }
@@ -63,13 +81,8 @@ struct Ending {
 }
 
 impl<L: Launch> Keeper<L> {
-    pub(crate) fn new(
-        node: Node,
-        crew: Crew<L>,
-        writes: mpsc::UnboundedSender<(Ticket, Stored)>,
-        manager: Manager,
-    ) -> Keeper<L> {
-        Keeper { node, crew, writes, link: None, links: 0, manager, watchdog_at: At::ZERO, ending: None }
+    pub(crate) fn new(node: Node, crew: Crew<L>, outlets: Outlets) -> Keeper<L> {
+        Keeper { node, crew, outlets, link: None, links: 0, watchdog_at: At::ZERO, ending: None }
     }
 
     /// Runs until `shutdown`, and then until all services have been stopped in their order.
@@ -83,6 +96,7 @@ impl<L: Launch> Keeper<L> {
                 () = &mut shutdown, if self.ending.is_none() => self.begin_to_end(),
                 Some(happening) = inbox.happenings.recv() => self.crew.hear(clock::now(), happening),
                 Some((ticket, result)) = inbox.written.recv() => self.written(ticket, result),
+                Some(noticed) = inbox.noticed.recv() => self.noticed(noticed),
                 () = sleep(pause) => {}
                 Some(arrival) = inbox.arrivals.recv() => self.arrived(arrival),
             }
@@ -95,7 +109,7 @@ impl<L: Launch> Keeper<L> {
 
     fn deadline(&self) -> Option<At> {
         let ending = self.ending.map(|ending| ending.until);
-        let watchdog = self.manager.watchdog().map(|_| self.watchdog_at);
+        let watchdog = self.outlets.manager.watchdog().map(|_| self.watchdog_at);
         [self.node.deadline(), self.crew.deadline(), ending, watchdog].into_iter().flatten().min()
     }
 
@@ -121,19 +135,25 @@ impl<L: Launch> Keeper<L> {
             }
         }
         self.feed_watchdog(now);
+        let vitals = self.crew.vitals();
+        self.outlets.vitals.send_if_modified(|told| {
+            let changed = *told != vitals;
+            *told = vitals;
+            changed
+        });
     }
 
     fn carry_out(&mut self, output: Output) {
         let now = clock::now();
         match output {
             Output::Store { ticket, stored } => {
-                if self.writes.send((ticket, stored)).is_err() {
+                if self.outlets.writes.send((ticket, stored)).is_err() {
                     let why = "the store has ended".to_owned();
                     self.node.handle(now, Input::StoreFailed { ticket, why });
                 }
             }
             Output::Deadman(at) => self.crew.deadman(at),
-            Output::Start(run) => self.crew.start(now, run),
+            Output::Start(run) => self.crew.start(now, run, self.node.report(now).epoch),
             Output::Stop { run, .. } if is_unfenced() => self.node.handle(now, Input::Stopped(run)),
             Output::Stop { run, by, urgency } => self.crew.stop(now, run, by, urgency),
             Output::Send(message) => self.send(FromAgent::Node(message)),
@@ -149,6 +169,27 @@ impl<L: Launch> Keeper<L> {
             }
         };
         self.node.handle(clock::now(), input);
+    }
+
+    fn noticed(&mut self, noticed: Noticed) {
+        match noticed {
+            Noticed::Replication(state, detail) => self.crew.replication(state, detail),
+            Noticed::Release(release) => {
+                self.outlets.release.send_replace(release.clone());
+                self.crew.release(release);
+            }
+            Noticed::Lan(lan, why) => {
+                let binding = self.outlets.isolation_binds;
+                self.node.handle(clock::now(), Input::Lan { lan, why, binding });
+            }
+            Noticed::Hook { link, id, name, outcome, text } => {
+                self.outlets.hooks.ended(&name);
+                // Another edge, or another life of one, has numbers of its own.
+                if self.link.as_ref().is_some_and(|current| current.number == link) {
+                    self.send(FromAgent::HookRan { id, outcome, text });
+                }
+            }
+        }
     }
 
     fn arrived(&mut self, arrival: Arrival) {
@@ -202,7 +243,25 @@ impl<L: Launch> Keeper<L> {
             FromEdge::Command(ToNode::Activate { .. } | ToNode::Prepare { .. }) if self.ending.is_some() => {}
             FromEdge::Command(command) => self.node.handle(now, Input::Message(command)),
             FromEdge::RestartService { id, name } => self.crew.restart(now, id, &name),
+            // Of the agent itself: that this loop goes round is the answer. Services are looked at elsewhere.
+            FromEdge::Ping(Ping { number, .. }) => {
+                let finding = Some(Finding::Well { pid: std::process::id() });
+                self.send(FromAgent::Pong(Pong { number, finding }));
+            }
+            FromEdge::ConfirmGate { id, gate, by } => {
+                let (outcome, why) = self.crew.confirm(now, &gate, &by);
+                self.send(FromAgent::GateConfirmed { id, outcome, why });
+            }
+            FromEdge::RunHook { id, hook, reason } => self.run_hook(now, id, &hook, reason),
             FromEdge::Hello(_) => tracing::warn!("an edge says hello twice"),
+        }
+    }
+
+    fn run_hook(&mut self, now: At, id: u64, hook: &str, reason: String) {
+        let link = self.link.as_ref().map_or(0, |link| link.number);
+        let wish = Wish { link, id, reason, epoch: self.node.report(now).epoch };
+        if let Err(why) = self.outlets.hooks.run(hook, wish) {
+            self.send(FromAgent::HookRan { id, outcome: Outcome::Refused, text: why });
         }
     }
 
@@ -220,10 +279,10 @@ impl<L: Launch> Keeper<L> {
     }
 
     fn feed_watchdog(&mut self, now: At) {
-        if let Some(interval) = self.manager.watchdog()
+        if let Some(interval) = self.outlets.manager.watchdog()
             && self.watchdog_at <= now
         {
-            self.manager.say("WATCHDOG=1");
+            self.outlets.manager.say("WATCHDOG=1");
             self.watchdog_at = now + interval;
         }
     }
@@ -231,7 +290,7 @@ impl<L: Launch> Keeper<L> {
     /// Stands down in the node's own epoch, by the node's own way: durable, and reported to the edge.
     fn begin_to_end(&mut self) {
         tracing::info!("ends: stops its services in order");
-        self.manager.say("STOPPING=1");
+        self.outlets.manager.say("STOPPING=1");
         let now = clock::now();
         self.ending = Some(Ending { until: now + ENDING_MAX, closing: false });
         let report = self.node.report(now);

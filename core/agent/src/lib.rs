@@ -10,15 +10,22 @@
 //! - [`config`] reads `agent.toml`.
 //! - `link` serves edges, `store` keeps (epoch, active) on the disk, `keeper` is the one loop around the node.
 //! - `service` starts, watches and stops services.
+//! - `checkup` finds out whether a service is well, when an edge pings it; `hook` runs what an edge may have run.
+//! - `noticed` and `lan` look at what is beside the services: the copy of the pair's data, the release, the LAN.
 //! - [`guard`] is the process around each of them, and the dead-man's switch.
 #![forbid(unsafe_code)]
 
+mod checkup;
 pub mod config;
 mod crash;
 pub mod guard;
+mod hook;
 mod keeper;
+mod lan;
 mod link;
+mod noticed;
 mod notify;
+mod program;
 mod run;
 mod service;
 mod store;

@@ -1,8 +1,12 @@
 //! An agent's life, from its start to its end.
 
-use crate::config::{Config, Service};
-use crate::keeper::{self, Inbox, Keeper};
+use crate::checkup::Checkup;
+use crate::config::{Auto, Config, Lan, Release, Service};
+use crate::hook::Hooks;
+use crate::keeper::{self, Inbox, Keeper, Outlets};
+use crate::lan;
 use crate::link::{self, Door};
+use crate::noticed::{self, Noticed};
 use crate::notify::Manager;
 use crate::service::launch::Drivers;
 use crate::service::{Crew, systemd};
@@ -15,7 +19,7 @@ use std::net::SocketAddr;
 use std::thread;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{sleep, timeout};
 
 /// What may wait for the loop. Whoever sends more waits.
@@ -48,6 +52,13 @@ pub enum AgentError {
         /// What the system says.
         error: io::Error,
     },
+    /// The kernel does not let it ask its neighbours, which `[lan]` wants.
+    #[error(
+        "[lan] asks neighbours by ICMP, which the kernel does not permit this process: {0}; let it by \
+         `sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"`, or by CAP_NET_RAW (AmbientCapabilities= in the agent's \
+         unit), or look at the carrier alone: gateway = \"off\" and no neighbours"
+    )]
+    Lan(io::Error),
     /// The server has ended by itself.
     #[error("the server for edges has failed: {0}")]
     Server(#[from] tonic::transport::Error),
@@ -61,6 +72,7 @@ pub enum AgentError {
 ///
 /// The agent could not be started, or its server has failed. Once services run, nothing but `shutdown` ends it.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    may_ask(config.lan.as_ref()).map_err(AgentError::Lan)?;
     let (store, stored) = patiently(
         || Store::open(&config.state, &config.pair, config.side),
         |error| matches!(error, StoreError::Taken(_)),
@@ -89,18 +101,30 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .map_err(|error| system("no kernel timer for the dead-man's switch", error))?;
     let now = clock::now();
     let node = Node::new(Session(session), stored, now);
-    let crew = Crew::new(&config.services, &config.release, drivers, happen, now);
+    let release = match &config.release {
+        Release::Text(text) => text.clone(),
+        Release::Command(_) | Release::File(_) => String::new(),
+    };
+    let crew = Crew::new(&config.services, &release, drivers, happen, now);
     let manager = Manager::from_environment();
     manager.say("READY=1");
+    let (notice, noticed) = mpsc::channel(WAITING);
+    look_around(&config, &notice);
     tokio::spawn(systemd::inspect(config.bus, config.services.clone()));
     log_start(&config, stored.epoch.0);
 
     let (end, ended) = oneshot::channel::<()>();
-    let door = Door::new(&config, Session(session), arrive);
+    let (vitals, seen) = watch::channel(crew.vitals());
+    let (release, told) = watch::channel(release);
+    let checkup = Checkup::new(&config.services, seen);
+    let door = Door::new(&config, Session(session), told, checkup, arrive);
     let mut server = tokio::spawn(link::serve(listener, door, async move {
         let _ = ended.await;
     }));
-    let keeper = Keeper::new(node, crew, write, manager);
+    let hooks = Hooks::new(&config.pair, config.side, config.hooks, notice);
+    let isolation_binds = config.lan.is_some_and(|lan| lan.binding);
+    let outlets = Outlets { writes: write, manager, vitals, release, hooks, isolation_binds };
+    let keeper = Keeper::new(node, crew, outlets);
     let mut failed = None;
     let shutdown = async {
         tokio::select! {
@@ -109,7 +133,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             result = &mut server => failed = Some(result),
         }
     };
-    keeper.run(Inbox { arrivals, happenings, written }, shutdown).await;
+    keeper.run(Inbox { arrivals, happenings, written, noticed }, shutdown).await;
     let result = match failed {
         Some(result) => result,
         None => {
@@ -120,6 +144,29 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     server.abort();
     result.unwrap_or(Ok(())).map_err(AgentError::Server)
+}
+
+/// Begins to look at what is beside the services.
+fn look_around(config: &Config, notice: &mpsc::Sender<Noticed>) {
+    tokio::spawn(noticed::release(config.release.clone(), notice.clone()));
+    if let Some(replication) = config.replication.clone() {
+        tokio::spawn(noticed::replication(replication, notice.clone()));
+    }
+    if let Some(lan) = config.lan.clone() {
+        tokio::spawn(lan::watch(lan, notice.clone()));
+    }
+}
+
+/// Said at the start, because a check that is never permitted would find every node isolated.
+fn may_ask(lan: Option<&Lan>) -> io::Result<()> {
+    let Some(lan) = lan else { return Ok(()) };
+    let given = match &lan.gateway {
+        Auto::Given(address) => Some(*address),
+        Auto::Auto | Auto::Off => None,
+    };
+    let mut addresses = lan.neighbours.iter().copied().chain(given);
+    let v6 = addresses.clone().any(|address| address.is_ipv6());
+    lan::permitted(lan.gateway == Auto::Auto || addresses.any(|address| address.is_ipv4()), v6)
 }
 
 /// Tries for a moment what an agent that has just been killed may still hold: a process that it was about to start has

@@ -5,7 +5,7 @@
 //! grant arrives, and however often, the node's lease ends before the edge believes that it does.
 
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::{Role, Service};
+use lockstep_policy::event::{Lan, Replication, Role, Service};
 use lockstep_policy::{At, Epoch};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -112,6 +112,14 @@ pub struct Report {
     pub services: Vec<Service>,
     /// The application's release; empty when unknown.
     pub release: String,
+    /// How the node's copy of the pair's data is.
+    pub replication: Replication,
+    /// For a person to read: how old the copy is, what stopped it. May be empty.
+    pub replication_detail: String,
+    /// Whether the node finds itself on the LAN.
+    pub lan: Lan,
+    /// The manual gate that the node's start waits at; empty when it waits at none.
+    pub waiting: String,
 }
 
 /// What became of a command.

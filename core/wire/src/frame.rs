@@ -4,7 +4,7 @@ use crate::proto;
 use crate::proto::{agent_frame, answer, edge_frame};
 use lockstep_pair::protocol::{Answer, FromNode, Lease, Report, Session, Stamp, Terms, ToNode};
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::{Outcome, Role, Service, ServiceState};
+use lockstep_policy::event::{Lan, Outcome, Replication, Role, Service, ServiceState};
 use lockstep_policy::{At, Epoch, Side};
 use std::time::Duration;
 
@@ -21,6 +21,26 @@ pub enum FromEdge {
         id: u64,
         /// The service's name in the agent's configuration.
         name: String,
+    },
+    /// Answered by [`FromAgent::Pong`].
+    Ping(Ping),
+    /// Open a manual gate; answered by [`FromAgent::GateConfirmed`].
+    ConfirmGate {
+        /// Comes back in the answer.
+        id: u64,
+        /// The gate's name in the agent's configuration.
+        gate: String,
+        /// The person who has confirmed it.
+        by: String,
+    },
+    /// Run a hook; answered by [`FromAgent::HookRan`].
+    RunHook {
+        /// Comes back in the answer.
+        id: u64,
+        /// The hook's name in the agent's configuration.
+        hook: String,
+        /// For the hook, and for a person to read.
+        reason: String,
     },
 }
 
@@ -40,6 +60,63 @@ pub enum FromAgent {
         /// Why, when it was not done.
         why: String,
     },
+    /// The answer to a [`FromEdge::Ping`].
+    Pong(Pong),
+    /// What became of a [`FromEdge::ConfirmGate`].
+    GateConfirmed {
+        /// The order's.
+        id: u64,
+        /// Done (or open already), or refused.
+        outcome: Outcome,
+        /// Why, when it was not done.
+        why: String,
+    },
+    /// What became of a [`FromEdge::RunHook`].
+    HookRan {
+        /// The order's.
+        id: u64,
+        /// Done (it has ended with status 0), refused (not begun) or failed.
+        outcome: Outcome,
+        /// What is wrong, and the last lines that the hook has written.
+        text: String,
+    },
+}
+
+/// A question to an agent, on either of its connections.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// Comes back in the pong.
+    pub number: u64,
+    /// The service that shall answer; empty: the agent itself.
+    pub service: String,
+}
+
+/// The answer to a [`Ping`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pong {
+    /// The ping's.
+    pub number: u64,
+    /// What the agent has found; none: it is of before services could be asked for.
+    pub finding: Option<Finding>,
+}
+
+/// What an agent has found of a service, or says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It answers.
+    Well {
+        /// Its process; 0: nobody knows it.
+        pid: u32,
+    },
+    /// It does not.
+    NotWell {
+        /// Its process; 0: there is none, or nobody knows it.
+        pid: u32,
+        /// For a person to read.
+        why: String,
+    },
+    /// The agent's configuration has no such service.
+    UnknownService,
 }
 
 /// Who connects, to what, and the pair's times.
@@ -72,6 +149,8 @@ pub struct Welcome {
     pub release: String,
     /// The agent's own version.
     pub version: String,
+    /// What it understands beyond the first form of the contract: see [`crate::MINOR`].
+    pub minor: u32,
 }
 
 /// A frame that is not as the contract says.
@@ -116,6 +195,9 @@ impl From<FromEdge> for proto::EdgeFrame {
                 Kind::Renew(proto::Renew { epoch: epoch.0, lease: Some(lease_out(lease)) })
             }
             FromEdge::RestartService { id, name } => Kind::RestartService(proto::RestartService { id, name }),
+            FromEdge::Ping(ping) => Kind::Ping(ping.into()),
+            FromEdge::ConfirmGate { id, gate, by } => Kind::ConfirmGate(proto::ConfirmGate { id, gate, by }),
+            FromEdge::RunHook { id, hook, reason } => Kind::RunHook(proto::RunHook { id, hook, reason }),
         };
         proto::EdgeFrame { kind: Some(kind) }
     }
@@ -155,6 +237,9 @@ impl TryFrom<proto::EdgeFrame> for FromEdge {
                 lease: lease_in(order.lease, "renew.lease", "renew.lease.stamp")?,
             }),
             Kind::RestartService(order) => FromEdge::RestartService { id: order.id, name: order.name },
+            Kind::Ping(ping) => FromEdge::Ping(ping.into()),
+            Kind::ConfirmGate(order) => FromEdge::ConfirmGate { id: order.id, gate: order.gate, by: order.by },
+            Kind::RunHook(order) => FromEdge::RunHook { id: order.id, hook: order.hook, reason: order.reason },
         })
     }
 }
@@ -170,11 +255,19 @@ impl From<FromAgent> for proto::AgentFrame {
                 session: welcome.session.0,
                 release: welcome.release,
                 version: welcome.version,
+                minor: welcome.minor,
             }),
             FromAgent::Node(FromNode::Report(report)) => Kind::Report(report_out(report)),
             FromAgent::Node(FromNode::Answer(answer)) => Kind::Answer(answer_out(answer)),
             FromAgent::ServiceRestarted { id, outcome, why } => {
                 Kind::ServiceRestarted(proto::ServiceRestarted { id, outcome: outcome_out(outcome), why })
+            }
+            FromAgent::Pong(pong) => Kind::Pong(pong.into()),
+            FromAgent::GateConfirmed { id, outcome, why } => {
+                Kind::GateConfirmed(proto::GateConfirmed { id, outcome: outcome_out(outcome), why })
+            }
+            FromAgent::HookRan { id, outcome, text } => {
+                Kind::HookRan(proto::HookRan { id, outcome: outcome_out(outcome), text })
             }
         };
         proto::AgentFrame { kind: Some(kind) }
@@ -194,6 +287,7 @@ impl TryFrom<proto::AgentFrame> for FromAgent {
                 session: Session(welcome.session),
                 release: welcome.release,
                 version: welcome.version,
+                minor: welcome.minor,
             }),
             Kind::Report(report) => FromAgent::Node(FromNode::Report(report_in(report)?)),
             Kind::Answer(answer) => FromAgent::Node(FromNode::Answer(answer_in(answer)?)),
@@ -202,7 +296,59 @@ impl TryFrom<proto::AgentFrame> for FromAgent {
                 outcome: outcome_in(done.outcome, "service_restarted.outcome")?,
                 why: done.why,
             },
+            Kind::Pong(pong) => FromAgent::Pong(pong.try_into()?),
+            Kind::GateConfirmed(done) => FromAgent::GateConfirmed {
+                id: done.id,
+                outcome: outcome_in(done.outcome, "gate_confirmed.outcome")?,
+                why: done.why,
+            },
+            Kind::HookRan(done) => FromAgent::HookRan {
+                id: done.id,
+                outcome: outcome_in(done.outcome, "hook_ran.outcome")?,
+                text: done.text,
+            },
         })
+    }
+}
+
+impl From<Ping> for proto::Ping {
+    fn from(Ping { number, service }: Ping) -> Self {
+        proto::Ping { number, service }
+    }
+}
+
+impl From<proto::Ping> for Ping {
+    fn from(proto::Ping { number, service }: proto::Ping) -> Self {
+        Ping { number, service }
+    }
+}
+
+impl From<Pong> for proto::Pong {
+    fn from(Pong { number, finding }: Pong) -> Self {
+        use proto::Wellness;
+        let (wellness, pid, why) = match finding {
+            None => (Wellness::Unspecified, 0, String::new()),
+            Some(Finding::Well { pid }) => (Wellness::Well, pid, String::new()),
+            Some(Finding::NotWell { pid, why }) => (Wellness::NotWell, pid, why),
+            Some(Finding::UnknownService) => (Wellness::UnknownService, 0, String::new()),
+        };
+        proto::Pong { number, wellness: wellness.into(), pid, why }
+    }
+}
+
+impl TryFrom<proto::Pong> for Pong {
+    type Error = FrameError;
+
+    fn try_from(pong: proto::Pong) -> Result<Self, FrameError> {
+        use proto::Wellness;
+        let unknown = FrameError::Unknown { field: "pong.wellness", value: pong.wellness.into() };
+        let finding = match Wellness::try_from(pong.wellness).map_err(|_| unknown)? {
+            Wellness::Unspecified => None,
+            Wellness::Well => Some(Finding::Well { pid: pong.pid }),
+            Wellness::NotWell => Some(Finding::NotWell { pid: pong.pid, why: pong.why }),
+            Wellness::UnknownService => Some(Finding::UnknownService),
+        };
+        Ok(Pong { number: pong.number, finding })
     }
 }
 
@@ -217,6 +363,10 @@ fn report_out(report: Report) -> proto::Report {
         lease_left_ns: nanos(report.lease_left),
         services: report.services.into_iter().map(service_out).collect(),
         release: report.release,
+        replication: replication_out(report.replication),
+        replication_detail: report.replication_detail,
+        lan: lan_out(report.lan),
+        waiting: report.waiting,
     }
 }
 
@@ -231,6 +381,10 @@ fn report_in(report: proto::Report) -> Result<Report, FrameError> {
         lease_left: Duration::from_nanos(report.lease_left_ns),
         services: report.services.into_iter().map(service_in).collect::<Result<_, _>>()?,
         release: report.release,
+        replication: replication_in(report.replication, "report.replication")?,
+        replication_detail: report.replication_detail,
+        lan: lan_in(report.lan, "report.lan")?,
+        waiting: report.waiting,
     })
 }
 
@@ -340,3 +494,10 @@ enumeration!(state_out, state_in, ServiceState, ServiceState, {
     Exited = Exited,
     Unready = Unready,
 });
+enumeration!(replication_out, replication_in, Replication, Replication, {
+    Unknown = Unknown,
+    Current = Current,
+    Behind = Behind,
+    Stopped = Stopped,
+});
+enumeration!(lan_out, lan_in, Lan, Lan, { Unknown = Unknown, Connected = Connected, Isolated = Isolated });

@@ -10,6 +10,7 @@
 #![forbid(unsafe_code)]
 
 pub mod clock;
+mod dial;
 pub mod frame;
 pub mod link;
 
@@ -19,11 +20,15 @@ pub mod proto {
     tonic::include_proto!("lockstep.v1");
 }
 
-pub use frame::{FrameError, FromAgent, FromEdge, Hello, Welcome};
-pub use link::{Auxiliary, Client, Commands, LinkError, Main, Messages};
+pub use frame::{Finding, FrameError, FromAgent, FromEdge, Hello, Ping, Pong, Welcome};
+pub use link::{Auxiliary, Client, Commands, LinkError, Main, Messages, Pings, Pongs};
 
 /// The version of the contract. Grows only when an older peer would misunderstand.
 pub const PROTOCOL: u32 = 1;
+
+/// What this agent understands beyond the contract's first form, said in its welcome. Grows with each frame that an edge
+/// may send and wait for an answer to. 1: pings on the main call and of services, gates, hooks.
+pub const MINOR: u32 = 1;
 
 /// No frame is longer than this, in bytes.
 pub const FRAME_MAX: usize = 256 * 1024;

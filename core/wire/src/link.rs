@@ -3,10 +3,12 @@
 //! One [`Client`] is one TCP connection and carries one call: [`Client::main`] or [`Client::auxiliary`]. A link that breaks
 //! is not mended here: the edge drops it, says so to its coordinator, and connects again.
 
-use crate::frame::{FrameError, FromAgent, FromEdge, Hello, Welcome};
+use crate::dial::{Dial, Socket};
+use crate::frame::{FrameError, FromAgent, FromEdge, Hello, Ping, Pong, Welcome};
 use crate::proto::agent_client::AgentClient;
-use crate::proto::{AgentFrame, EdgeFrame, Ping, Pong};
+use crate::proto::{self, AgentFrame, EdgeFrame};
 use crate::{FRAME_MAX, PROTOCOL};
+use std::io;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::timeout;
@@ -76,6 +78,7 @@ pub struct Client {
     agent: AgentClient<Channel>,
     address: String,
     within: Duration,
+    socket: Socket,
 }
 
 impl Client {
@@ -88,17 +91,17 @@ impl Client {
     pub async fn connect(address: &str, within: Duration) -> Result<Client, LinkError> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| LinkError::Address { address: address.to_owned() })?
-            .connect_timeout(within)
-            .tcp_nodelay(true)
             .http2_keep_alive_interval(within)
             .keep_alive_timeout(within);
         let unreachable = |why: String| LinkError::Unreachable { address: address.to_owned(), why };
-        let channel = timeout(within, endpoint.connect())
+        let dial = Dial::default();
+        let socket = dial.socket.clone();
+        let channel = timeout(within, endpoint.connect_with_connector(dial))
             .await
             .map_err(|_| unreachable(format!("no connection within {within:?}")))?
             .map_err(|error| unreachable(innermost(&error)))?;
         let agent = AgentClient::new(channel).max_decoding_message_size(FRAME_MAX).max_encoding_message_size(FRAME_MAX);
-        Ok(Client { agent, address: address.to_owned(), within })
+        Ok(Client { agent, address: address.to_owned(), within, socket })
     }
 
     /// Says hello and waits for the welcome. [`Hello::protocol`] is set here.
@@ -130,10 +133,11 @@ impl Client {
     ///
     /// [`LinkError::Silent`], [`LinkError::Broken`].
     pub async fn auxiliary(mut self) -> Result<Auxiliary, LinkError> {
-        let (pings, queue) = mpsc::channel(1);
+        let (pings, queue) = mpsc::channel(QUEUE);
         let opened = timeout(self.within, self.agent.auxiliary(ReceiverStream::new(queue)));
-        let pongs = opened.await.map_err(|_| self.silent())?.map_err(|status| self.fault(&status))?.into_inner();
-        Ok(Auxiliary { pings, pongs, number: 0, client: self })
+        let incoming = opened.await.map_err(|_| self.silent())?.map_err(|status| self.fault(&status))?.into_inner();
+        let pings = Pings { pings, socket: self.socket.clone() };
+        Ok(Auxiliary { pings, pongs: Pongs { incoming, client: self } })
     }
 
     fn silent(&self) -> LinkError {
@@ -210,38 +214,73 @@ impl Messages {
     }
 }
 
-/// The auxiliary call, opened.
+/// The auxiliary call, opened: take it apart and give each half to its task.
 #[derive(Debug)]
 pub struct Auxiliary {
-    pings: mpsc::Sender<Ping>,
-    pongs: Streaming<Pong>,
-    number: u64,
-    client: Client,
+    /// Towards the agent.
+    pub pings: Pings,
+    /// From the agent.
+    pub pongs: Pongs,
 }
 
-impl Auxiliary {
-    /// Sends a ping and waits for its pong, for at most `within`. A pong that comes later is passed over by the next call.
+/// The half of the auxiliary call that goes to the agent. Dropping all of its clones ends the call.
+#[derive(Clone, Debug)]
+pub struct Pings {
+    pings: mpsc::Sender<proto::Ping>,
+    socket: Socket,
+}
+
+impl Pings {
+    /// Queues a ping; never waits.
     ///
     /// # Errors
     ///
-    /// [`LinkError::Silent`]: no pong in time, and the link may be tried again. All others: it is over.
-    pub async fn ping(&mut self, within: Duration) -> Result<(), LinkError> {
-        self.number += 1;
-        let number = self.number;
-        let silent = LinkError::Silent { address: self.client.address.clone(), within };
-        let answered = timeout(within, async {
-            let closed = |_| LinkError::Broken { why: "it is closed".to_owned() };
-            self.pings.send(Ping { number }).await.map_err(closed)?;
-            loop {
-                match self.pongs.message().await {
-                    Ok(Some(pong)) if pong.number == number => return Ok(()),
-                    Ok(Some(_)) => {}
-                    Ok(None) => return Err(LinkError::Broken { why: "the agent has ended it".to_owned() }),
-                    Err(status) => return Err(self.client.fault(&status)),
-                }
-            }
-        });
-        answered.await.unwrap_or(Err(silent))
+    /// [`LinkError::Stalled`], [`LinkError::Broken`]: in both cases the link is to be dropped.
+    pub fn send(&self, ping: Ping) -> Result<(), LinkError> {
+        self.pings.try_send(ping.into()).map_err(|error| match error {
+            TrySendError::Full(_) => LinkError::Stalled,
+            TrySendError::Closed(_) => LinkError::Broken { why: "it is closed".to_owned() },
+        })
+    }
+
+    /// Marks the connection's packets from now on with a code point (RFC 2474), 0 to 63.
+    ///
+    /// # Errors
+    ///
+    /// It is none, or the system refuses it.
+    pub fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        self.socket.set_dscp(dscp)
+    }
+
+    /// The code point that they are marked with now.
+    ///
+    /// # Errors
+    ///
+    /// The system does not say.
+    pub fn dscp(&self) -> io::Result<u8> {
+        self.socket.dscp()
+    }
+}
+
+/// The half of the auxiliary call that comes from the agent. Dropping it ends the call.
+#[derive(Debug)]
+pub struct Pongs {
+    incoming: Streaming<proto::Pong>,
+    client: Client,
+}
+
+impl Pongs {
+    /// The next pong, in whatever order the agent gives them. Cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// Any error means that the link is over: [`LinkError::Broken`], [`LinkError::Frame`].
+    pub async fn next(&mut self) -> Result<Pong, LinkError> {
+        match self.incoming.message().await {
+            Ok(Some(pong)) => Ok(pong.try_into()?),
+            Ok(None) => Err(LinkError::Broken { why: "the agent has ended it".to_owned() }),
+            Err(status) => Err(self.client.fault(&status)),
+        }
     }
 }
 

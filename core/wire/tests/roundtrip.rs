@@ -2,10 +2,10 @@
 
 use lockstep_pair::protocol::{Answer, FromNode, Lease, Report, Session, Stamp, Terms, ToNode};
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::{Outcome, Role, Service, ServiceState};
+use lockstep_policy::event::{Lan, Outcome, Replication, Role, Service, ServiceState};
 use lockstep_policy::{At, Epoch, Side};
 use lockstep_wire::proto::{AgentFrame, EdgeFrame};
-use lockstep_wire::{FrameError, FromAgent, FromEdge, Hello, Welcome};
+use lockstep_wire::{Finding, FrameError, FromAgent, FromEdge, Hello, Ping, Pong, Welcome};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -58,6 +58,9 @@ fn from_edge() -> impl Strategy<Value = FromEdge> {
         })),
         command().prop_map(FromEdge::Command),
         (any::<u64>(), ".*").prop_map(|(id, name)| FromEdge::RestartService { id, name }),
+        (any::<u64>(), ".*").prop_map(|(number, service)| FromEdge::Ping(Ping { number, service })),
+        (any::<u64>(), ".*", ".*").prop_map(|(id, gate, by)| FromEdge::ConfirmGate { id, gate, by }),
+        (any::<u64>(), ".*", ".*").prop_map(|(id, hook, reason)| FromEdge::RunHook { id, hook, reason }),
     ]
 }
 
@@ -88,19 +91,47 @@ fn service() -> impl Strategy<Value = Service> {
 fn report() -> impl Strategy<Value = Report> {
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
     let services = proptest::collection::vec(service(), 0..5);
-    (stamp(), epoch(), role(), flags, duration(), services, ".*").prop_map(
-        |(stamp, epoch, role, (serving, fit, running), lease_left, services, release)| Report {
-            stamp,
-            epoch,
-            role,
-            serving,
-            fit,
-            running,
-            lease_left,
-            services,
-            release,
+    let replication = prop_oneof![
+        Just(Replication::Unknown),
+        Just(Replication::Current),
+        Just(Replication::Behind),
+        Just(Replication::Stopped),
+    ];
+    let lan = prop_oneof![Just(Lan::Unknown), Just(Lan::Connected), Just(Lan::Isolated)];
+    let found = (".*", replication, ".*", lan, ".*");
+    (stamp(), epoch(), role(), flags, duration(), services, found).prop_map(
+        |(stamp, epoch, role, (serving, fit, running), lease_left, services, found)| {
+            let (release, replication, replication_detail, lan, waiting) = found;
+            Report {
+                stamp,
+                epoch,
+                role,
+                serving,
+                fit,
+                running,
+                lease_left,
+                services,
+                release,
+                replication,
+                replication_detail,
+                lan,
+                waiting,
+            }
         },
     )
+}
+
+fn finding() -> impl Strategy<Value = Option<Finding>> {
+    prop_oneof![
+        Just(None),
+        any::<u32>().prop_map(|pid| Some(Finding::Well { pid })),
+        (any::<u32>(), ".*").prop_map(|(pid, why)| Some(Finding::NotWell { pid, why })),
+        Just(Some(Finding::UnknownService)),
+    ]
+}
+
+fn outcome() -> impl Strategy<Value = Outcome> {
+    prop_oneof![Just(Outcome::Done), Just(Outcome::Refused), Just(Outcome::Failed)]
 }
 
 fn answer() -> impl Strategy<Value = Answer> {
@@ -114,20 +145,23 @@ fn answer() -> impl Strategy<Value = Answer> {
 }
 
 fn from_agent() -> impl Strategy<Value = FromAgent> {
-    let welcome = (any::<u32>(), ".*", side(), any::<u64>(), ".*", ".*");
-    let outcome = prop_oneof![Just(Outcome::Done), Just(Outcome::Refused), Just(Outcome::Failed)];
+    let welcome = (any::<u32>(), ".*", side(), any::<u64>(), ".*", ".*", any::<u32>());
     prop_oneof![
-        welcome.prop_map(|(protocol, pair, side, session, release, version)| FromAgent::Welcome(Welcome {
+        welcome.prop_map(|(protocol, pair, side, session, release, version, minor)| FromAgent::Welcome(Welcome {
             protocol,
             pair,
             side,
             session: Session(session),
             release,
             version,
+            minor,
         })),
         report().prop_map(|report| FromAgent::Node(FromNode::Report(report))),
         answer().prop_map(|answer| FromAgent::Node(FromNode::Answer(answer))),
-        (any::<u64>(), outcome, ".*").prop_map(|(id, outcome, why)| FromAgent::ServiceRestarted { id, outcome, why }),
+        (any::<u64>(), outcome(), ".*").prop_map(|(id, outcome, why)| FromAgent::ServiceRestarted { id, outcome, why }),
+        (any::<u64>(), finding()).prop_map(|(number, finding)| FromAgent::Pong(Pong { number, finding })),
+        (any::<u64>(), outcome(), ".*").prop_map(|(id, outcome, why)| FromAgent::GateConfirmed { id, outcome, why }),
+        (any::<u64>(), outcome(), ".*").prop_map(|(id, outcome, text)| FromAgent::HookRan { id, outcome, text }),
     ]
 }
 
@@ -169,4 +203,19 @@ fn an_unknown_value_is_named() {
     use lockstep_wire::proto::{StandDown, edge_frame};
     let frame = EdgeFrame { kind: Some(edge_frame::Kind::StandDown(StandDown { epoch: 1, urgency: 9 })) };
     assert_eq!(FromEdge::try_from(frame), Err(FrameError::Unknown { field: "stand_down.urgency", value: 9 }));
+}
+
+/// An agent of before pings could name a service answers with the number only.
+#[test]
+fn a_pong_of_an_old_agent_has_no_finding() {
+    let pong = lockstep_wire::proto::Pong { number: 7, ..Default::default() };
+    assert_eq!(Pong::try_from(pong), Ok(Pong { number: 7, finding: None }));
+}
+
+/// What a peer of tomorrow adds is no fault: an unknown kind of frame arrives as one without a kind.
+#[test]
+fn a_frame_of_an_unknown_kind_arrives_without_one() {
+    // Field 1000, length-delimited, empty.
+    let frame: AgentFrame = prost::Message::decode([0xc2, 0x3e, 0x00].as_slice()).unwrap();
+    assert_eq!(frame.kind, None);
 }

@@ -1,6 +1,7 @@
 //! The file as it is written, and its way into a [`Config`].
 
-use super::{Bus, Config, ConfigError, Driver, Ready, Service};
+use super::watch::{AliveTable, HookTable, LanTable, ReleaseValue, ReplicationTable};
+use super::{Bus, Config, ConfigError, Driver, Ready, Release, Service};
 use lockstep_policy::Side;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -22,6 +23,10 @@ struct AgentFile {
     agent: AgentTable,
     #[serde(default, rename = "service")]
     services: Vec<Spanned<ServiceTable>>,
+    #[serde(default, rename = "hook")]
+    hooks: Vec<Spanned<HookTable>>,
+    replication: Option<Spanned<ReplicationTable>>,
+    lan: Option<Spanned<LanTable>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -33,8 +38,7 @@ struct AgentTable {
     listen: SocketAddr,
     #[serde(default = "default_state")]
     state: Spanned<PathBuf>,
-    #[serde(default)]
-    release: String,
+    release: Option<Spanned<ReleaseValue>>,
     #[serde(default)]
     bus: BusName,
 }
@@ -50,6 +54,7 @@ struct ServiceTable {
     exclusive: bool,
     flush: Option<Spanned<bool>>,
     ready: Option<Spanned<ReadyTable>>,
+    alive: Option<Spanned<AliveTable>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -57,6 +62,7 @@ struct ServiceTable {
 enum DriverName {
     Exec,
     Systemd,
+    Gate,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -69,11 +75,11 @@ enum BusName {
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ReadyTable {
-    http: Option<Spanned<String>>,
-    tcp: Option<Spanned<String>>,
-    exec: Option<Spanned<Vec<String>>>,
-    notify: Option<Spanned<bool>>,
+pub(super) struct ReadyTable {
+    pub(super) http: Option<Spanned<String>>,
+    pub(super) tcp: Option<Spanned<String>>,
+    pub(super) exec: Option<Spanned<Vec<String>>>,
+    pub(super) notify: Option<Spanned<bool>>,
 }
 
 fn default_listen() -> SocketAddr {
@@ -96,9 +102,9 @@ pub fn load(path: &Path) -> Result<Config, ConfigError> {
 }
 
 /// What an error needs to say where it is.
-struct Check<'a> {
-    path: &'a Path,
-    text: &'a str,
+pub(super) struct Check<'a> {
+    pub(super) path: &'a Path,
+    pub(super) text: &'a str,
 }
 
 impl Check<'_> {
@@ -114,6 +120,10 @@ impl Check<'_> {
         if let Some(extra) = file.services.get(SERVICES_MAX) {
             return Err(self.fault(extra, format!("more than {SERVICES_MAX} services")));
         }
+        let hooks = self.hooks(file.hooks)?;
+        let replication = file.replication.map(|table| self.replication(table)).transpose()?;
+        let lan = file.lan.map(|table| self.lan(table)).transpose()?;
+        let release = release.map(|release| self.release(release)).transpose()?;
         let mut names = BTreeSet::new();
         let services =
             file.services.into_iter().map(|table| self.service(table, &mut names)).collect::<Result<_, _>>()?;
@@ -122,12 +132,15 @@ impl Check<'_> {
             side,
             listen,
             state: state.into_inner(),
-            release,
+            release: release.unwrap_or(Release::Text(String::new())),
             bus: match bus {
                 BusName::System => Bus::System,
                 BusName::Session => Bus::Session,
             },
             services,
+            hooks,
+            replication,
+            lan,
             guard: PathBuf::from("/proc/self/exe"),
         })
     }
@@ -152,12 +165,20 @@ impl Check<'_> {
                     self.fault(&command, "`command` belongs to `driver = \"exec\"`; this service's is \"systemd\"")
                 );
             }
+            (DriverName::Gate, None, None) => Driver::Gate,
+            (DriverName::Gate, Some(command), _) => {
+                return Err(self.fault(&command, "`command` belongs to `driver = \"exec\"`: a gate runs nothing"));
+            }
+            (DriverName::Gate, None, Some(unit)) => {
+                return Err(self.fault(&unit, "`unit` belongs to `driver = \"systemd\"`: a gate runs nothing"));
+            }
             (DriverName::Exec, None, None) => return Err(missing("command", "exec")),
             (DriverName::Systemd, None, None) => return Err(missing("unit", "systemd")),
         };
         let ready = table.ready.map(|ready| self.ready(ready, &driver)).transpose()?;
         let flush = table.flush.map(|flush| self.flush(&flush, &driver, table.exclusive)).transpose()?;
-        Ok(Service { name, driver, exclusive: table.exclusive, flush: flush.unwrap_or(false), ready })
+        let alive = table.alive.map(|alive| self.alive(alive, &driver)).transpose()?;
+        Ok(Service { name, driver, exclusive: table.exclusive, flush: flush.unwrap_or(false), ready, alive })
     }
 
     fn flush(&self, flush: &Spanned<bool>, driver: &Driver, exclusive: bool) -> Result<bool, ConfigError> {
@@ -166,27 +187,27 @@ impl Check<'_> {
                 "`flush` is for services that are not exclusive: an exclusive one never outlives its lease anyway";
             return Err(self.fault(flush, what));
         }
-        if let Driver::Systemd { .. } = driver {
-            let what = "`flush` belongs to `driver = \"exec\"`: for a unit nobody stands by with a dead-man's switch";
+        if !matches!(driver, Driver::Exec { .. }) {
+            let what = "`flush` belongs to `driver = \"exec\"`: for another nobody stands by with a dead-man's switch";
             return Err(self.fault(flush, what));
         }
         Ok(*flush.get_ref())
     }
 
-    fn name(&self, name: &Spanned<String>, names: &mut BTreeSet<String>) -> Result<(), ConfigError> {
+    pub(super) fn name(&self, name: &Spanned<String>, names: &mut BTreeSet<String>) -> Result<(), ConfigError> {
         let text = name.get_ref();
         let valid = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_';
         if text.is_empty() || text.len() > NAME_MAX || !text.chars().all(valid) || text.starts_with('-') {
             let rule = format!("1 to {NAME_MAX} of a-z, 0-9, `-` and `_`, not beginning with `-`");
-            return Err(self.fault(name, format!("`{text}` cannot name a service: write {rule}")));
+            return Err(self.fault(name, format!("`{text}` cannot be a name: write {rule}")));
         }
         if !names.insert(text.clone()) {
-            return Err(self.fault(name, format!("two services are named `{text}`: rename one")));
+            return Err(self.fault(name, format!("`{text}` is named twice: rename one")));
         }
         Ok(())
     }
 
-    fn command(&self, command: Spanned<Vec<String>>, key: &str) -> Result<Vec<String>, ConfigError> {
+    pub(super) fn command(&self, command: Spanned<Vec<String>>, key: &str) -> Result<Vec<String>, ConfigError> {
         let words = command.get_ref();
         if words.first().is_none_or(String::is_empty) {
             return Err(
@@ -209,14 +230,29 @@ impl Check<'_> {
 
     fn ready(&self, table: Spanned<ReadyTable>, driver: &Driver) -> Result<Ready, ConfigError> {
         let span = table.span();
-        let one = "`ready` says one of `http`, `tcp`, `exec` and `notify`";
-        match table.into_inner() {
+        self.check(table.into_inner(), span, "ready", driver)
+    }
+
+    /// The one check that a table says.
+    pub(super) fn check(
+        &self,
+        table: ReadyTable,
+        span: std::ops::Range<usize>,
+        key: &str,
+        driver: &Driver,
+    ) -> Result<Ready, ConfigError> {
+        if *driver == Driver::Gate {
+            let what = format!("`{key}` belongs to services that run: a gate is passed when a person confirms it");
+            return Err(ConfigError::at(self.path, self.text, span, what));
+        }
+        let one = format!("`{key}` says one of `http`, `tcp`, `exec` and `notify`");
+        match table {
             ReadyTable { http: Some(uri), tcp: None, exec: None, notify: None } => self.http(&uri),
             ReadyTable { http: None, tcp: Some(address), exec: None, notify: None } => self.tcp(address),
             ReadyTable { http: None, tcp: None, exec: Some(command), notify: None } => {
-                Ok(Ready::Exec(self.command(command, "ready.exec")?))
+                Ok(Ready::Exec(self.command(command, &format!("{key}.exec"))?))
             }
-            ReadyTable { http: None, tcp: None, exec: None, notify: Some(notify) } => self.notify(&notify, driver),
+            ReadyTable { http: None, tcp: None, exec: None, notify: Some(notify) } => self.notify(&notify, key, driver),
             _ => Err(ConfigError::at(self.path, self.text, span, one)),
         }
     }
@@ -236,18 +272,20 @@ impl Check<'_> {
         }
     }
 
-    fn notify(&self, notify: &Spanned<bool>, driver: &Driver) -> Result<Ready, ConfigError> {
+    fn notify(&self, notify: &Spanned<bool>, key: &str, driver: &Driver) -> Result<Ready, ConfigError> {
         if !notify.get_ref() {
-            return Err(self.fault(notify, "`notify = false` says nothing: leave `ready` out"));
+            return Err(self.fault(notify, format!("`notify = false` says nothing: leave `{key}` out")));
         }
         if let Driver::Systemd { .. } = driver {
-            let what = "`notify` belongs to `driver = \"exec\"`: a unit of `Type=notify` says it to systemd; leave `ready` out";
+            let what = format!(
+                "`notify` belongs to `driver = \"exec\"`: a unit of `Type=notify` says it to systemd; leave `{key}` out"
+            );
             return Err(self.fault(notify, what));
         }
         Ok(Ready::Notify)
     }
 
-    fn fault<T>(&self, value: &Spanned<T>, what: impl Into<String>) -> ConfigError {
+    pub(super) fn fault<T>(&self, value: &Spanned<T>, what: impl Into<String>) -> ConfigError {
         ConfigError::at(self.path, self.text, value.span(), what)
     }
 }

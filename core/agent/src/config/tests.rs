@@ -89,7 +89,7 @@ fn each_fault_is_named_with_its_place_and_remedy() {
         (exec("ready = { tcp = \"h:1\", notify = true }"), ":8:9:", &["one of"]),
         (exec("ready = { notfy = true }"), ":8:11:", &["did you mean `notify`?"]),
         (exec("ready = { notify = false }"), ":8:20:", &["leave `ready` out"]),
-        (exec("[[service]]\nname = \"cti\"\ndriver = \"exec\"\ncommand = [\"x\"]"), ":9:8:", &["two services"]),
+        (exec("[[service]]\nname = \"cti\"\ndriver = \"exec\"\ncommand = [\"x\"]"), ":9:8:", &["named twice"]),
     ];
     for (text, place, words) in cases {
         let error = parse(&text).unwrap_err();

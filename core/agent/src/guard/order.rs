@@ -35,6 +35,9 @@ pub(crate) struct Begin {
     pub(crate) command: Vec<String>,
     /// Where the service says `READY=1`, if it does.
     pub(crate) notify: Option<PathBuf>,
+    /// How often it says `WATCHDOG=1` there, at least.
+    #[serde(default)]
+    pub(crate) watchdog: Option<Duration>,
     /// Whether it runs on the active side only.
     pub(crate) exclusive: bool,
     /// How long the service may live; none: for as long as it likes.
@@ -76,6 +79,8 @@ pub(crate) enum Event {
     },
     /// It said `READY=1`.
     Ready,
+    /// It said `WATCHDOG=1`.
+    Alive,
     /// Its program has ended; what it has started is being killed.
     Exited {
         /// For a person to read: `exit status 3`, `signal SIGKILL`.
@@ -100,6 +105,7 @@ mod tests {
             lock: "/state/cti.lock".into(),
             command: vec!["/opt/cti".into(), "two\nlines".into()],
             notify: None,
+            watchdog: None,
             exclusive: true,
             reach: Some(Reach { kill: At(1), end: At(2) }),
             stop_max: Duration::from_millis(250),

@@ -292,8 +292,12 @@ impl Guard {
         if let Some(notify) = &self.notify {
             let mut text = [0; 1024];
             while let Ok(count) = notify.recv(&mut text) {
-                if text[..count].split(|byte| *byte == b'\n').any(|line| line == b"READY=1") {
-                    self.say(&Event::Ready);
+                for line in text[..count].split(|byte| *byte == b'\n') {
+                    match line {
+                        b"READY=1" => self.say(&Event::Ready),
+                        b"WATCHDOG=1" => self.say(&Event::Alive),
+                        _ => {}
+                    }
                 }
             }
         }

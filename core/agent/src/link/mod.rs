@@ -2,19 +2,21 @@
 
 mod connection;
 
+use crate::checkup::Checkup;
 use crate::config::Config;
 use lockstep_pair::protocol::{Session, Terms};
 use lockstep_policy::Side;
 use lockstep_wire::proto::agent_server::{Agent, AgentServer};
-use lockstep_wire::proto::{AgentFrame, EdgeFrame, Ping, Pong};
-use lockstep_wire::{FRAME_MAX, FromAgent, FromEdge, Hello, PROTOCOL, Welcome};
+use lockstep_wire::proto::{self, AgentFrame, EdgeFrame};
+use lockstep_wire::{FRAME_MAX, Finding, FromAgent, FromEdge, Hello, MINOR, PROTOCOL, Ping, Pong, Welcome};
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 use tokio::time::timeout;
+use tokio_stream::Stream;
 use tokio_stream::wrappers::ReceiverStream;
-use tokio_stream::{Stream, StreamExt as _};
 use tonic::transport::Server;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -24,6 +26,8 @@ const HELLO: Duration = Duration::from_secs(5);
 const KEEPALIVE: Duration = Duration::from_secs(1);
 /// Frames that may wait for a slow edge: more, and its link is broken.
 const QUEUE: usize = 256;
+/// Pings of services that one link may wait for.
+const PINGS: usize = 64;
 /// Calls on one connection: an edge needs one on each.
 const CALLS: u32 = 8;
 
@@ -67,14 +71,21 @@ pub(crate) struct Door {
     pair: String,
     side: Side,
     session: Session,
-    release: String,
+    release: watch::Receiver<String>,
+    checkup: Arc<Checkup>,
     arrivals: mpsc::Sender<Arrival>,
 }
 
 impl Door {
-    pub(crate) fn new(config: &Config, session: Session, arrivals: mpsc::Sender<Arrival>) -> Door {
-        let (pair, side, release) = (config.pair.clone(), config.side, config.release.clone());
-        Door { pair, side, session, release, arrivals }
+    pub(crate) fn new(
+        config: &Config,
+        session: Session,
+        release: watch::Receiver<String>,
+        checkup: Checkup,
+        arrivals: mpsc::Sender<Arrival>,
+    ) -> Door {
+        let (pair, side, checkup) = (config.pair.clone(), config.side, Arc::new(checkup));
+        Door { pair, side, session, release, checkup, arrivals }
     }
 
     fn check(&self, hello: &Hello) -> Result<(), Status> {
@@ -107,8 +118,9 @@ impl Door {
             pair: self.pair.clone(),
             side: self.side,
             session: self.session,
-            release: self.release.clone(),
+            release: self.release.borrow().clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            minor: MINOR,
         })
         .into()
     }
@@ -123,7 +135,7 @@ type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 #[tonic::async_trait]
 impl Agent for Door {
     type MainStream = Frames<AgentFrame>;
-    type AuxiliaryStream = Frames<Pong>;
+    type AuxiliaryStream = Frames<proto::Pong>;
 
     async fn main(&self, request: Request<Streaming<EdgeFrame>>) -> Result<Response<Self::MainStream>, Status> {
         let mut frames = request.into_inner();
@@ -137,27 +149,83 @@ impl Agent for Door {
         // Its first frame is the welcome, whatever the keeper sends next.
         out.try_send(Ok(self.welcome())).map_err(|_| Status::internal("the queue is full"))?;
         let (admitted, answer) = oneshot::channel();
+        // What ends the link is that the keeper drops it.
+        let pongs = out.downgrade();
         self.pass(Arrival::Hello { edge: hello.edge, terms: hello.terms, out, admitted }).await?;
         let link = answer.await.map_err(|_| Status::unavailable("the agent is ending"))?;
         let link = link.map_err(Status::already_exists)?;
-        tokio::spawn(listen(frames, link, self.arrivals.clone()));
+        let pinged = Pinged { checkup: Arc::clone(&self.checkup), places: Arc::new(Semaphore::new(PINGS)) };
+        tokio::spawn(listen(frames, link, pinged, pongs, self.arrivals.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
     }
 
-    async fn auxiliary(&self, request: Request<Streaming<Ping>>) -> Result<Response<Self::AuxiliaryStream>, Status> {
-        let pongs = request.into_inner().map(|ping| ping.map(|Ping { number }| Pong { number }));
-        Ok(Response::new(Box::pin(pongs)))
+    async fn auxiliary(
+        &self,
+        request: Request<Streaming<proto::Ping>>,
+    ) -> Result<Response<Self::AuxiliaryStream>, Status> {
+        let mut pings = request.into_inner();
+        let (out, pongs) = mpsc::channel(QUEUE);
+        let pinged = Pinged { checkup: Arc::clone(&self.checkup), places: Arc::new(Semaphore::new(PINGS)) };
+        tokio::spawn(async move {
+            while let Ok(Some(ping)) = pings.message().await {
+                let out = out.clone();
+                // One that finds no room is of an edge that does not read.
+                pinged.answer(ping.into(), move |pong| drop(out.try_send(Ok(pong.into()))));
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(pongs))))
     }
 }
 
-/// Passes on what one edge says, until it says nothing more, or something that cannot be understood.
-async fn listen(mut frames: Streaming<EdgeFrame>, link: u64, arrivals: mpsc::Sender<Arrival>) {
+/// Answers one link's pings. Looking at a service takes time: each is looked at in a task of its own.
+#[derive(Debug)]
+struct Pinged {
+    checkup: Arc<Checkup>,
+    places: Arc<Semaphore>,
+}
+
+impl Pinged {
+    fn answer(&self, ping: Ping, send: impl FnOnce(Pong) + Send + 'static) {
+        let Ping { number, service } = ping;
+        if service.is_empty() {
+            return send(Pong { number, finding: Some(Finding::Well { pid: std::process::id() }) });
+        }
+        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else {
+            let why = format!("{PINGS} pings wait for their answers already");
+            return send(Pong { number, finding: Some(Finding::NotWell { pid: 0, why }) });
+        };
+        let checkup = Arc::clone(&self.checkup);
+        tokio::spawn(async move {
+            let finding = Some(checkup.look(&service).await);
+            drop(place);
+            send(Pong { number, finding });
+        });
+    }
+}
+
+/// Passes on what one edge says, until it says nothing more, or something that cannot be understood. Pings of services
+/// are answered here: the keeper waits for nothing.
+async fn listen(
+    mut frames: Streaming<EdgeFrame>,
+    link: u64,
+    pinged: Pinged,
+    pongs: mpsc::WeakSender<Result<AgentFrame, Status>>,
+    arrivals: mpsc::Sender<Arrival>,
+) {
     while let Ok(Some(frame)) = frames.message().await {
         if frame.kind.is_none() {
             // A kind that this agent does not know: the edge is newer.
             continue;
         }
         match FromEdge::try_from(frame) {
+            Ok(FromEdge::Ping(ping)) if !ping.service.is_empty() => {
+                let pongs = pongs.clone();
+                pinged.answer(ping, move |pong| {
+                    if let Some(out) = pongs.upgrade() {
+                        let _ = out.try_send(Ok(FromAgent::Pong(pong).into()));
+                    }
+                });
+            }
             Ok(message) => {
                 if arrivals.send(Arrival::Said { link, message }).await.is_err() {
                     return;

@@ -92,6 +92,7 @@ impl Guarded {
                     Some(line) => match serde_json::from_str(&line) {
                         Ok(order::Event::Started { pid }) => post.say(Event::Started { pid }).await,
                         Ok(order::Event::Ready) => post.say(Event::Ready).await,
+                        Ok(order::Event::Alive) => post.say(Event::Alive).await,
                         Ok(order::Event::Exited { how } | order::Event::Failed { why: how }) => {
                             exited = true;
                             post.say(Event::Exited { how }).await;

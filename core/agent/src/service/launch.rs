@@ -1,6 +1,6 @@
 //! What a crew needs done in the world.
 
-use super::{Event, Order, Post, earlier, exec, ready, systemd};
+use super::{Event, Order, Post, earlier, exec, gate, ready, systemd};
 use crate::config::{Bus, Driver, Ready, Service};
 use crate::guard::order::{Begin, Reach};
 use crate::guard::own::OwnSwitch;
@@ -66,11 +66,13 @@ impl Launch for Drivers {
     ) {
         match &service.driver {
             Driver::Exec { command } => {
-                let notify = service.ready == Some(Ready::Notify);
+                let watchdog = service.alive.as_ref().filter(|alive| alive.check == Ready::Notify);
+                let notify = service.ready == Some(Ready::Notify) || watchdog.is_some();
                 let begin = Begin {
                     lock: self.lock(service),
                     command: command.clone(),
                     notify: notify.then(|| self.state.join(format!("{}.notify", service.name))),
+                    watchdog: watchdog.map(|alive| alive.timeout),
                     exclusive: service.exclusive,
                     reach,
                     stop_max,
@@ -79,6 +81,9 @@ impl Launch for Drivers {
             }
             Driver::Systemd { unit } => {
                 tokio::spawn(systemd::run(self.bus, unit.clone(), orders, post));
+            }
+            Driver::Gate => {
+                tokio::spawn(gate::run(orders, post));
             }
         }
     }
@@ -91,8 +96,8 @@ impl Launch for Drivers {
             Driver::Systemd { unit } if service.exclusive => {
                 tokio::spawn(systemd::end(self.bus, unit.clone(), orders, post));
             }
-            // It goes on without a break: starting a unit that runs changes nothing.
-            Driver::Systemd { .. } => {
+            // A unit goes on without a break: starting one that runs changes nothing. A gate leaves nothing.
+            Driver::Systemd { .. } | Driver::Gate => {
                 tokio::spawn(async move { post.say(Event::Gone).await });
             }
         }

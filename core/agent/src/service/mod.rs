@@ -2,6 +2,7 @@
 //!
 //! - [`crew`] decides: one state machine over all services; it waits for nothing, and is told of everything.
 //! - [`launch`] does what it decides: [`exec`] and [`systemd`], one task for each life of a service.
+//! - [`gate`] is the life of a step that a person takes.
 //! - [`ready`] checks whether a service that runs is ready.
 //! - [`earlier`] ends what an earlier life of the agent has left.
 
@@ -9,6 +10,7 @@ pub(crate) mod backoff;
 pub(crate) mod crew;
 pub(crate) mod earlier;
 pub(crate) mod exec;
+pub(crate) mod gate;
 pub(crate) mod launch;
 pub(crate) mod ready;
 pub(crate) mod systemd;
@@ -39,6 +41,8 @@ pub(crate) enum Event {
     Ready,
     /// It was ready, and its check has failed.
     Unready,
+    /// It says that it is well.
+    Alive,
     /// It has ended, or could not be started. Something of it may still run.
     Exited { how: String },
     /// Nothing of it runs any more. The last event of a life.

@@ -31,7 +31,7 @@ pub(crate) async fn watch(ready: Ready, post: Post) {
         Ready::Http(_) | Ready::Tcp(_) => EAGER,
         Ready::Notify => return,
     };
-    while !check(&ready).await {
+    while !check(&ready, PATIENCE).await {
         sleep(eager).await;
     }
     loop {
@@ -39,23 +39,34 @@ pub(crate) async fn watch(ready: Ready, post: Post) {
         let mut failures = 0;
         while failures < FAILURES {
             sleep(STEADY).await;
-            failures = if check(&ready).await { 0 } else { failures + 1 };
+            failures = if check(&ready, PATIENCE).await { 0 } else { failures + 1 };
         }
         post.say(Event::Unready).await;
-        while !check(&ready).await {
+        while !check(&ready, PATIENCE).await {
             sleep(WORRIED).await;
         }
     }
 }
 
-async fn check(ready: &Ready) -> bool {
+/// Looks once. What takes longer than `patience` has failed.
+pub(crate) async fn check(ready: &Ready, patience: Duration) -> bool {
     let result = match ready {
-        Ready::Http(uri) => timeout(PATIENCE, http(uri)).await,
-        Ready::Tcp(address) => timeout(PATIENCE, tcp(address)).await,
-        Ready::Exec(command) => timeout(PATIENCE, exec(command)).await,
+        Ready::Http(uri) => timeout(patience, http(uri)).await,
+        Ready::Tcp(address) => timeout(patience, tcp(address)).await,
+        Ready::Exec(command) => timeout(patience, exec(command)).await,
         Ready::Notify => return true,
     };
     result.ok().flatten().is_some()
+}
+
+/// A check for a person to read.
+pub(crate) fn text(ready: &Ready) -> String {
+    match ready {
+        Ready::Http(uri) => uri.to_string(),
+        Ready::Tcp(address) => format!("tcp {address}"),
+        Ready::Exec(command) => command.join(" "),
+        Ready::Notify => "notify".to_owned(),
+    }
 }
 
 async fn tcp(address: &str) -> Option<()> {
@@ -125,7 +136,7 @@ mod tests {
         ];
         for (answer, expected) in cases {
             let uri = format!("http://{}/monitor.aspx?mod=NONE", server(answer).await).parse().unwrap();
-            assert_eq!(check(&Ready::Http(uri)).await, expected, "{answer}");
+            assert_eq!(check(&Ready::Http(uri), PATIENCE).await, expected, "{answer}");
         }
     }
 
@@ -133,17 +144,17 @@ mod tests {
     async fn tcp_is_ready_when_it_accepts() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        assert!(check(&Ready::Tcp(address.clone())).await);
+        assert!(check(&Ready::Tcp(address.clone()), PATIENCE).await);
         drop(listener);
-        assert!(!check(&Ready::Tcp(address)).await);
+        assert!(!check(&Ready::Tcp(address), PATIENCE).await);
     }
 
     #[tokio::test]
     async fn a_program_is_ready_by_its_exit_status() {
         let exec = |words: &[&str]| Ready::Exec(words.iter().map(ToString::to_string).collect());
-        assert!(check(&exec(&["true"])).await);
-        assert!(!check(&exec(&["false"])).await);
-        assert!(!check(&exec(&["/no/such/program"])).await);
+        assert!(check(&exec(&["true"]), PATIENCE).await);
+        assert!(!check(&exec(&["false"]), PATIENCE).await);
+        assert!(!check(&exec(&["/no/such/program"]), PATIENCE).await);
     }
 
     #[tokio::test]

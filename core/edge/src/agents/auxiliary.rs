@@ -1,22 +1,27 @@
 //! The auxiliary connection to an agent: a second opinion on whether its node can be reached.
 
 use super::pace::Pace;
+use super::ping::AgentPings;
 use super::{AgentOf, CONNECT_MAX, Deliver, LinkEvent};
-use lockstep_wire::{Auxiliary, Client, LinkError};
+use lockstep_policy::event::Connection;
+use lockstep_wire::{Auxiliary, Client, LinkError, Ping};
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
 /// Pings in a row without a pong, after which the node counts as out of reach.
 const MISSES: u32 = 3;
 
 /// Connects and pings again and again, until nobody listens.
-pub(super) async fn keep(agent: AgentOf, deliver: Deliver) {
+pub(super) async fn keep(agent: AgentOf, pings: AgentPings, deliver: Deliver) {
     let mut pace = Pace::new();
     let mut up = false;
     loop {
         let why = match connect(&agent).await {
             Ok(link) => {
                 pace.succeeded();
-                ping(&agent, link, &mut up, &deliver).await
+                pings.auxiliary_up(agent.side, &link.pings);
+                let why = ping(&agent, link, &mut up, &pings, &deliver).await;
+                pings.down(agent.side, Connection::Auxiliary);
+                why
             }
             Err(error) => Some(error.to_string()),
         };
@@ -33,22 +38,41 @@ async fn connect(agent: &AgentOf) -> Result<Auxiliary, LinkError> {
 }
 
 /// Pings until the connection is over: why it is. `None` when nobody listens.
-async fn ping(agent: &AgentOf, mut link: Auxiliary, up: &mut bool, deliver: &Deliver) -> Option<String> {
+async fn ping(
+    agent: &AgentOf,
+    link: Auxiliary,
+    up: &mut bool,
+    pings: &AgentPings,
+    deliver: &Deliver,
+) -> Option<String> {
+    let Auxiliary { pings: way, mut pongs } = link;
     let mut ticks = interval(agent.terms.renew);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut waits = false;
     let mut missed = 0;
     loop {
-        ticks.tick().await;
-        match link.ping(agent.terms.renew).await {
-            Ok(()) => {
-                missed = 0;
-                if !std::mem::replace(up, true) && !deliver(agent.side, LinkEvent::Auxiliary(Ok(()))).await {
-                    return None;
+        tokio::select! {
+            pong = pongs.next() => match pong {
+                // Whatever was asked: it answers.
+                Ok(pong) => {
+                    (waits, missed) = (false, 0);
+                    pings.answered(agent.side, pong);
+                    if !std::mem::replace(up, true) && !deliver(agent.side, LinkEvent::Auxiliary(Ok(()))).await {
+                        return None;
+                    }
                 }
+                Err(error) => return Some(error.to_string()),
+            },
+            _ = ticks.tick() => {
+                missed += u32::from(waits);
+                if missed >= MISSES {
+                    return Some(format!("{MISSES} pings in a row had no answer"));
+                }
+                if let Err(error) = way.send(Ping { number: 0, service: String::new() }) {
+                    return Some(error.to_string());
+                }
+                waits = true;
             }
-            Err(LinkError::Silent { .. }) if missed + 1 < MISSES => missed += 1,
-            Err(LinkError::Silent { .. }) => return Some(format!("{MISSES} pings in a row had no answer")),
-            Err(error) => return Some(error.to_string()),
         }
     }
 }

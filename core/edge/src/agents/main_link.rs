@@ -1,21 +1,26 @@
 //! The main connection to an agent.
 
 use super::pace::Pace;
+use super::ping::AgentPings;
 use super::{AgentOf, CONNECT_MAX, Deliver, LinkEvent};
-use lockstep_wire::{Client, LinkError, Main, Messages, PROTOCOL, Welcome};
+use lockstep_policy::event::Connection;
+use lockstep_wire::{Client, FromAgent, LinkError, Main, Messages, PROTOCOL, Welcome};
 use tokio::time::{sleep, timeout};
 
 /// Connects again and again, until nobody listens.
-pub(super) async fn keep(agent: AgentOf, deliver: Deliver) {
+pub(super) async fn keep(agent: AgentOf, pings: AgentPings, deliver: Deliver) {
     let mut pace = Pace::new();
     loop {
         let (event, wait) = match connect(&agent).await {
             Ok(Main { welcome, commands, messages }) => {
                 pace.succeeded();
+                pings.main_up(agent.side, &commands, &welcome);
                 if !deliver(agent.side, LinkEvent::Up(commands, welcome)).await {
                     return;
                 }
-                let Some(why) = listen(&agent, messages, &deliver).await else { return };
+                let ended = listen(&agent, messages, &pings, &deliver).await;
+                pings.down(agent.side, Connection::Main);
+                let Some(why) = ended else { return };
                 (LinkEvent::Down(why), pace.after_failure())
             }
             Err(error @ LinkError::Refused { .. }) => (LinkEvent::Refused(error.to_string()), Pace::after_refusal()),
@@ -52,10 +57,11 @@ fn foreign(agent: &AgentOf, welcome: &Welcome) -> Option<String> {
 }
 
 /// Hands messages on until the connection is over: why it is. `None` when nobody listens.
-async fn listen(agent: &AgentOf, mut messages: Messages, deliver: &Deliver) -> Option<String> {
+async fn listen(agent: &AgentOf, mut messages: Messages, pings: &AgentPings, deliver: &Deliver) -> Option<String> {
     let silence = agent.silence();
     loop {
         match timeout(silence, messages.next()).await {
+            Ok(Ok(FromAgent::Pong(pong))) => pings.answered(agent.side, pong),
             Ok(Ok(message)) => {
                 if !deliver(agent.side, LinkEvent::Message(message)).await {
                     return None;

@@ -1,11 +1,14 @@
 //! Two connections to each side's agent, each on a TCP connection of its own, each mended for as long as the edge runs.
 //!
-//! The main one carries leases, commands and reports; the auxiliary one pings. What an agent says is handed on in its
+//! The main one carries leases, commands and reports; the auxiliary one pings. Probes ping over both ([`AgentPings`]). What an agent says is handed on in its
 //! order; a connection that has fallen silent is given up, because an unplugged node sends no farewell.
 
 mod auxiliary;
 mod main_link;
 mod pace;
+mod ping;
+
+pub(crate) use ping::AgentPings;
 
 use lockstep_pair::protocol::Terms;
 use lockstep_policy::Side;
@@ -70,9 +73,10 @@ pub(crate) struct Links {
 }
 
 impl Links {
-    pub fn spawn(agent: AgentOf, deliver: Deliver) -> Links {
-        let main = tokio::spawn(main_link::keep(agent.clone(), Arc::clone(&deliver)));
-        let auxiliary = tokio::spawn(auxiliary::keep(agent, deliver));
+    /// `pings` is told of the connections, for those who ping over them.
+    pub fn spawn(agent: AgentOf, pings: AgentPings, deliver: Deliver) -> Links {
+        let main = tokio::spawn(main_link::keep(agent.clone(), pings.clone(), Arc::clone(&deliver)));
+        let auxiliary = tokio::spawn(auxiliary::keep(agent, pings, deliver));
         Links { tasks: [main, auxiliary] }
     }
 }

@@ -1,15 +1,16 @@
 //! The links against a stub of an agent: real sockets, the real protocol, and no node behind it.
 
 use super::*;
+use crate::probe::{AgentPing, PingError};
 use lockstep_pair::protocol::{FromNode, Report, Session, Stamp};
-use lockstep_policy::event::Role;
+use lockstep_policy::event::{Connection, Lan, Replication, Role};
 use lockstep_policy::{At, Epoch};
 use lockstep_wire::proto::agent_server::{Agent, AgentServer};
 use lockstep_wire::proto::{AgentFrame, EdgeFrame, Ping, Pong};
-use lockstep_wire::{FromEdge, PROTOCOL};
+use lockstep_wire::{Finding, FromEdge, MINOR, PROTOCOL};
 use std::pin::Pin;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
@@ -28,6 +29,8 @@ struct Inside {
     mute: AtomicBool,
     /// Answers pings.
     answers: AtomicBool,
+    /// What its welcome says of what it understands; 0: an agent of before pings could name a service.
+    minor: AtomicU32,
     /// The edge speaks no more.
     ended: AtomicBool,
     hellos: AtomicUsize,
@@ -35,6 +38,21 @@ struct Inside {
     out: Mutex<Option<mpsc::Sender<Result<AgentFrame, Status>>>>,
     /// What the edge said after its hello.
     heard: Mutex<Vec<FromEdge>>,
+}
+
+impl Inside {
+    /// `cti` is well, as process 7; `hung` is not. An old agent knows the number only.
+    fn pong(&self, ping: Ping) -> Pong {
+        if self.minor.load(Ordering::SeqCst) == 0 {
+            return Pong { number: ping.number, ..Pong::default() };
+        }
+        let finding = match ping.service.as_str() {
+            "" | "cti" => Finding::Well { pid: 7 },
+            "hung" => Finding::NotWell { pid: 8, why: "no answer in 1s".into() },
+            _ => Finding::UnknownService,
+        };
+        lockstep_wire::Pong { number: ping.number, finding: Some(finding) }.into()
+    }
 }
 
 type Frames<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -58,10 +76,12 @@ impl Agent for Stub {
             session: Session(count),
             release: String::new(),
             version: "stub".into(),
+            minor: inside.minor.load(Ordering::SeqCst),
         });
         let (out, stream) = mpsc::channel(1024);
         out.send(Ok(welcome.into())).await.unwrap();
         *inside.out.lock().unwrap() = Some(out.clone());
+        let ponging = out.clone();
         let reporting = Arc::clone(&inside);
         let renew = hello.terms.renew;
         tokio::spawn(async move {
@@ -75,7 +95,15 @@ impl Agent for Stub {
         });
         tokio::spawn(async move {
             while let Ok(Some(frame)) = frames.message().await {
-                inside.heard.lock().unwrap().push(frame.try_into().unwrap());
+                let said = frame.try_into().unwrap();
+                if let FromEdge::Ping(ping) = &said
+                    && inside.answers.load(Ordering::SeqCst)
+                    && inside.minor.load(Ordering::SeqCst) > 0
+                {
+                    let pong = inside.pong(ping.clone().into()).try_into().unwrap();
+                    let _ = ponging.send(Ok(FromAgent::Pong(pong).into())).await;
+                }
+                inside.heard.lock().unwrap().push(said);
             }
             inside.ended.store(true, Ordering::SeqCst);
         });
@@ -86,7 +114,7 @@ impl Agent for Stub {
         let inside = Arc::clone(&self.0);
         let pongs = request.into_inner().filter_map(move |ping| {
             let answers = inside.answers.load(Ordering::SeqCst);
-            answers.then(|| ping.map(|ping| Pong { number: ping.number }))
+            answers.then(|| ping.map(|ping| inside.pong(ping)))
         });
         Ok(Response::new(Box::pin(pongs)))
     }
@@ -103,6 +131,10 @@ fn report(number: u64) -> FromAgent {
         lease_left: Duration::ZERO,
         services: Vec::new(),
         release: String::new(),
+        replication: Replication::Unknown,
+        replication_detail: String::new(),
+        lan: Lan::Unknown,
+        waiting: String::new(),
     }))
 }
 
@@ -110,6 +142,7 @@ fn report(number: u64) -> FromAgent {
 struct Bench {
     stub: Stub,
     events: mpsc::UnboundedReceiver<LinkEvent>,
+    pings: AgentPings,
     _links: Links,
 }
 
@@ -118,6 +151,7 @@ fn stub(pair: &str) -> Stub {
         pair: pair.into(),
         mute: AtomicBool::new(false),
         answers: AtomicBool::new(true),
+        minor: AtomicU32::new(MINOR),
         ended: AtomicBool::new(false),
         hellos: AtomicUsize::new(0),
         out: Mutex::default(),
@@ -131,7 +165,7 @@ fn serve(stub: &Stub, listener: TcpListener) -> JoinHandle<()> {
     tokio::spawn(async move { serving.await.unwrap() })
 }
 
-fn link(address: SocketAddr) -> (Links, mpsc::UnboundedReceiver<LinkEvent>) {
+fn link(address: SocketAddr, pings: AgentPings) -> (Links, mpsc::UnboundedReceiver<LinkEvent>) {
     let (told, events) = mpsc::unbounded_channel();
     let deliver: Deliver = Arc::new(move |side, event| {
         assert_eq!(side, Side::B);
@@ -142,7 +176,7 @@ fn link(address: SocketAddr) -> (Links, mpsc::UnboundedReceiver<LinkEvent>) {
     // A silence of 300 ms ends a connection.
     let terms = Terms { ttl: ms(200), renew: ms(100), stop_max: ms(100) };
     let agent = AgentOf { address, pair: "phones".into(), side: Side::B, edge: "edge-1".into(), terms };
-    (Links::spawn(agent, deliver), events)
+    (Links::spawn(agent, pings, deliver), events)
 }
 
 async fn bench(pair: &str) -> Bench {
@@ -150,8 +184,9 @@ async fn bench(pair: &str) -> Bench {
     let address = listener.local_addr().unwrap();
     let stub = stub(pair);
     serve(&stub, listener);
-    let (links, events) = link(address);
-    Bench { stub, events, _links: links }
+    let pings = AgentPings::default();
+    let (links, events) = link(address, pings.clone());
+    Bench { stub, events, pings, _links: links }
 }
 
 /// The first event of a kind.
@@ -260,7 +295,7 @@ async fn an_agent_that_is_not_there_is_looked_for_until_it_is() {
     // An address of loopback that no other process takes.
     let [_, high, middle, low] = std::process::id().to_be_bytes();
     let address = SocketAddr::from(([127, 64 | high & 63, middle, low], 7401));
-    let (_links, mut events) = link(address);
+    let (_links, mut events) = link(address, AgentPings::default());
     let failed = |event| match event {
         LinkEvent::Failed(why) => Some(why),
         _ => None,
@@ -295,4 +330,97 @@ async fn a_link_without_its_sending_half_is_seen_to_end_by_the_agent() {
         assert!(tokio::time::Instant::now() < deadline, "the agent still waits for commands");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+impl AgentPings {
+    fn dscp(&self, side: Side) -> Option<u8> {
+        self.room(side).auxiliary.as_ref()?.dscp().ok()
+    }
+}
+
+impl Bench {
+    async fn ping(&self, connection: Connection, service: &str) -> Result<Option<u32>, PingError> {
+        self.pings.ping(Side::B, connection, service, PATIENT).await
+    }
+
+    /// Waits until both connections are up.
+    async fn both_up(&mut self) -> Commands {
+        let mut commands = None;
+        let mut auxiliary = false;
+        while commands.is_none() || !auxiliary {
+            match next(&mut self.events, Some).await {
+                LinkEvent::Up(way, _) => commands = Some(way),
+                LinkEvent::Auxiliary(Ok(())) => auxiliary = true,
+                _ => {}
+            }
+        }
+        commands.unwrap()
+    }
+}
+
+const BOTH: [Connection; 2] = [Connection::Main, Connection::Auxiliary];
+
+#[tokio::test]
+async fn a_ping_brings_back_what_the_agent_says_of_a_service() {
+    let mut bench = bench("phones").await;
+    let _commands = bench.both_up().await;
+    for connection in BOTH {
+        assert_eq!(bench.ping(connection, "").await, Ok(Some(7)));
+        assert_eq!(bench.ping(connection, "cti").await, Ok(Some(7)));
+        assert_eq!(bench.ping(connection, "hung").await, Err(PingError::NotWell("no answer in 1s".into())));
+        assert!(
+            matches!(bench.ping(connection, "none").await, Err(PingError::NotWell(why)) if why.contains("no service"))
+        );
+        let side_a = bench.pings.ping(Side::A, connection, "", PATIENT).await;
+        assert_eq!(side_a, Err(PingError::NotConnected));
+    }
+}
+
+#[tokio::test]
+async fn an_agent_that_is_too_old_to_know_is_not_taken_for_silent() {
+    let mut bench = bench("phones").await;
+    bench.stub.0.minor.store(0, Ordering::SeqCst);
+    drop(bench.both_up().await);
+    // It may have connected before it was old.
+    next(&mut bench.events, up).await;
+    assert_eq!(bench.ping(Connection::Auxiliary, "").await, Ok(None));
+    for connection in BOTH {
+        let said = bench.ping(connection, "cti").await;
+        assert!(matches!(&said, Err(PingError::NotWell(why)) if why.contains("too old")), "{said:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_answer_in_time_is_silence_and_no_connection_is_said_at_once() {
+    let mut bench = bench("phones").await;
+    let commands = bench.both_up().await;
+    bench.stub.0.answers.store(false, Ordering::SeqCst);
+    let short = Duration::from_millis(20);
+    assert_eq!(bench.pings.ping(Side::B, Connection::Main, "cti", short).await, Err(PingError::Silent));
+    // One that breaks while it is waited for is silent too, and not for long.
+    let waiting = bench.pings.ping(Side::B, Connection::Auxiliary, "cti", PATIENT);
+    assert_eq!(waiting.await, Err(PingError::Silent));
+    assert_eq!(bench.ping(Connection::Auxiliary, "cti").await, Err(PingError::NotConnected));
+    drop(commands);
+}
+
+#[tokio::test]
+async fn the_auxiliary_connections_packets_are_marked_and_marked_anew_after_a_break() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stub = stub("phones");
+    let pings = AgentPings::default();
+    serve(&stub, listener);
+    let (_links, mut events) = link(address, pings.clone());
+    pings.set_dscp(Side::B, 34);
+    for _ in 0..2 {
+        next(&mut events, |event| matches!(event, LinkEvent::Auxiliary(Ok(()))).then_some(())).await;
+        assert_eq!(pings.dscp(Side::B), Some(34));
+        stub.0.answers.store(false, Ordering::SeqCst);
+        next(&mut events, |event| matches!(event, LinkEvent::Auxiliary(Err(_))).then_some(())).await;
+        stub.0.answers.store(true, Ordering::SeqCst);
+    }
+    next(&mut events, |event| matches!(event, LinkEvent::Auxiliary(Ok(()))).then_some(())).await;
+    pings.set_dscp(Side::B, 46);
+    assert_eq!(pings.dscp(Side::B), Some(46));
 }

@@ -52,9 +52,9 @@ impl Driver {
             | Action::Roster(_)
             | Action::Answer(_)
             | Action::Unanswer(_)
-            | Action::SetAlarm(..)
-            | Action::ConfirmGate(_)
-            | Action::RunHook(_) => self.result(of, Outcome::Refused, "this edge does not know it"),
+            | Action::SetAlarm(..) => self.result(of, Outcome::Refused, "this edge does not know it"),
+            Action::ConfirmGate(order) => self.confirm_gate(of, order),
+            Action::RunHook(order) => self.run_hook(of, order),
         }
     }
 

@@ -17,7 +17,7 @@ mod status;
 
 pub(crate) use feed::{Ask, Feed};
 
-use crate::agents::{AgentOf, Links};
+use crate::agents::{AgentOf, AgentPings, Links};
 use crate::config::PairConfig;
 use crate::journal::PairJournal;
 use crate::probe::{Means, Probes};
@@ -75,6 +75,7 @@ pub(crate) struct Driver {
     proxy: Arc<PairProxy>,
     store: Store,
     probes: Probes,
+    pings: AgentPings,
     sides: Sides<SideRoom>,
     seat: Seat,
     orders: Orders,
@@ -101,10 +102,12 @@ impl Driver {
         let deliver = move |declaration, result| drop(results.try_send(Feed::Probe(declaration, result)));
         let reports = replies.clone();
         let tell = Arc::new(move |occupant, report| drop(reports.send(Reply::Policy(occupant, report))));
+        let pings = AgentPings::default();
         Driver {
             edge,
             coordinator: Coordinator::new(config.settings, found.stored, now),
-            probes: Probes::new(Arc::new(deliver)).with_means(means),
+            probes: Probes::new(Arc::new(deliver)).with_means(means).with_agents(Arc::new(pings.clone())),
+            pings,
             sides: Sides::from_fn(|_| SideRoom::default()),
             seat: Seat::new(config.policy.clone(), tell),
             orders: Orders::default(),
@@ -155,7 +158,7 @@ impl Driver {
             edge: self.edge.clone(),
             terms: self.config.settings.terms,
         };
-        Side::BOTH.into_iter().map(|side| Links::spawn(agent(side), Arc::clone(&deliver))).collect()
+        Side::BOTH.into_iter().map(|side| Links::spawn(agent(side), self.pings.clone(), Arc::clone(&deliver))).collect()
     }
 
     fn hear(&mut self, reply: Reply) {

@@ -1,5 +1,7 @@
 //! What is known of the two sides, and how it reaches coordinator and policy.
 
+mod errands;
+
 use super::orders::ActionOf;
 use super::{Driver, WINDOW_LEAST};
 use crate::agents::LinkEvent;
@@ -7,7 +9,7 @@ use crate::proxy::{ProxyEvent, TrafficCounts};
 use lockstep_pair::coordinator::Input;
 use lockstep_pair::protocol::{FromNode, Report};
 use lockstep_policy::event::{
-    ActionResult, AgentReport, Connection, Lan, Link, Outcome, ProbeId, ProbeResult, Replication, Traffic, What,
+    ActionResult, AgentReport, Connection, Link, Outcome, ProbeId, ProbeResult, Traffic, What,
 };
 use lockstep_policy::{At, Level, Side};
 use lockstep_wire::{Commands, FromAgent, clock};
@@ -22,6 +24,9 @@ const REPORT_AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct SideRoom {
     /// The sending half of the main connection, while it is up.
     pub commands: Option<Commands>,
+    /// What its agent understands; see [`lockstep_wire::MINOR`].
+    minor: u32,
+    errands: errands::Errands,
     pub main: bool,
     pub auxiliary: bool,
     /// Why a connection is not up.
@@ -43,6 +48,7 @@ impl Driver {
                 tracing::info!(pair = self.config.name, %side, version = welcome.version, "agent connected");
                 let room = &mut self.sides[side];
                 room.commands = Some(commands);
+                room.minor = welcome.minor;
                 room.main = true;
                 room.told = None;
                 room.trouble.clear();
@@ -64,8 +70,14 @@ impl Driver {
                     self.result(action, outcome, &why);
                 }
             }
-            // A second welcome: nothing follows from it.
-            LinkEvent::Message(FromAgent::Welcome(_)) => {}
+            LinkEvent::Message(FromAgent::GateConfirmed { id, outcome, why }) => {
+                self.errand_answered(side, id, (outcome, why));
+            }
+            LinkEvent::Message(FromAgent::HookRan { id, outcome, text }) => {
+                self.errand_answered(side, id, (outcome, text));
+            }
+            // A second welcome: nothing follows from it. A pong: who waits for it has it already.
+            LinkEvent::Message(FromAgent::Welcome(_) | FromAgent::Pong(_)) => {}
             LinkEvent::Auxiliary(state) => {
                 self.sides[side].auxiliary = state.is_ok();
                 if let Err(why) = &state {
@@ -87,6 +99,7 @@ impl Driver {
         for action in self.orders.lose_restarts(side) {
             self.result(action, Outcome::Failed, "the connection to the agent broke before its answer");
         }
+        self.lose_errands(side);
     }
 
     fn heard(&mut self, side: Side, message: FromNode) {
@@ -98,11 +111,11 @@ impl Driver {
         self.coordinate(Input::Node { side, message });
         self.carry_out();
         if let Some(report) = report {
-            self.reported(side, report);
+            self.agent_reported(side, report);
         }
     }
 
-    fn reported(&mut self, side: Side, report: Report) {
+    fn agent_reported(&mut self, side: Side, report: Report) {
         let now = clock::now();
         let told = AgentReport {
             side,
@@ -112,10 +125,10 @@ impl Driver {
             fit: report.fit,
             services: report.services.clone(),
             release: report.release.clone(),
-            replication: Replication::Unknown,
-            replication_detail: String::new(),
-            lan: Lan::Unknown,
-            waiting: String::new(),
+            replication: report.replication,
+            replication_detail: report.replication_detail.clone(),
+            lan: report.lan,
+            waiting: report.waiting.clone(),
         };
         let room = &mut self.sides[side];
         room.report = Some((now, report));

@@ -36,6 +36,9 @@ struct Delay {
     /// The least difference, in nanoseconds, and when it was last brought up to date.
     least: i128,
     at: At,
+    /// The difference of a report that came at once is not less than this, by the first report over the connection:
+    /// that was written since the connection came up.
+    floor: i128,
 }
 
 impl Delay {
@@ -46,10 +49,20 @@ impl Delay {
             let drifted = i128::try_from(settings.drift(now.since(self.at)).as_nanos()).unwrap_or(i128::MAX);
             self.least = difference.min(self.least.saturating_add(drifted));
         } else {
-            *self = Delay { session: stamp.session, least: difference, at: now };
+            *self = Delay { session: stamp.session, least: difference, at: now, floor: difference };
         }
         self.at = now;
         Duration::from_nanos(u64::try_from(difference - self.least).unwrap_or(u64::MAX))
+    }
+
+    /// At most so long was a report under way that came early on a connection, `since` it came up: the reports before it,
+    /// which it was compared with, may have waited as long as it has.
+    fn early(&mut self, now: At, stamp: Stamp, since: Duration, first: bool) -> Duration {
+        let difference = i128::from(now.0) - i128::from(stamp.at.0);
+        if first {
+            self.floor = difference - i128::try_from(since.as_nanos()).unwrap_or(i128::MAX);
+        }
+        Duration::from_nanos(u64::try_from(difference - self.floor).unwrap_or(0)).min(since)
     }
 }
 
@@ -82,11 +95,11 @@ impl SideView {
         self.heard_at = now;
         self.defies = report.running && (now >= self.clear_at || report.role == Role::Failed);
         // The margin stands for what a report is under way at best.
-        let under_way = match self.report {
-            Some(_) => self.delay.of(settings, now, report.stamp),
-            // There is nothing to compare the first one with: it was written since the connection came up.
-            None => self.delay.of(settings, now, report.stamp).max(now.since(self.linked_at)),
-        };
+        let mut under_way = self.delay.of(settings, now, report.stamp);
+        let (since, first) = (now.since(self.linked_at), self.report.is_none());
+        if first || since <= settings.terms.ttl {
+            under_way = under_way.max(self.delay.early(now, report.stamp, since, first));
+        }
         self.sure_until = now + report.lease_left.saturating_sub(under_way).saturating_sub(settings.margin);
         self.report = Some(report);
     }

@@ -4,6 +4,7 @@
 use super::*;
 use crate::protocol::{FromNode, Session, Stamp, Terms};
 use lockstep_policy::action::Urgency;
+use lockstep_policy::event::{Lan, Replication};
 use proptest::prelude::*;
 
 const MS: u64 = 1;
@@ -74,6 +75,10 @@ impl Rig {
             lease_left: if role == Role::Active { ms(400) } else { Duration::ZERO },
             services: Vec::new(),
             release: String::new(),
+            replication: Replication::Unknown,
+            replication_detail: String::new(),
+            lan: Lan::Unknown,
+            waiting: String::new(),
         };
         self.say(Input::Node { side, message: FromNode::Report(report) });
     }

@@ -2,7 +2,7 @@
 
 use crate::protocol::{FromNode, Terms, ToNode};
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::Service;
+use lockstep_policy::event::{Lan, Replication, Service};
 use lockstep_policy::{At, Epoch};
 use serde::{Deserialize, Serialize};
 
@@ -36,6 +36,12 @@ pub struct Condition {
     pub services: Vec<Service>,
     /// The application's release; empty when unknown.
     pub release: String,
+    /// How the node's copy of the pair's data is.
+    pub replication: Replication,
+    /// For a person to read. May be empty.
+    pub replication_detail: String,
+    /// The manual gate that the start of the services waits at; empty when it waits at none.
+    pub waiting: String,
 }
 
 /// What a node is told.
@@ -76,6 +82,16 @@ pub enum Input {
     },
     /// The services' condition has changed.
     Condition(Condition),
+    /// The node has looked whether it is on the LAN.
+    Lan {
+        /// What it has found.
+        lan: Lan,
+        /// What is wrong, for a person to read; empty when nothing is.
+        why: String,
+        /// Whether a node that is isolated may not be active: it stands down, however long its lease still lasts, and
+        /// refuses to be activated.
+        binding: bool,
+    },
 }
 
 /// What a node asks of its shell, in this order.

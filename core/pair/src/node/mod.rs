@@ -3,6 +3,10 @@
 //! A node is active only under a lease, counted on its own clock from a stamp that it sent itself. When the lease is
 //! over it stops what is exclusive, whoever can be reached or not. It obeys nothing of an epoch lower than the highest
 //! that it has made durable (I3), and a new life begins fenced: with a stop, and without a lease.
+//!
+//! A node that finds itself isolated from its LAN takes no lease any more, and lets the one that it holds run out (T4): an
+//! edge that still reaches it may well renew, and nobody on the LAN is served. It does not stop before the lease is over,
+//! because until then an edge may believe that it serves (I2); but it says at once that it does not.
 
 mod contract;
 
@@ -10,7 +14,7 @@ pub use contract::{Condition, Input, Output, Run, Stored, Ticket};
 
 use crate::protocol::{Answer, FromNode, Lease, Report, Session, Stamp, Terms, ToNode};
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::Role;
+use lockstep_policy::event::{Lan, Role};
 use lockstep_policy::{At, Epoch};
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -30,7 +34,12 @@ pub struct Node {
     fence: Option<Fence>,
     /// A prepare that is not answered yet.
     preparing: Option<Epoch>,
+    /// An activation that was given up while it was being made durable: its epoch is on the disk, or will be.
+    given_up: Option<(Ticket, Epoch)>,
     condition: Condition,
+    lan: Lan,
+    /// Why the node may not be active: it is isolated from its LAN, and that binds it.
+    isolated: Option<String>,
     next_report: At,
     last_ticket: Ticket,
     last_run: Run,
@@ -80,7 +89,10 @@ impl Node {
             lease: None,
             fence: None,
             preparing: None,
+            given_up: None,
             condition: Condition::default(),
+            lan: Lan::Unknown,
+            isolated: None,
             next_report: now,
             last_ticket: Ticket(0),
             last_run: Run(0),
@@ -109,6 +121,7 @@ impl Node {
             Input::Stopped(run) => self.stopped(now, run),
             Input::StopFailed { run, why } => self.stop_failed(now, run, &why),
             Input::Condition(condition) => self.condition_changed(condition),
+            Input::Lan { lan, why, binding } => self.lan_looked_at(now, lan, why, binding),
         }
         if self.appearance(now) != before || now >= self.next_report {
             self.send_report(now);
@@ -143,6 +156,10 @@ impl Node {
             lease_left,
             services: self.condition.services.clone(),
             release: self.condition.release.clone(),
+            replication: self.condition.replication,
+            replication_detail: self.condition.replication_detail.clone(),
+            lan: self.lan,
+            waiting: self.condition.waiting.clone(),
         }
     }
 
@@ -157,7 +174,7 @@ impl Node {
     }
 
     fn serving(&self) -> bool {
-        self.phase == Phase::Active && self.condition.ready && self.condition.fit
+        self.phase == Phase::Active && self.condition.ready && self.condition.fit && self.isolated.is_none()
     }
 
     fn running(&self) -> bool {
@@ -182,7 +199,8 @@ impl Node {
             Phase::Accepting { epoch, .. } => epoch,
             _ => Epoch(0),
         };
-        self.stored.epoch.max(fence).max(accepting)
+        let given_up = self.given_up.map_or(Epoch(0), |(_, epoch)| epoch);
+        self.stored.epoch.max(fence).max(accepting).max(given_up)
     }
 
     fn stop_max(&self) -> Duration {
@@ -226,6 +244,9 @@ impl Node {
             self.refuse(epoch, "a newer attempt is under way");
         } else if epoch == Epoch(0) || fenced_here {
             self.refuse(epoch, "the node has stood down in this epoch");
+        } else if let Some(why) = &self.isolated {
+            let why = format!("the node is isolated from its LAN: {why}");
+            self.refuse(epoch, &why);
         } else if !self.is_valid(now, lease) {
             self.refuse(epoch, "the lease was over when it came");
         } else if self.terms.is_none() {
@@ -259,7 +280,11 @@ impl Node {
     fn renew(&mut self, now: At, epoch: Epoch, lease: Lease) {
         // A fence that was heard ends the right to be renewed before it is durable.
         let entitled = self.stored == (Stored { epoch, active: true }) && epoch == self.highest();
-        if entitled && self.is_valid(now, lease) && matches!(self.phase, Phase::Activating { .. } | Phase::Active) {
+        if entitled
+            && self.isolated.is_none()
+            && self.is_valid(now, lease)
+            && matches!(self.phase, Phase::Activating { .. } | Phase::Active)
+        {
             self.extend(lease);
             self.arm();
         }
@@ -291,6 +316,9 @@ impl Node {
     }
 
     fn stop(&mut self, by: At, urgency: Urgency, failure: Option<(Epoch, String)>) {
+        if let Phase::Accepting { ticket, epoch, .. } = self.phase {
+            self.given_up = Some((ticket, epoch));
+        }
         self.last_run.0 += 1;
         self.phase = Phase::StandingDown { run: self.last_run, failure };
         self.outputs.push_back(Output::Stop { run: self.last_run, by, urgency });
@@ -299,14 +327,22 @@ impl Node {
     /// Stands down by itself when the lease is over.
     fn expire(&mut self, now: At) {
         let Some(lease) = self.lease.filter(|lease| self.holds_lease() && lease.end() <= now) else { return };
+        // What is isolated is not broken: its services are stopped in order.
+        let urgency = if self.isolated.is_some() { Urgency::Planned } else { Urgency::Failover };
+        self.give_up(now, lease.end() + self.stop_max(), urgency, "the lease ran out");
+    }
+
+    /// Stands down by itself. What is in the node's store is left as it is: nothing there makes it active again, only
+    /// an edge's next [`ToNode::Activate`] does.
+    fn give_up(&mut self, now: At, by: At, urgency: Urgency, cause: &str) {
         let failure = match self.phase {
-            Phase::Active => None,
-            Phase::Accepting { epoch, .. } => {
-                Some((epoch, "the lease ran out before the services were started".into()))
+            Phase::Accepting { epoch, .. } => Some((epoch, format!("{cause} before the services were started"))),
+            Phase::Activating { .. } => {
+                Some((self.stored.epoch, format!("{cause} while the services were being started")))
             }
-            _ => Some((self.stored.epoch, "the lease ran out while the services were being started".into())),
+            _ => None,
         };
-        self.stop(lease.end() + self.stop_max(), Urgency::Failover, failure);
+        self.stop(by, urgency, failure);
         self.send_report(now);
     }
 }
@@ -314,6 +350,10 @@ impl Node {
 /// What the shell says.
 impl Node {
     fn stored(&mut self, now: At, ticket: Ticket) {
+        if let Some((_, epoch)) = self.given_up.take_if(|(awaited, _)| *awaited == ticket) {
+            self.stored = Stored { epoch, active: true };
+            return;
+        }
         if let Some(fence) = self.fence.as_mut().filter(|fence| fence.ticket == ticket) {
             fence.durable = true;
             let urgency = fence.urgency;
@@ -345,6 +385,7 @@ impl Node {
     }
 
     fn store_failed(&mut self, now: At, ticket: Ticket, why: &str) {
+        self.given_up.take_if(|(awaited, _)| *awaited == ticket);
         if let Some(fence) = self.fence.filter(|fence| fence.ticket == ticket) {
             // Without the epoch on the disk it may not say that it stood down; it stops all the same.
             self.fence = None;
@@ -357,6 +398,7 @@ impl Node {
             self.answer(Answer::Failed { epoch, why: format!("the epoch could not be stored: {why}") });
             if was_active {
                 self.stop(now + self.stop_max(), Urgency::Failover, None);
+                self.given_up = None;
             } else {
                 self.phase = Phase::Standby;
                 self.lease = None;
@@ -421,6 +463,16 @@ impl Node {
             self.answer(Answer::Prepared { epoch });
         }
     }
+
+    fn lan_looked_at(&mut self, now: At, lan: Lan, why: String, binding: bool) {
+        self.lan = lan;
+        self.isolated = (lan == Lan::Isolated && binding).then_some(why);
+        let begun = matches!(self.phase, Phase::Accepting { .. } | Phase::Activating { .. });
+        if self.isolated.is_some() && begun {
+            // Nobody believes yet that it serves.
+            self.give_up(now, now + self.stop_max(), Urgency::Planned, "the node found itself isolated from its LAN");
+        }
+    }
 }
 
 /// Outputs.
@@ -454,12 +506,14 @@ impl Node {
             let lease = self.lease.expect("a node that runs what is exclusive has a lease");
             assert!(lease.end() > now, "a lease that is over was noticed");
             assert_eq!(lease.stamp.session, self.session, "a lease is of this life");
+            assert!(self.isolated.is_none() || self.phase == Phase::Active, "T4: an isolated node starts nothing");
         }
         if matches!(self.phase, Phase::Activating { .. } | Phase::Active) && self.fence.is_none() {
             assert!(self.stored.active, "I4: a node is active only in an epoch that is on its disk");
         }
         if let Some(fence) = self.fence {
-            assert!(fence.epoch >= self.stored.epoch, "I3: a fence is never of an older epoch");
+            let newest = fence.durable || fence.epoch >= self.stored.epoch;
+            assert!(newest, "I3: nothing of an older epoch is written over a newer one");
         }
     }
 }

@@ -1,7 +1,6 @@
 //! What a node obeys, refuses, and does when its lease is over.
 
 use super::*;
-use lockstep_policy::event::Role;
 use proptest::prelude::*;
 
 fn ms(ms: u64) -> Duration {
@@ -44,6 +43,11 @@ impl Rig {
 
     fn message(&mut self, message: ToNode) {
         self.say(Input::Message(message));
+    }
+
+    fn lan(&mut self, lan: Lan, binding: bool) {
+        let why = if lan == Lan::Isolated { "no carrier on eth0".to_owned() } else { String::new() };
+        self.say(Input::Lan { lan, why, binding });
     }
 
     fn outputs(&mut self) -> Vec<Output> {
@@ -245,12 +249,106 @@ fn an_activation_that_is_said_again_moves_the_dead_mans_switch_on() {
     assert!(said.contains(&Output::Deadman(At::from_millis(rig.now + 600 + 250))), "{said:?}");
 }
 
+#[test]
+fn t4_an_active_node_that_is_isolated_lets_its_lease_run_out_stands_down_in_order_and_takes_no_other() {
+    let mut rig = Rig::active();
+    let over = At::from_millis(rig.now + 600);
+    rig.now += 100;
+    rig.lan(Lan::Isolated, true);
+    let report = rig.node.report(At::from_millis(rig.now));
+    assert!(!report.serving && report.lan == Lan::Isolated, "requests are held from now on");
+    // The edge reaches it still, and renews.
+    rig.message(ToNode::Renew { epoch: Epoch(1), lease: rig.lease() });
+    assert!(!rig.outputs().iter().any(|output| matches!(output, Output::Deadman(_) | Output::Stop { .. })), "I2");
+    rig.now += 500;
+    rig.say(Input::Tick);
+    let said = rig.carry_out();
+    let stop = said.iter().find_map(|output| match output {
+        Output::Stop { by, urgency, .. } => Some((*by, *urgency)),
+        _ => None,
+    });
+    assert_eq!(stop, Some((over + ms(250), Urgency::Planned)));
+    let report = rig.node.report(At::from_millis(rig.now));
+    assert_eq!((report.role, report.lan, report.running), (Role::Standby, Lan::Isolated, false));
+    for epoch in [Epoch(1), Epoch(2)] {
+        rig.carry_out();
+        rig.message(ToNode::Activate { epoch, lease: rig.lease() });
+        let said = rig.carry_out();
+        let [Answer::Refused { why, .. }] = &answers(&said)[..] else { panic!("{said:?}") };
+        assert!(why.contains("isolated from its LAN: no carrier on eth0"), "{why}");
+    }
+    // Back on the LAN it waits to be told.
+    rig.lan(Lan::Connected, true);
+    rig.carry_out();
+    assert_eq!(rig.role(), Role::Standby);
+    rig.message(ToNode::Activate { epoch: Epoch(2), lease: rig.lease() });
+    assert_eq!(answers(&rig.carry_out()), [Answer::Activated { epoch: Epoch(2) }]);
+}
+
+#[test]
+fn t4_a_node_that_is_back_on_its_lan_before_its_lease_is_over_goes_on() {
+    let mut rig = Rig::active();
+    rig.now += 100;
+    rig.lan(Lan::Isolated, true);
+    rig.now += 100;
+    rig.lan(Lan::Connected, true);
+    rig.message(ToNode::Renew { epoch: Epoch(1), lease: rig.lease() });
+    rig.now += 500;
+    rig.say(Input::Tick);
+    let said = rig.carry_out();
+    assert!(!said.iter().any(|output| matches!(output, Output::Stop { .. })));
+    assert!(rig.node.report(At::from_millis(rig.now)).serving);
+}
+
+#[test]
+fn t4_isolation_that_only_is_reported_changes_nothing_else() {
+    let mut rig = Rig::active();
+    rig.lan(Lan::Isolated, false);
+    let said = rig.carry_out();
+    assert!(!said.iter().any(|output| matches!(output, Output::Stop { .. })));
+    let report = rig.node.report(At::from_millis(rig.now));
+    assert_eq!((report.role, report.lan), (Role::Active, Lan::Isolated));
+}
+
+#[test]
+fn t4_a_start_that_isolation_ends_is_answered_as_failed() {
+    let mut rig = Rig::standby(Stored::default());
+    rig.message(ToNode::Activate { epoch: Epoch(1), lease: rig.lease() });
+    let [Output::Store { ticket, .. }, ..] = rig.outputs()[..] else { panic!("first it is stored") };
+    rig.say(Input::Stored(ticket));
+    rig.outputs();
+    rig.lan(Lan::Isolated, true);
+    let said = rig.carry_out();
+    let [Answer::Failed { epoch: Epoch(1), why }] = &answers(&said)[..] else { panic!("{said:?}") };
+    assert!(why.contains("isolated from its LAN while the services were being started"), "{why}");
+}
+
+#[test]
+fn i3_an_activation_given_up_while_it_is_written_counts_as_heard_and_as_stored() {
+    let mut rig = Rig::standby(Stored::default());
+    rig.message(ToNode::Activate { epoch: Epoch(5), lease: rig.lease() });
+    let [Output::Store { ticket, .. }, ..] = rig.outputs()[..] else { panic!("first it is stored") };
+    rig.now += 700;
+    rig.say(Input::Tick);
+    rig.carry_out();
+    // The disk is slow: nothing lower may be written over what is on its way.
+    for durable in [false, true] {
+        if durable {
+            rig.say(Input::Stored(ticket));
+        }
+        rig.message(ToNode::StandDown { epoch: Epoch(4), urgency: Urgency::Planned });
+        let said = rig.carry_out();
+        assert!(matches!(answers(&said)[..], [Answer::Refused { highest: Epoch(5), .. }]), "{said:?}");
+    }
+    assert_eq!(rig.node.report(At::from_millis(rig.now)).epoch, Epoch(5));
+}
+
 proptest! {
     /// The invariants in `check_invariants` hold after every input, in whatever order they come; and no activation of
     /// an epoch in which the node has stood down, or of a lower one, is ever confirmed.
     #[test]
     fn invariants_hold_for_inputs_in_any_order(
-        inputs in prop::collection::vec((0_u64..400, 0_u8..9, 0_u64..6, any::<bool>()), 1..200),
+        inputs in prop::collection::vec((0_u64..400, 0_u8..10, 0_u64..6, any::<bool>()), 1..200),
     ) {
         let mut rig = Rig::standby(Stored::default());
         let mut stood_down = Epoch(0);
@@ -264,6 +362,7 @@ proptest! {
                 5 => rig.say(Input::Started(Run(number))),
                 6 => rig.say(Input::StopFailed { run: Run(number), why: "why".into() }),
                 7 => rig.say(Input::StoreFailed { ticket: Ticket(number), why: "why".into() }),
+                8 => rig.lan(if flag { Lan::Isolated } else { Lan::Connected }, true),
                 _ => rig.say(Input::Condition(Condition { fit: flag, ready: flag, ..Condition::default() })),
             }
             if flag {

@@ -1,5 +1,5 @@
 //! Seeded simulation of one pair: the production coordinator and two production nodes under virtual time, with
-//! crashes, partitions, delays, sleeps, drifting clocks, slow and failing disks, and services that do not start.
+//! crashes, partitions, isolated nodes, delays, sleeps, drifting clocks, slow and failing disks, and services that do not start.
 //!
 //! A failing seed is printed; `SEED=n cargo nextest run -p lockstep-pair seed_of_the_environment` runs it alone.
 
@@ -22,15 +22,18 @@ fn run(seed: u64) -> World {
 fn i1_to_i5_hold_in_seeded_worlds_of_faults() {
     let mut completed = 0;
     let mut recovered = 0;
+    let mut isolated = 0;
     let seeds = seeds();
     for seed in 0..seeds {
         let world = std::panic::catch_unwind(|| run(seed)).unwrap_or_else(|_| panic!("seed {seed} broke an invariant"));
         completed += world.completed;
         recovered += world.edge_restarts;
+        isolated += world.isolations;
     }
     // The worlds are wild, but not so wild that nothing ever happens in them.
     assert!(completed > seeds, "only {completed} handovers completed in {seeds} worlds");
     assert!(recovered > seeds / 2, "only {recovered} restarts of the edge in {seeds} worlds");
+    assert!(isolated > seeds / 4, "only {isolated} active nodes were isolated in {seeds} worlds");
 }
 
 #[test]

@@ -5,8 +5,8 @@ use crate::crash;
 use crate::guard::order::{Reach, reserve};
 use crate::service::launch::Launch;
 use lockstep_pair::node::{Input, Run};
-use lockstep_policy::At;
 use lockstep_policy::action::Urgency;
+use lockstep_policy::{At, Epoch};
 
 /// What the exclusive services are doing, all together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,9 +42,10 @@ impl<L: Launch> Crew<L> {
         }
     }
 
-    /// Starts all exclusive services.
-    pub(crate) fn start(&mut self, now: At, run: Run) {
+    /// Starts all exclusive services, for an epoch.
+    pub(crate) fn start(&mut self, now: At, run: Run, epoch: Epoch) {
         crash::point("start");
+        self.epoch = epoch;
         for slot in self.slots.iter_mut().filter(|slot| slot.config.exclusive) {
             slot.ended = None;
             // What has ended by itself is waited for, and started again.
@@ -123,7 +124,12 @@ impl<L: Launch> Crew<L> {
                     return self.start_failed(run, why);
                 }
                 (Some(_), None) => return,
-                (None, None) => return self.start_life(service, now),
+                (None, None) => {
+                    self.start_life(service, now);
+                    if !self.slots[service].is_ready() {
+                        return;
+                    }
+                }
             }
         }
         crash::point("started");

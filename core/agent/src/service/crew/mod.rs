@@ -3,10 +3,12 @@
 //!
 //! - Here: what is known of each service, and what becomes of what is heard.
 //! - [`exclusive`]: started in their order and stopped in the reverse of it, when the node says so.
+//! - [`gates`]: steps among them that a person takes.
 //! - [`upkeep`]: the others, started when the agent starts, each when the one before it is ready, and kept up; and
 //!   restarts of single services on an edge's order.
 
 mod exclusive;
+mod gates;
 mod upkeep;
 
 #[cfg(test)]
@@ -15,12 +17,13 @@ mod tests;
 use super::backoff::Backoff;
 use super::launch::Launch;
 use super::{Event, Happening, ORDERS, Order, Post};
+use crate::checkup::Vital;
 use crate::config;
 use crate::guard::order::Reach;
 use exclusive::Sequence;
 use lockstep_pair::node::{Condition, Input};
-use lockstep_policy::At;
-use lockstep_policy::event::{Outcome, Service, ServiceState};
+use lockstep_policy::event::{Outcome, Replication, Service, ServiceState};
+use lockstep_policy::{At, Epoch};
 use std::collections::VecDeque;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -43,10 +46,13 @@ pub(crate) enum Said {
 pub(crate) struct Crew<L> {
     slots: Vec<Slot>,
     sequence: Sequence,
+    /// Of the node's last start.
+    epoch: Epoch,
     /// How long exclusive services may live.
     reach: Option<Reach>,
     stop_max: Duration,
     release: String,
+    replication: (Replication, String),
     launch: L,
     happenings: mpsc::Sender<Happening>,
     lives: u64,
@@ -67,6 +73,8 @@ struct Slot {
     backoff: Backoff,
     retry_at: Option<At>,
     restart: Option<Restart>,
+    /// Who has opened it, when it is a gate, and for which epoch.
+    opened: Option<(Epoch, String)>,
 }
 
 /// From a service's start to the moment when nothing of it runs any more.
@@ -83,6 +91,8 @@ struct Life {
     /// The earliest end by force that was ordered.
     kill_at: Option<At>,
     exited: bool,
+    /// When it last said that it is well.
+    heard: Option<At>,
     check: Option<tokio::task::AbortHandle>,
 }
 
@@ -174,13 +184,16 @@ impl<L: Launch> Crew<L> {
             backoff: Backoff::default(),
             retry_at: None,
             restart: None,
+            opened: None,
         };
         let mut crew = Crew {
             slots: services.iter().map(slot).collect(),
             sequence: Sequence::Rest,
+            epoch: Epoch(0),
             reach: None,
             stop_max: STOP_MAX,
             release: release.to_owned(),
+            replication: (Replication::Unknown, String::new()),
             launch,
             happenings,
             lives: 0,
@@ -215,6 +228,27 @@ impl<L: Launch> Crew<L> {
         self.stop_max = stop_max;
     }
 
+    /// The application's release was found out.
+    pub(crate) fn release(&mut self, release: String) {
+        self.release = release;
+        self.tell_condition();
+    }
+
+    /// How the copy of the pair's data is was found out.
+    pub(crate) fn replication(&mut self, state: Replication, detail: String) {
+        self.replication = (state, detail);
+        self.tell_condition();
+    }
+
+    /// What those who ask whether a service is well need to know, in the configuration's order.
+    pub(crate) fn vitals(&self) -> Vec<Vital> {
+        let vital = |slot: &Slot| {
+            let (pid, heard) = slot.life.as_ref().map_or((0, None), |life| (life.pid, life.heard));
+            Vital { state: slot.state(), pid, heard }
+        };
+        self.slots.iter().map(vital).collect()
+    }
+
     /// Something has become of a life.
     pub(crate) fn hear(&mut self, now: At, Happening { service, life: number, event }: Happening) {
         let Some(slot) = self.slots.get_mut(service) else { return };
@@ -222,6 +256,8 @@ impl<L: Launch> Crew<L> {
         match event {
             Event::Started { pid } => {
                 life.pid = pid;
+                // It has its time to say so.
+                life.heard = Some(now);
                 life.end_check();
                 match &slot.config.ready {
                     Some(config::Ready::Notify) => {}
@@ -234,6 +270,7 @@ impl<L: Launch> Crew<L> {
             }
             Event::Ready => life.becomes_ready(),
             Event::Unready => life.ready = false,
+            Event::Alive => life.heard = Some(now),
             Event::Exited { how } => {
                 life.exited = true;
                 life.ready = false;
@@ -282,6 +319,9 @@ impl<L: Launch> Crew<L> {
             running: self.of(true).any(|slot| slot.life.is_some()),
             services: self.slots.iter().map(Slot::report).collect(),
             release: self.release.clone(),
+            replication: self.replication.0,
+            replication_detail: self.replication.1.clone(),
+            waiting: self.waits_at().unwrap_or_default().to_owned(),
         };
         if self.condition.as_ref() != Some(&condition) {
             self.condition = Some(condition.clone());
@@ -319,6 +359,7 @@ impl<L: Launch> Crew<L> {
         slot.retry_at = None;
         let reach = self.reach.filter(|_| slot.has_reach());
         self.launch.start(&slot.config, reach, self.stop_max, orders, post);
+        self.open_if_confirmed(service);
     }
 
     fn new_life(&mut self, service: usize, now: At) -> (mpsc::Receiver<Order>, Post) {
@@ -334,6 +375,7 @@ impl<L: Launch> Crew<L> {
             stopping: false,
             kill_at: None,
             exited: false,
+            heard: None,
             check: None,
         });
         (receiver, Post { service, life: self.lives, to: self.happenings.clone() })

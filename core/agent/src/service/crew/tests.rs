@@ -52,6 +52,7 @@ struct World {
     now: At,
 }
 
+const EPOCH: Epoch = Epoch(1);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// `app`, `web`: not exclusive; `db`, `cti`: exclusive; in this order.
@@ -62,6 +63,7 @@ fn world() -> World {
         exclusive,
         flush: name == "web",
         ready: Some(Ready::Notify),
+        alive: None,
     };
     let services = [service("app", false), service("db", true), service("web", false), service("cti", true)];
     let (to, _) = mpsc::channel(1);
@@ -95,7 +97,7 @@ impl World {
     fn active() -> World {
         let mut world = World::booted();
         world.crew.deadman(world.now + SECOND * 60);
-        world.crew.start(world.now, Run(2));
+        world.crew.start(world.now, Run(2), EPOCH);
         world.ready("db");
         world.ready("cti");
         assert_eq!(world.said().last(), Some(&Said::Node(Input::Started(Run(2)))));
@@ -180,7 +182,7 @@ fn exclusive_services_start_in_order_and_stop_in_reverse() {
     let mut world = World::booted();
     let deadman = world.now + SECOND * 60;
     world.crew.deadman(deadman);
-    world.crew.start(world.now, Run(2));
+    world.crew.start(world.now, Run(2), EPOCH);
     assert_eq!((world.begun("db"), world.begun("cti")), (2, 1));
     world.ready("db");
     assert_eq!(world.begun("cti"), 2);
@@ -277,7 +279,7 @@ fn one_that_cannot_be_killed_does_not_keep_the_others_alive_and_is_named() {
 fn a_start_fails_by_the_name_of_what_has_ended() {
     let mut world = World::booted();
     world.crew.deadman(world.now + SECOND * 60);
-    world.crew.start(world.now, Run(2));
+    world.crew.start(world.now, Run(2), EPOCH);
     world.ready("db");
     world.hear("cti", Event::Exited { how: "exit status 3".to_owned() });
     let said = world.said();
@@ -292,7 +294,7 @@ fn a_start_fails_by_the_name_of_what_has_ended() {
 #[test]
 fn nothing_exclusive_starts_without_a_dead_mans_switch() {
     let mut world = World::booted();
-    world.crew.start(world.now, Run(2));
+    world.crew.start(world.now, Run(2), EPOCH);
     assert!(world.said().iter().any(|said| matches!(said, Said::Node(Input::StartFailed { .. }))));
     assert_eq!(world.begun("db"), 1);
 }
@@ -302,7 +304,7 @@ fn a_start_in_the_middle_of_a_stop_waits_for_the_stop() {
     let mut world = World::active();
     world.crew.stop(world.now, Run(3), world.now + SECOND, Urgency::Planned);
     world.crew.deadman(world.now + SECOND * 60);
-    world.crew.start(world.now, Run(4));
+    world.crew.start(world.now, Run(4), EPOCH);
     assert_eq!(world.begun("cti"), 2);
     world.die("cti");
     assert_eq!(world.begun("cti"), 3);

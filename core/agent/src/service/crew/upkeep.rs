@@ -31,6 +31,9 @@ impl<L: Launch> Crew<L> {
         let found = self.slots.iter().position(|slot| slot.config.name == name);
         let refusal = match found.map(|service| &self.slots[service]) {
             None => Some(format!("no service of this node is named `{name}`")),
+            Some(slot) if slot.is_gate() => {
+                Some(format!("`{name}` is a gate: it is confirmed, and there is nothing to restart"))
+            }
             Some(_) if self.closing.is_some() => Some("the agent is ending".to_owned()),
             Some(slot) if slot.restart.is_some() => Some(format!("`{name}` is being restarted already")),
             Some(slot) if slot.config.exclusive && self.sequence != Sequence::Up => {

@@ -6,6 +6,14 @@ impl World {
     pub(super) fn check(&mut self) {
         let running = Side::BOTH.map(|side| self.hosts[side].service.is_some());
         assert_ne!(running, [true, true], "I1: both sides' services run at {}ms", self.now / MS);
+        for side in Side::BOTH {
+            let host = &self.hosts[side];
+            let (Some(node), Some(since), false) = (&host.node, host.known_isolated, host.asleep) else { continue };
+            let report = node.report(host.clock(self.now));
+            let late = self.now > since + KNOWN_ISOLATED_MAX;
+            let goes_on = report.serving || report.role == Role::Activating || late && report.role == Role::Active;
+            assert!(!goes_on, "T4: side {side} is isolated, knows it since {}ms, and goes on: {report:?}", since / MS);
+        }
         if let RouteKind::Serve(side) = self.route.kind
             && self.edge.is_some()
             && At(self.now) < self.serve_until

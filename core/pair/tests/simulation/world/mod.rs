@@ -12,7 +12,7 @@ use lockstep_pair::protocol::{FromNode, Session, Terms, ToNode};
 use lockstep_pair::record::{Outcome, Phase};
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::action::Urgency;
-use lockstep_policy::event::Role;
+use lockstep_policy::event::{Lan, Role};
 use lockstep_policy::{At, Side, Sides};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -45,6 +45,9 @@ const SETTINGS: Settings = Settings {
 /// The longest that a handover may take, with its roll-back: I5.
 const LONGEST: u64 = 2 * (2_000 + 300 + 1_000 + 900 + 3_000 + 100) * MS;
 
+/// The longest that a node is active and knows that it is isolated: a lease, by a slow clock, and its late timer.
+const KNOWN_ISOLATED_MAX: u64 = (600 + 10 + 10) * MS;
+
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum What {
     EdgeTimer { life: u64 },
@@ -63,6 +66,7 @@ enum What {
     Deadman { side: Side },
     OrphanDies { side: Side, service: u64 },
     Wake { side: Side },
+    LookAtLan { side: Side },
     Fault,
 }
 
@@ -76,6 +80,10 @@ struct Host {
     clock_ppm: i64,
     clock_offset: u64,
     asleep: bool,
+    /// Off its LAN, whether the edge reaches it or not.
+    isolated: bool,
+    /// Since when its agent knows.
+    known_isolated: Option<u64>,
     missed: Vec<What>,
     /// The exclusive service: it runs if this is some; the number tells one start from the next.
     service: Option<u64>,
@@ -133,6 +141,7 @@ pub struct World {
     pub fingerprint: u64,
     pub completed: u64,
     pub edge_restarts: u64,
+    pub isolations: u64,
 }
 
 impl World {
@@ -147,6 +156,8 @@ impl World {
             clock_ppm: rng.i64(-9_000..9_000),
             clock_offset: rng.u64(0..1_000_000_000_000),
             asleep: false,
+            isolated: false,
+            known_isolated: None,
             missed: Vec::new(),
             service: None,
             ready: false,
@@ -185,6 +196,7 @@ impl World {
             fingerprint: 0,
             completed: 0,
             edge_restarts: 0,
+            isolations: 0,
         }
     }
 
@@ -269,6 +281,7 @@ impl World {
                 self.hosts[side].ready = false;
             }
             What::Wake { side } => self.wake(side),
+            What::LookAtLan { side } => self.look_at_lan(side),
             What::Fault => self.fault(),
             _ => {}
         }
@@ -278,6 +291,7 @@ impl World {
     fn host_of(what: &What) -> Option<Side> {
         match what {
             What::ToNode { side, .. }
+            | What::LookAtLan { side }
             | What::NodeTimer { side, .. }
             | What::NodeStored { side, .. }
             | What::Started { side, .. }

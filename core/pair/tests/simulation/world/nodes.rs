@@ -11,12 +11,27 @@ impl World {
         host.node = Some(Node::new(session, host.disk, host.clock(self.now)));
         self.node_outputs(side);
         self.condition(side);
+        self.look_at_lan(side);
+    }
+
+    /// Says what the host finds of its LAN: isolation at once, as a shell does that has found it often enough.
+    pub(super) fn look_at_lan(&mut self, side: Side) {
+        let isolated = self.hosts[side].isolated;
+        let node = self.hosts[side].node.as_ref();
+        let active = node.is_some_and(|node| node.report(At::ZERO).role == Role::Active);
+        self.isolations += u64::from(isolated && active);
+        let lan = if isolated { Lan::Isolated } else { Lan::Connected };
+        let why = if isolated { "no neighbour answers".to_owned() } else { String::new() };
+        self.tell_node(side, node::Input::Lan { lan, why, binding: true });
+        let host = &mut self.hosts[side];
+        host.known_isolated = isolated.then(|| host.known_isolated.unwrap_or(self.now));
     }
 
     pub(super) fn node_down(&mut self, side: Side) {
         let host = &mut self.hosts[side];
         host.node = None;
         host.life += 1;
+        host.known_isolated = None;
         host.missed.clear();
         host.asleep = false;
         for (_, stored) in std::mem::take(&mut host.pending) {

@@ -1,0 +1,94 @@
+//! The TCP connection under a link, with a handle on its socket.
+
+use hyper_util::rt::TokioIo;
+use rustix::net::sockopt::{ip_tos, ipv6_tclass, set_ip_tos, set_ipv6_tclass};
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
+use tokio::net::TcpStream;
+use tonic::codegen::Service;
+use tonic::codegen::http::Uri;
+
+/// The socket of a link. Held as long as the link is: the connection ends when both are dropped.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Socket(Arc<OnceLock<(OwnedFd, SocketAddr)>>);
+
+impl Socket {
+    /// Marks the packets that are sent from now on with a code point (RFC 2474), 0 to 63.
+    pub(crate) fn set_dscp(&self, dscp: u8) -> io::Result<()> {
+        if dscp > 63 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{dscp} is no code point: 0 to 63 are")));
+        }
+        let (socket, peer) = self.0.get().ok_or(io::ErrorKind::NotConnected)?;
+        // The lower two bits are the kernel's own, for congestion notification.
+        let class = dscp << 2;
+        if peer.ip().to_canonical().is_ipv4() {
+            set_ip_tos(socket, class)?;
+        }
+        if peer.is_ipv6() {
+            set_ipv6_tclass(socket, class.into())?;
+        }
+        Ok(())
+    }
+
+    /// The code point that packets are marked with now.
+    pub(crate) fn dscp(&self) -> io::Result<u8> {
+        let (socket, peer) = self.0.get().ok_or(io::ErrorKind::NotConnected)?;
+        let class = if peer.ip().to_canonical().is_ipv4() { ip_tos(socket)?.into() } else { ipv6_tclass(socket)? };
+        Ok(u8::try_from((class >> 2) & 63).unwrap_or(0))
+    }
+}
+
+/// Makes the connection, and keeps the handle.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Dial {
+    pub(crate) socket: Socket,
+}
+
+impl Service<Uri> for Dial {
+    type Response = TokioIo<TcpStream>;
+    type Error = io::Error;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, uri: Uri) -> Self::Future {
+        let socket = self.socket.clone();
+        Box::pin(async move {
+            let address = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
+            let stream = TcpStream::connect(address).await?;
+            // A lease does not wait for a segment to be full.
+            stream.set_nodelay(true)?;
+            let handle = stream.as_fd().try_clone_to_owned()?;
+            // A client makes one connection; another would be a link of its own.
+            let _ = socket.0.set((handle, stream.peer_addr()?));
+            Ok(TokioIo::new(stream))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn packets_are_marked_by_the_family_of_the_connection() {
+        for address in ["127.0.0.1:0", "[::1]:0"] {
+            let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+            let mut dial = Dial::default();
+            assert_eq!(dial.socket.set_dscp(34).unwrap_err().kind(), io::ErrorKind::NotConnected);
+            let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+            let _stream = dial.call(uri).await.unwrap();
+            for dscp in [34, 0, 63] {
+                dial.socket.set_dscp(dscp).unwrap();
+                assert_eq!(dial.socket.dscp().unwrap(), dscp, "{address}");
+            }
+            assert_eq!(dial.socket.set_dscp(64).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        }
+    }
+}
