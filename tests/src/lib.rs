@@ -1,7 +1,16 @@
 //! What the tests that cross rooms share.
 #![forbid(unsafe_code)]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The policies of this workspace.
+pub const PLUGINS: [&str; 4] = ["telisca", "finesse", "cic", "eservices"];
+
+/// The workspace's root.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap_or(Path::new("/")).to_owned()
+}
 
 /// The file of a policy plugin of this workspace. The plugins are dependencies of this crate, so Cargo has built their
 /// dynamic libraries beside the test's own executable.
@@ -15,5 +24,19 @@ pub fn plugin(name: &str) -> PathBuf {
     match beside.filter(|file| file.exists()) {
         Some(file) => file,
         None => panic!("liblockstep_{name}.so is not beside {}: run the tests through Cargo", test.display()),
+    }
+}
+
+/// The binary, which `cargo build --workspace` (`make test`) puts into the directory above the tests' own.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn lockstep() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    let binary = test.parent().and_then(Path::parent).map(|folder| folder.join("lockstep"));
+    match binary.filter(|binary| binary.exists()) {
+        Some(binary) => binary,
+        None => panic!("no `lockstep` above {}: say `cargo build --workspace` first", test.display()),
     }
 }

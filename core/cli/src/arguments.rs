@@ -1,5 +1,6 @@
 //! What may be said to `lockstep`.
 
+use crate::author::From;
 use clap::{Args, Parser, Subcommand};
 use lockstep_policy::Side;
 use std::net::SocketAddr;
@@ -60,6 +61,32 @@ pub enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Give a pair's policy one of its own commands; `lockstep explain` tells them
+    Order {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// The command's name
+        name: String,
+        /// What follows the name
+        #[arg(default_value = "")]
+        argument: String,
+        /// The side that it is for: a or b
+        #[arg(long, value_name = "SIDE")]
+        side: Option<Side>,
+        /// Answer the policy's question with yes
+        #[arg(long, short)]
+        yes: bool,
+    },
+    /// Make a token for somebody who may speak to the edge, and print what to add to its configuration
+    User {
+        /// The name, for the record of what was ordered
+        name: String,
+        /// What he may do: operate (switch, pause, orders), all, or what a policy asks for
+        #[arg(long = "right", value_name = "RIGHT")]
+        rights: Vec<String>,
     },
     /// Tell why a pair switched, what happened in which phase, and what clients felt
     Why {
@@ -150,6 +177,49 @@ pub enum JournalVerb {
 /// What can be done with policies.
 #[derive(Debug, Subcommand)]
 pub enum PolicyVerb {
+    /// Make a new policy's project: it builds and passes its own checks, offline
+    New {
+        /// Its name: small letters, digits and -
+        name: String,
+        /// What it is written in
+        #[arg(long, value_parser = ["rust", "c"], default_value = "rust")]
+        lang: String,
+        /// For Rust: where the crate lockstep-policy lies [default: /usr/share/lockstep/sdk/lockstep-policy]
+        #[arg(long, value_name = "DIRECTORY")]
+        sdk: Option<PathBuf>,
+    },
+    /// Prove that a plugin keeps to the contract, whatever it decides
+    Check {
+        /// The plugin
+        file: PathBuf,
+        #[command(flatten)]
+        judged: Judged,
+        /// In this process: the plugin may take it along
+        #[arg(long, hide = true)]
+        here: bool,
+    },
+    /// Print a plugin's rules with the parameters in force, and the delay to expect
+    Explain {
+        /// The plugin
+        file: PathBuf,
+        #[command(flatten)]
+        judged: Judged,
+        /// As a page of documentation: rules, parameters with their ranges, orders
+        #[arg(long)]
+        markdown: bool,
+    },
+    /// Play scenarios: what a policy does, as transcripts
+    Run {
+        /// The scenarios' files
+        #[arg(required = true)]
+        scenarios: Vec<PathBuf>,
+        /// The plugin [default: the installed one that the scenario names]
+        #[arg(long, value_name = "FILE")]
+        policy: Option<PathBuf>,
+        /// Write down what the policy does, where that is something else. Keep only what you can explain
+        #[arg(long)]
+        bless: bool,
+    },
     /// Trust plugins: edges load those whose SHA-256 is in their list
     Trust {
         /// The plugins' files, whose code is not run
@@ -176,11 +246,31 @@ pub enum PolicyVerb {
     },
 }
 
+/// The pair with which a plugin is judged.
+#[derive(Debug, Args)]
+pub struct Judged {
+    /// The pair of this scenario [default: a pair with all defaults]
+    #[arg(long, value_name = "FILE")]
+    pub scenario: Option<PathBuf>,
+    /// Another parameter of [pair.policy], or of [pair.detect] as detect.KEY; may be repeated
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
+}
+
+impl Judged {
+    /// Where the setup comes from.
+    pub fn from(&self) -> From<'_> {
+        From { scenario: self.scenario.as_deref(), set: &self.set }
+    }
+}
+
 /// The simulated programs.
 #[derive(Debug, Subcommand)]
 pub enum Simulate {
     /// A telisca server's web application
     App(lockstep_demo::app::Options),
+    /// A CTI server that speaks GED-188
+    Ged188(lockstep_demo::ged188::Options),
     /// A CTI service
     Cti(lockstep_demo::cti::Options),
     /// A steady stream of requests

@@ -191,14 +191,14 @@ fn passed_over(summary: &Summary) -> String {
 
 /// One `--set KEY=VALUE`.
 #[derive(Clone, Debug, PartialEq)]
-struct Change {
+pub(crate) struct Change {
     key: Vec<String>,
     value: Value,
 }
 
 impl Change {
     /// A value that is no JSON is a text: `true`, `5` and `"5"` are what they look like, `30s` is a text.
-    fn parse(text: &str) -> Result<Change, String> {
+    pub(crate) fn parse(text: &str) -> Result<Change, String> {
         let (key, value) = text.split_once('=').ok_or_else(|| format!("--set {text}: say KEY=VALUE"))?;
         let value = serde_json::from_str(value).unwrap_or_else(|_| Value::from(value));
         let change = Change { key: key.split('.').map(str::to_owned).collect(), value };
@@ -225,7 +225,7 @@ impl Change {
     }
 
     /// `detect.…` is of `[pair.detect]`, all else of `[pair.policy]`.
-    fn apply(&self, setup: &mut Setup) {
+    pub(crate) fn apply(&self, setup: &mut Setup) {
         let detect = &mut setup.detect;
         match self.key.iter().map(String::as_str).collect::<Vec<_>>()[..] {
             ["detect", "failures"] => {

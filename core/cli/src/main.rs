@@ -3,12 +3,14 @@
 #![forbid(unsafe_code)]
 
 mod arguments;
+mod author;
 mod exit;
 mod journal;
 mod log;
 mod render_status;
 mod render_why;
 mod trust;
+mod user;
 mod verbs;
 mod words;
 
@@ -55,6 +57,10 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
         }
         Command::Status { reach, json } => on_one_thread(verbs::status(&reach, json)),
         Command::Switch { reach, pair, to, yes, json } => on_one_thread(verbs::switch(&reach, &pair, to, yes, json)),
+        Command::Order { reach, pair, name, argument, side, yes } => {
+            on_one_thread(verbs::order(&reach, &pair, &name, &argument, side, yes))
+        }
+        Command::User { name, rights } => user::make(&name, &rights),
         Command::Why { reach, pair, epoch, json } => on_one_thread(verbs::why(&reach, &pair, epoch, json)),
         Command::Pause { reach, pair, reason } => on_one_thread(verbs::pause(&reach, &pair, &reason)),
         Command::Resume { reach, pair } => on_one_thread(verbs::resume(&reach, &pair)),
@@ -65,20 +71,28 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
             }
             JournalVerb::Show { reach, what, since } => on_one_thread(journal::show(&reach, &what, since.as_deref())),
         },
-        Command::Policy { verb: PolicyVerb::Trust { files, trust_file, config } } => {
-            trust::trust(&files, trust_file.as_deref(), config.as_deref())
-        }
-        Command::Policy { verb: PolicyVerb::Replay { journal, policy, set } } => {
-            journal::replay(&journal, policy.as_deref(), &set)
-        }
+        Command::Policy { verb } => policy(verb),
         Command::Demo(options) => lockstep_demo::play::run(options).map_err(Failure::from_verdict),
         Command::Simulate { program } => match program {
             Simulate::App(options) => lockstep_demo::app::run(options),
+            Simulate::Ged188(options) => lockstep_demo::ged188::run(&options),
             Simulate::Cti(options) => lockstep_demo::cti::run(&options),
             Simulate::Client(options) => lockstep_demo::client::run(options),
             Simulate::Keeper { dir } => lockstep_demo::play::processes::keep(&dir),
         }
         .map_err(Failure::from_verdict),
+    }
+}
+
+fn policy(verb: PolicyVerb) -> Result<(), Failure> {
+    match verb {
+        PolicyVerb::New { name, lang, sdk } => author::new(&name, &lang, sdk.as_deref()),
+        PolicyVerb::Check { file, judged, here: false } => author::check(&file, judged.from()),
+        PolicyVerb::Check { file, judged, here: true } => author::check_here(&file, judged.from()),
+        PolicyVerb::Explain { file, judged, markdown } => author::explain(&file, judged.from(), markdown),
+        PolicyVerb::Run { scenarios, policy, bless } => author::run(&scenarios, policy.as_deref(), bless),
+        PolicyVerb::Trust { files, trust_file, config } => trust::trust(&files, trust_file.as_deref(), config.as_deref()),
+        PolicyVerb::Replay { journal, policy, set } => journal::replay(&journal, policy.as_deref(), &set),
     }
 }
 

@@ -3,7 +3,7 @@
 use crate::arguments::{EDGE_CONFIG, Reach};
 use crate::exit::Failure;
 use crate::{render_status, render_why};
-use lockstep_edge::admin::api::{Handover, PauseOrder, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::api::{CommandOrder, Handover, PauseOrder, SwitchAnswer, SwitchOrder};
 use lockstep_edge::admin::client::Client;
 use lockstep_pair::record::Outcome;
 use lockstep_policy::Side;
@@ -30,8 +30,37 @@ pub async fn switch(reach: &Reach, pair: &str, to: Side, yes: bool, json: bool) 
         order.confirmed = true;
         answer = client.switch(pair, &order).await?;
     }
+    finish(pair, answer, json)
+}
+
+/// `lockstep order PAIR NAME`.
+pub async fn order(
+    reach: &Reach,
+    pair: &str,
+    name: &str,
+    argument: &str,
+    side: Option<Side>,
+    yes: bool,
+) -> Result<(), Failure> {
+    let client = client(reach)?;
+    let (name, argument) = (name.to_owned(), argument.to_owned());
+    let mut order = CommandOrder { name, side, argument, confirmed: false, by: operator() };
+    let mut answer = client.command(pair, &order).await?;
+    if let SwitchAnswer::Question(question) = &answer {
+        if !yes {
+            confirm(question)?;
+        }
+        order.confirmed = true;
+        answer = client.command(pair, &order).await?;
+    }
+    finish(pair, answer, false)
+}
+
+/// Prints how an order ended.
+fn finish(pair: &str, answer: SwitchAnswer, json: bool) -> Result<(), Failure> {
     match answer {
         SwitchAnswer::Ended(handover) => ended(&handover, json),
+        SwitchAnswer::Accepted(text) => print(&format!("{pair}: {text}\n")),
         SwitchAnswer::Refused(why) => Err(Failure::failed(format!("refused: {why}"))),
         SwitchAnswer::Question(question) => Err(Failure::not_confirmed(format!("asked again: {question}"))),
     }

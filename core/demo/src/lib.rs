@@ -13,6 +13,7 @@ pub mod client;
 mod clock;
 pub mod cti;
 mod descriptors;
+pub mod ged188;
 mod lines;
 pub mod lock;
 pub mod play;

@@ -19,6 +19,7 @@ mod agents;
 pub mod config;
 mod crash;
 mod descriptors;
+mod doors;
 mod driver;
 mod journal;
 mod probe;

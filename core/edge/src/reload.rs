@@ -1,7 +1,7 @@
 //! A running edge reads its configuration again: a bad one changes nothing, of a good one is applied what can be.
 
 use crate::admin::server::Edge;
-use crate::config::{self, Config, PairConfig, PolicyConfig};
+use crate::config::{self, Config, EdgeConfig, PairConfig, PolicyConfig};
 use crate::driver::{Ask, Feed};
 use lockstep_policy::Setup;
 use std::sync::Arc;
@@ -26,6 +26,11 @@ pub(crate) async fn reload(running: &mut Config, edge: &Edge) {
 
 async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
     let mut said = restarts(running, &new);
+    if running.edge.users != new.edge.users {
+        edge.users.store(Arc::new(new.edge.users.clone()));
+        running.edge.users.clone_from(&new.edge.users);
+        said.push("[[edge.users]]: applied".to_owned());
+    }
     if running.secrets != new.secrets {
         running.secrets.take_over(&new.secrets);
         said.push("[secrets]: applied".to_owned());
@@ -51,14 +56,17 @@ fn new_policy(running: &PairConfig, wanted: &PairConfig) -> Option<PolicyConfig>
     let (old, new) = (&running.policy, &wanted.policy);
     let setup = Setup { sides: old.setup.sides.clone(), ..new.setup.clone() };
     let same = old.setup == setup && old.plugin.fingerprint() == new.plugin.fingerprint();
-    (!same).then(|| PolicyConfig { setup, ..new.clone() })
+    // What moves the route of a pair is made once.
+    let applies = old.traits == new.traits;
+    (applies && !same).then(|| PolicyConfig { setup, ..new.clone() })
 }
 
 /// What has changed and waits for a restart.
 fn restarts(running: &Config, new: &Config) -> Vec<String> {
     let needs = |what: String| format!("{what}: has changed, and needs a restart of the edge");
     let mut said = Vec::new();
-    if running.edge != new.edge {
+    let as_it_runs = EdgeConfig { users: running.edge.users.clone(), ..new.edge.clone() };
+    if running.edge != as_it_runs {
         said.push(needs("[edge]".to_owned()));
     }
     for pair in &running.pairs {
@@ -71,6 +79,10 @@ fn restarts(running: &Config, new: &Config) -> Vec<String> {
         };
         let changed = [
             ("pair.listen", pair.listen != wanted.listen),
+            ("pair.listeners", pair.listeners != wanted.listeners),
+            ("pair.answer", pair.answer != wanted.answer),
+            ("pair.session", pair.session != wanted.session),
+            ("pair.policy, from one active side to two or back", pair.policy.traits != wanted.policy.traits),
             ("pair.lease, pair.handover", pair.settings != wanted.settings),
             ("pair.hold", pair.hold != wanted.hold),
             ("pair.a, pair.b", pair.sides != wanted.sides),

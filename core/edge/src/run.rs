@@ -3,10 +3,11 @@
 use crate::admin::server::{Edge, PairDoor, router};
 use crate::admin::token::Token;
 use crate::config::{Config, PairConfig, Report};
-use crate::driver::{self, Driver, Feed, Parts};
+use crate::doors::{self, Door};
+use crate::driver::{self, Driver, Parts};
 use crate::journal::Journal;
 use crate::probe::Means;
-use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, ProxySettings};
+use crate::proxy::BindError;
 use crate::store::{Found, Store, StoreError};
 use crate::threads::RequestThreads;
 use crate::{descriptors, reload, signals, wall};
@@ -34,11 +35,13 @@ pub enum EdgeError {
     /// The state directory or what is in it cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
-    /// A VIP's listener cannot be bound.
-    #[error("{}: pair.listen of pair \"{pair}\": {source}", file.display())]
+    /// A listener of a pair cannot be bound.
+    #[error("{}: {key} of pair \"{pair}\": {source}", file.display())]
     Listen {
         /// The configuration.
         file: PathBuf,
+        /// The key that it stands under.
+        key: String,
         /// The pair.
         pair: String,
         /// Why.
@@ -88,7 +91,7 @@ struct Bound {
     journal: Journal,
     token: Token,
     admin: TcpListener,
-    pairs: Vec<(PairConfig, Found, Vec<Listener>)>,
+    pairs: Vec<(PairConfig, Found, Vec<Door>)>,
     threads: RequestThreads,
 }
 
@@ -118,18 +121,16 @@ impl Bound {
             .map_err(|error| EdgeError::Broken { what: "the journal".to_owned(), why: error.to_string() })?;
         let mut pairs = Vec::new();
         for pair in &config.pairs {
-            let bind = |address: &SocketAddr| {
-                Listener::bind(*address, ListenSettings::default()).map_err(|source| EdgeError::Listen {
-                    file: file.clone(),
-                    pair: pair.name.clone(),
-                    source,
-                })
-            };
-            let listeners = pair.listen.iter().map(bind).collect::<Result<Vec<_>, _>>()?;
+            let doors = doors::bind(pair).map_err(|(key, source)| EdgeError::Listen {
+                file: file.clone(),
+                key,
+                pair: pair.name.clone(),
+                source,
+            })?;
             let mut found = store.find(&pair.name)?;
             // Either may have been lost, and has then been told of fewer numbers than were used.
             found.next_seq = found.next_seq.max(journal.next_seq(&pair.name));
-            pairs.push((pair.clone(), found, listeners));
+            pairs.push((pair.clone(), found, doors));
         }
         let threads = RequestThreads::start()
             .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })?;
@@ -147,9 +148,9 @@ impl Bound {
         for (pair, found, bound) in pairs {
             let means = Arc::clone(&means);
             let inlet = driver::inlet();
-            let proxy = proxy(&pair, inlet.0.clone());
-            for listener in bound {
-                listeners.spawn_on(listener.serve(Arc::clone(&proxy), closed.clone()), threads.handle());
+            let proxy = doors::proxy(&pair, inlet.0.clone());
+            for door in bound {
+                listeners.spawn_on(door.open(Arc::clone(&proxy), closed.clone()), threads.handle());
             }
             doors.push(PairDoor {
                 name: pair.name.clone(),
@@ -171,6 +172,7 @@ impl Bound {
             config: config.file.display().to_string(),
             started: wall::now(),
             token,
+            users: ArcSwap::from_pointee(config.edge.users.clone()),
             store: store.clone(),
             journal: journal.clone(),
             pairs: doors,
@@ -188,19 +190,6 @@ impl Bound {
         });
         Running { config, store, journal, edge, listeners, threads, drivers, closing, stopping }
     }
-}
-
-/// A pair's proxy, which tells the pair's driver what it sees.
-fn proxy(pair: &PairConfig, feeds: tokio::sync::mpsc::Sender<Feed>) -> Arc<PairProxy> {
-    let hold = HoldSettings {
-        max_requests: pair.hold.max_requests,
-        max_wait: pair.hold.max_wait,
-        retry_after: pair.hold.retry_after,
-    };
-    let servers = pair.policy.setup.sides.clone().map(|_, side| side.servers);
-    // On a request's own task: what finds no room is lost, and only records and early probes are poorer by it.
-    let events = move |event| drop(feeds.try_send(Feed::Proxy(event)));
-    PairProxy::new(&pair.name, servers, ProxySettings { hold, ..ProxySettings::default() }, events)
 }
 
 /// An edge at work.

@@ -22,6 +22,7 @@ mod agent_deaths;
 mod bad_input;
 mod edge_deaths;
 mod faults;
+mod journal;
 mod planned;
 mod the_bed;
 mod verbs;

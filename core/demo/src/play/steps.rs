@@ -131,7 +131,7 @@ async fn planned(stage: &mut Stage) -> anyhow::Result<(u64, u64)> {
                 anyhow::ensure!(completed, "the planned switch to {to} was not completed: {}", handover.record.why);
                 return Ok((done_at, now()));
             }
-            SwitchAnswer::Question(said) | SwitchAnswer::Refused(said) => refused = said,
+            SwitchAnswer::Question(said) | SwitchAnswer::Refused(said) | SwitchAnswer::Accepted(said) => refused = said,
         }
     }
     anyhow::bail!("the planned switch was not begun: {refused}")

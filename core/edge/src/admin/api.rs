@@ -50,6 +50,9 @@ pub struct PairStatus {
     pub policy: PolicyStatus,
     /// What the proxy has done since the edge started.
     pub traffic: TrafficStatus,
+    /// The sessions, in a pair in which both sides may serve.
+    #[serde(default)]
+    pub sessions: Option<SessionsStatus>,
     /// Whether the policy's own switches are refused.
     pub paused: Option<Pause>,
     /// The latest alerts, newest first.
@@ -58,6 +61,27 @@ pub struct PairStatus {
     pub last: Option<Summary>,
     /// The store's last trouble; empty when there is none.
     pub store: String,
+}
+
+/// How sessions are shared out, in a pair in which both sides may serve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionsStatus {
+    /// Sessions on each side.
+    pub on: Sides<u32>,
+    /// The parts of new sessions that each side gets; both zero: none is let in.
+    pub parts: Sides<u32>,
+    /// The side whose sessions are being moved; none when no move is under way.
+    pub moving_from: Option<Side>,
+    /// Sessions that the last move has moved.
+    pub moved: u32,
+    /// Sessions that it has still to move.
+    pub left: u32,
+    /// Sessions that did not come back from it in time.
+    pub failed: u32,
+    /// The first of these, by name.
+    pub names: Vec<String>,
+    /// Why the sessions are shared out so.
+    pub reason: String,
 }
 
 /// The active side.
@@ -83,7 +107,7 @@ pub struct Underway {
 pub struct SideStatus {
     /// Its servers.
     pub servers: Vec<String>,
-    /// Its agent's address.
+    /// Its agent's address; empty when it has none.
     pub agent: String,
     /// Whether the main connection is up.
     pub main: bool,
@@ -316,7 +340,8 @@ pub struct SwitchOrder {
     pub by: String,
 }
 
-/// The answer to a [`SwitchOrder`]: 200 with the handover, 409 with a question or a refusal.
+/// The answer to a [`SwitchOrder`] or a [`CommandOrder`]: 200 with the handover or what was begun, 409 with a question
+/// or a refusal.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SwitchAnswer {
@@ -326,6 +351,27 @@ pub enum SwitchAnswer {
     Question(String),
     /// Not begun, because.
     Refused(String),
+    /// Done, or begun, as the text says, without a handover of the pair.
+    Accepted(String),
+}
+
+/// Body of `POST /v1/pairs/{pair}/command`: one of the policy's own commands. Answered as a [`SwitchOrder`] is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CommandOrder {
+    /// The command's name.
+    pub name: String,
+    /// The side that it is for.
+    #[serde(default)]
+    pub side: Option<Side>,
+    /// What follows the name.
+    #[serde(default)]
+    pub argument: String,
+    /// The operator has seen the policy's question and insists.
+    #[serde(default)]
+    pub confirmed: bool,
+    /// Who asks.
+    pub by: String,
 }
 
 /// Body of `POST /v1/pairs/{pair}/pause` and `…/resume`.
@@ -368,5 +414,6 @@ pub fn route_text(route: Route) -> &'static str {
         RouteKind::Serve(Side::B) => "b",
         RouteKind::Hold => "hold",
         RouteKind::Refuse => "refuse",
+        RouteKind::Share => "share",
     }
 }

@@ -1,6 +1,6 @@
 //! The operator's verbs over HTTP: one short connection each, every answer bounded.
 
-use super::api::{Explanation, Failure, Handover, Journal, PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder};
+use super::api::{CommandOrder, Explanation, Failure, Handover, Journal, PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -97,8 +97,16 @@ impl Client {
 
     /// Moves a pair's active role, and waits for the end.
     pub async fn switch(&self, pair: &str, order: &SwitchOrder) -> Result<SwitchAnswer, ClientError> {
-        let path = format!("/v1/pairs/{}/switch", escape(pair));
-        let (status, body) = self.send(Method::POST, &path, json(order), SWITCH_WAIT).await?;
+        self.order(&format!("/v1/pairs/{}/switch", escape(pair)), json(order)).await
+    }
+
+    /// Gives one of the commands of a pair's policy.
+    pub async fn command(&self, pair: &str, order: &CommandOrder) -> Result<SwitchAnswer, ClientError> {
+        self.order(&format!("/v1/pairs/{}/command", escape(pair)), json(order)).await
+    }
+
+    async fn order(&self, path: &str, order: Bytes) -> Result<SwitchAnswer, ClientError> {
+        let (status, body) = self.send(Method::POST, path, order, SWITCH_WAIT).await?;
         match status {
             StatusCode::OK | StatusCode::CONFLICT => self.parse(&body),
             status => Err(self.said(status, &body)),

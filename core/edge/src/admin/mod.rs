@@ -1,10 +1,14 @@
-//! The operator's API: JSON over HTTP on loopback, behind a token that only the edge's user can read.
+//! The operator's API: JSON over HTTP on loopback, behind a token that only the edge's user can read,
+//! or one of the configuration's users.
 
 pub mod api;
 pub mod client;
 mod export;
 pub(crate) mod server;
 pub(crate) mod token;
+mod who;
+
+pub use token::new_token;
 
 /// The token's file in the state directory.
 pub(crate) const TOKEN_FILE: &str = "admin.token";

@@ -1,12 +1,13 @@
 //! The admin API's server. Every request needs the token; every answer is JSON, errors too.
 
 use super::api::{
-    Explanation, Failure, Handover, Journal, JournalEntry, PairStatus, Pause, PauseAnswer, PauseOrder, Status,
+    CommandOrder, Explanation, Failure, Handover, Journal, JournalEntry, PairStatus, Pause, PauseAnswer, PauseOrder, Status,
     SwitchAnswer, SwitchOrder,
 };
 use super::export::export;
 use super::token::Token;
-use crate::config::PolicyConfig;
+use super::who::{OPERATE, Who};
+use crate::config::{PolicyConfig, UserConfig};
 use crate::driver::{Ask, Feed};
 use crate::journal::{self, Journal as Journals};
 use crate::store::{KeptHandover, Reader, Store, StoreError};
@@ -19,7 +20,7 @@ use axum::http::header::AUTHORIZATION;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -43,6 +44,7 @@ pub(crate) struct Edge {
     pub config: String,
     pub started: String,
     pub token: Token,
+    pub users: ArcSwap<Vec<UserConfig>>,
     pub store: Store,
     pub journal: Journals,
     pub pairs: Vec<PairDoor>,
@@ -79,6 +81,7 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
     Router::new()
         .route("/v1/status", get(status))
         .route("/v1/pairs/{pair}/switch", post(switch))
+        .route("/v1/pairs/{pair}/command", post(command))
         .route("/v1/pairs/{pair}/why", get(why))
         .route("/v1/pairs/{pair}/explain", get(explain))
         .route("/v1/pairs/{pair}/pause", post(pause))
@@ -96,14 +99,16 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
 
 async fn admit(
     State((edge, places)): State<(Arc<Edge>, Arc<Semaphore>)>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, Refusal> {
     let given = request.headers().get(AUTHORIZATION).map(|value| value.as_bytes()).unwrap_or_default();
-    if !edge.token.allows(given) {
-        let why = "the admin token is missing or not the present one: it is in admin.token in the state directory";
+    let Some(who) = Who::of(given, &edge.token, &edge.users.load()) else {
+        let why = "the token is missing, or neither the present admin token (in admin.token in the state directory) \
+                   nor that of a user in `[[edge.users]]`";
         return Err(Refusal(StatusCode::UNAUTHORIZED, why.to_owned()));
-    }
+    };
+    request.extensions_mut().insert(who);
     let Ok(_place) = places.try_acquire() else {
         return Err(Refusal(StatusCode::SERVICE_UNAVAILABLE, format!("{REQUESTS} requests are answered already")));
     };
@@ -126,19 +131,37 @@ async fn status(State(edge): State<Arc<Edge>>) -> Answer<Status> {
     }))
 }
 
-async fn switch(State(edge): State<Arc<Edge>>, Path(pair): Path<String>, body: Bytes) -> Result<Response, Refusal> {
+async fn switch(
+    State(edge): State<Arc<Edge>>,
+    Extension(who): Extension<Who>,
+    Path(pair): Path<String>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
     let order: SwitchOrder = parse(&body)?;
-    let by = words("by", &order.by)?;
-    let door = edge.door(&pair)?;
-    let answer = door.ask(|reply| Ask::Switch(SwitchOrder { by, ..order }, reply)).await?;
-    let (status, answer) = match answer {
-        SwitchAnswer::Ended(handover) => {
-            let evidence = edge.evidence(&pair, handover.record.evidence.clone()).await?;
-            (StatusCode::OK, SwitchAnswer::Ended(Box::new(Handover { evidence, ..*handover })))
-        }
-        other => (StatusCode::CONFLICT, other),
-    };
-    Ok((status, Json(answer)).into_response())
+    let by = operator(&who, &order.by)?;
+    let answer =
+        edge.door(&pair)?.ask(|reply| Ask::Switch(SwitchOrder { by, ..order }, who.rights, reply)).await?;
+    edge.answered(&pair, answer).await
+}
+
+async fn command(
+    State(edge): State<Arc<Edge>>,
+    Extension(who): Extension<Who>,
+    Path(pair): Path<String>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let order: CommandOrder = parse(&body)?;
+    let by = operator(&who, &order.by)?;
+    let (name, argument) = (words("name", &order.name)?, words("argument", &order.argument)?);
+    let order = CommandOrder { by, name, argument, ..order };
+    let answer = edge.door(&pair)?.ask(|reply| Ask::Command(order, who.rights, reply)).await?;
+    edge.answered(&pair, answer).await
+}
+
+/// The name for the record of somebody who gives orders, when he may.
+fn operator(who: &Who, said: &str) -> Result<String, Refusal> {
+    who.may(OPERATE).map_err(|why| Refusal(StatusCode::FORBIDDEN, why))?;
+    Ok(who.name(words("by", said)?))
 }
 
 #[derive(Deserialize)]
@@ -181,16 +204,26 @@ async fn explain(State(edge): State<Arc<Edge>>, Path(pair): Path<String>) -> Ans
     Ok(Json(Explanation { text }))
 }
 
-async fn pause(State(edge): State<Arc<Edge>>, Path(pair): Path<String>, body: Bytes) -> Answer<PauseAnswer> {
+async fn pause(
+    State(edge): State<Arc<Edge>>,
+    Extension(who): Extension<Who>,
+    Path(pair): Path<String>,
+    body: Bytes,
+) -> Answer<PauseAnswer> {
     let PauseOrder { by, reason } = parse(&body)?;
-    let (by, reason) = (words("by", &by)?, words("reason", &reason)?);
+    let (by, reason) = (operator(&who, &by)?, words("reason", &reason)?);
     let pause = Pause { by: by.clone(), reason, since: wall::now() };
     edge.set_pause(&pair, Some(pause), by).await
 }
 
-async fn resume(State(edge): State<Arc<Edge>>, Path(pair): Path<String>, body: Bytes) -> Answer<PauseAnswer> {
+async fn resume(
+    State(edge): State<Arc<Edge>>,
+    Extension(who): Extension<Who>,
+    Path(pair): Path<String>,
+    body: Bytes,
+) -> Answer<PauseAnswer> {
     let PauseOrder { by, .. } = parse(&body)?;
-    edge.set_pause(&pair, None, words("by", &by)?).await
+    edge.set_pause(&pair, None, operator(&who, &by)?).await
 }
 
 #[derive(Deserialize)]
@@ -254,6 +287,19 @@ impl Edge {
         let set: Result<Option<Pause>, String> = self.door(pair)?.ask(|reply| Ask::Pause(pause, by, reply)).await?;
         let paused = set.map_err(|why| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why))?;
         Ok(Json(PauseAnswer { paused }))
+    }
+
+    /// How an order ended, with the evidence for it.
+    async fn answered(&self, pair: &str, answer: SwitchAnswer) -> Result<Response, Refusal> {
+        let (status, answer) = match answer {
+            SwitchAnswer::Ended(handover) => {
+                let evidence = self.evidence(pair, handover.record.evidence.clone()).await?;
+                (StatusCode::OK, SwitchAnswer::Ended(Box::new(Handover { evidence, ..*handover })))
+            }
+            accepted @ SwitchAnswer::Accepted(_) => (StatusCode::OK, accepted),
+            other => (StatusCode::CONFLICT, other),
+        };
+        Ok((status, Json(answer)).into_response())
     }
 
     async fn evidence(&self, pair: &str, seqs: Vec<u64>) -> Result<Vec<JournalEntry>, Refusal> {

@@ -1,6 +1,7 @@
 //! The admin token: whoever can read its file may order switches.
 
 use super::TOKEN_FILE;
+use sha2::{Digest, Sha256};
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -14,9 +15,7 @@ impl Token {
     /// A new token in the state directory, readable by the edge's user only. It replaces the former one at once, so
     /// that no reader finds half of it.
     pub fn create(directory: &Path) -> io::Result<Token> {
-        let mut random = [0; 32];
-        getrandom::fill(&mut random).map_err(io::Error::other)?;
-        let text: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        let text = random()?;
         let fresh = directory.join(format!("{TOKEN_FILE}.new"));
         match std::fs::remove_file(&fresh) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -34,6 +33,19 @@ impl Token {
         let differ = given.iter().zip(self.0.as_bytes()).fold(0, |differ, (a, b)| differ | (a ^ b));
         given.len() == self.0.len() && std::hint::black_box(differ) == 0
     }
+}
+
+/// A token for somebody, and its SHA-256 for the configuration.
+pub fn new_token() -> io::Result<(String, String)> {
+    let text = random()?;
+    let hash: String = Sha256::digest(&text).iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((text, hash))
+}
+
+fn random() -> io::Result<String> {
+    let mut random = [0; 32];
+    getrandom::fill(&mut random).map_err(io::Error::other)?;
+    Ok(random.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 #[cfg(test)]

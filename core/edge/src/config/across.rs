@@ -29,10 +29,10 @@ fn names(pairs: &[Read], problems: &RefCell<Problems<'_>>) {
 fn listeners(edge: &EdgeConfig, pairs: &[Read], problems: &RefCell<Problems<'_>>) {
     let mut seen: Vec<(SocketAddr, usize, &str)> = Vec::new();
     for pair in pairs {
-        for listen in &pair.listen {
+        for listen in pair.listening() {
             let refuse = |what: String| {
                 let valid = "one listener for each address and port".to_owned();
-                problems.borrow_mut().add(listen.at, Finding::new("pair.listen", what).valid(valid));
+                problems.borrow_mut().add(listen.at, Finding::new(&listen.key, what).valid(valid));
             };
             if listen.value.port() == 0 {
                 refuse(format!("{} has no port", listen.value));
@@ -45,7 +45,7 @@ fn listeners(edge: &EdgeConfig, pairs: &[Read], problems: &RefCell<Problems<'_>>
                 let of = if *name == pair.name.value { "this pair".to_owned() } else { format!("pair \"{name}\"") };
                 let what = format!("{} is taken by {of} in line {line} ({other})", listen.value);
                 let valid = "an address and port that no other listener takes";
-                problems.borrow_mut().add(listen.at, Finding::new("pair.listen", what).valid(valid));
+                problems.borrow_mut().add(listen.at, Finding::new(&listen.key, what).valid(valid));
             }
             seen.push((listen.value, listen.at, &pair.name.value));
         }
@@ -62,12 +62,15 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 
 /// A server is on one side only, and is no listener of this edge: requests would go in a ring.
 fn servers(pairs: &[Read], problems: &RefCell<Problems<'_>>) {
-    let listeners: Vec<SocketAddr> = pairs.iter().flat_map(|pair| pair.listen.iter().map(|l| l.value)).collect();
+    let listeners: Vec<SocketAddr> = pairs.iter().flat_map(Read::listening).map(|listen| listen.value).collect();
     for pair in pairs {
         let mut seen = BTreeMap::new();
         for (side, read) in pair.sides.iter() {
-            let key = format!("pair.{side}.servers");
-            for server in &read.servers {
+            for (pool, server) in read.servers() {
+                let key = match pool {
+                    "" => format!("pair.{side}.servers"),
+                    pool => format!("pair.{side}.pools.{pool}"),
+                };
                 if listeners.contains(&server.value) {
                     let what = format!("{} is a listener of this edge: requests would go in a ring", server.value);
                     problems.borrow_mut().add(server.at, Finding::new(&key, what).valid("the server's own address"));

@@ -2,7 +2,7 @@
 
 use super::table::Table;
 use super::{ProbeConfig, probe};
-use super::{EdgeConfig, JournalConfig, journal, policies};
+use super::{EdgeConfig, JournalConfig, journal, policies, users};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         journal: JournalConfig::default(),
         probe: ProbeConfig::default(),
         policies: policies::defaults(file),
+        users: Vec::new(),
     };
     let Some(mut table) = table else { return (edge, None) };
     if let Some(name) = table.text("name") {
@@ -32,6 +33,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
     edge.journal = journal::read(table.table("journal", "edge.journal"));
     edge.probe = probe::read(table.table("probe", "edge.probe"), file);
     edge.policies = policies::read(table.table("policies", "edge.policies"), file);
+    edge.users = users::read(table.tables("users", "edge.users"));
     let plugins = table.text("plugins").and_then(|directory| {
         let path = beside(file).join(directory.value);
         if !path.is_dir() {

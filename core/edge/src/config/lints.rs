@@ -17,8 +17,9 @@ pub(super) fn lints(config: &Config) -> Vec<String> {
 
 fn of_pair(pair: &PairConfig) -> Vec<String> {
     let about = |text: String| format!("pair `{}`: {text}", pair.name);
-    let own = [max_wait(pair), fence(pair), probe_overlap(pair)];
-    own.into_iter().flatten().chain(of_policy(pair)).map(about).collect()
+    let leased = [max_wait(pair), fence(pair)].into_iter().filter(|_| pair.policy.traits.exclusive);
+    let own = leased.chain([probe_overlap(pair)]).chain(unheard(pair));
+    own.flatten().chain(of_policy(pair)).map(about).collect()
 }
 
 fn of_policy(pair: &PairConfig) -> Vec<String> {
@@ -74,6 +75,22 @@ fn probe_overlap(pair: &PairConfig) -> Option<String> {
             detect.timeout_ms, detect.interval_ms,
         )
     })
+}
+
+/// Pools that no listener leads to.
+fn unheard(pair: &PairConfig) -> Vec<Option<String>> {
+    let mut pools = pair.sides.a.pools.clone();
+    pools.dedup();
+    let heard = |pool: &String| match pool.as_str() {
+        "" => !pair.listen.is_empty(),
+        name => pair.listeners.iter().any(|listeners| listeners.pool == name),
+    };
+    let unheard = pools.into_iter().filter(|pool| !heard(pool));
+    let said = unheard.map(|pool| match pool.as_str() {
+        "" => "pair.listen is missing: no request reaches the servers without a pool".to_owned(),
+        name => format!("pair.listeners.{name} is missing: no request reaches the servers of pool \"{name}\""),
+    });
+    said.map(Some).collect()
 }
 
 /// To the millisecond: what comes of a multiplication is not shown to the nanosecond.

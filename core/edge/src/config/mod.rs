@@ -12,16 +12,20 @@ mod policies;
 mod policy;
 mod probe;
 mod problem;
+mod session;
+mod sides;
 mod secrets;
 mod table;
+mod users;
 
 pub use probe::ProbeConfig;
 pub use problem::Problem;
 pub use secrets::SecretFiles;
 
+use crate::proxy::SessionSettings;
 use lockstep_pair::coordinator::Settings;
 use lockstep_policy::host::{Plugin, Terms};
-use lockstep_policy::{Setup, Sides};
+use lockstep_policy::{Setup, Sides, Traits};
 use policy::Plugins;
 use problem::{Finding, Problems};
 use std::cell::RefCell;
@@ -64,6 +68,19 @@ pub struct EdgeConfig {
     pub probe: ProbeConfig,
     /// `[edge.policies]`.
     pub policies: PoliciesConfig,
+    /// `[[edge.users]]`.
+    pub users: Vec<UserConfig>,
+}
+
+/// One of `[[edge.users]]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserConfig {
+    /// His name, for the record.
+    pub name: String,
+    /// SHA-256 of his token.
+    pub token: [u8; 32],
+    /// What he may do: `operate`, `all`, or what a policy asks for.
+    pub rights: Vec<String>,
 }
 
 /// `[edge.journal]`: what is kept of all pairs together.
@@ -80,8 +97,14 @@ pub struct JournalConfig {
 pub struct PairConfig {
     /// Unique.
     pub name: String,
-    /// The VIP's listeners.
+    /// The VIP's listeners that lead to the servers without a pool.
     pub listen: Vec<SocketAddr>,
+    /// `[pair.listeners]`: those that lead to a pool.
+    pub listeners: Vec<PoolListeners>,
+    /// Where the edge itself answers balancers and monitors.
+    pub answer: Vec<SocketAddr>,
+    /// `[pair.session]`: what a session is, in a pair in which both sides may serve.
+    pub session: SessionSettings,
     /// The policy.
     pub policy: PolicyConfig,
     /// `[pair.lease]` and `[pair.handover]`.
@@ -101,6 +124,8 @@ pub struct PolicyConfig {
     pub plugin: Plugin,
     /// What an instance is made from.
     pub setup: Setup,
+    /// What sets its pairs apart.
+    pub traits: Traits,
     /// From a fault to the new side's service, at worst, by the policy's own formula; none when it has no such.
     pub expected_delay: Option<Duration>,
     /// `edge.policies.absent_max`: how long nobody may decide before another policy stands in.
@@ -132,10 +157,30 @@ pub struct HoldConfig {
 /// `[pair.a]` or `[pair.b]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideConfig {
-    /// Its servers.
+    /// Its servers, of all pools: those without a pool first, then pool after pool in the order of the names.
     pub servers: Vec<SocketAddr>,
-    /// Its agent.
-    pub agent: SocketAddr,
+    /// The pool of each server; empty when it has none.
+    pub pools: Vec<String>,
+    /// Its agent; it may have none in a pair in which both sides may serve.
+    pub agent: Option<SocketAddr>,
+}
+
+impl SideConfig {
+    /// The servers of a pool; of the empty name, those without a pool.
+    #[must_use]
+    pub fn pool(&self, name: &str) -> Vec<SocketAddr> {
+        let of = self.servers.iter().zip(&self.pools).filter(|(_, pool)| *pool == name);
+        of.map(|(server, _)| *server).collect()
+    }
+}
+
+/// The listeners that lead to a pool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PoolListeners {
+    /// Its name.
+    pub pool: String,
+    /// Where.
+    pub listen: Vec<SocketAddr>,
 }
 
 /// What `lockstep check` has found.

@@ -2,8 +2,10 @@
 
 use super::policy::{self, Plugins};
 use super::problem::Problems;
-use super::table::{Listed, Placed, Table};
-use super::{HoldConfig, PolicyConfig, SideConfig};
+use super::sides::{self, Listening, Named, ReadSide, side};
+use super::table::{Placed, Table};
+use super::{HoldConfig, PolicyConfig, session};
+use crate::proxy::SessionSettings;
 use lockstep_pair::coordinator::{Leftover, Settings};
 use lockstep_pair::protocol::Terms;
 use lockstep_policy::setup::Detect;
@@ -15,42 +17,48 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-const HOUR: Duration = Duration::from_secs(3600);
+pub(super) const HOUR: Duration = Duration::from_secs(3600);
 
 /// What a server's, a listener's or an agent's address must be. Names are not looked up: a pair must switch while DNS
 /// is down.
-const ADDRESS: &str = "an address \"IP:PORT\", such as \"10.0.0.1:80\" (names are not looked up)";
+pub(super) const ADDRESS: &str = "an address \"IP:PORT\", such as \"10.0.0.1:80\" (names are not looked up)";
 
 /// A pair as it was read; what could not be read is at its default or missing, and has been refused.
 pub(super) struct Read {
     pub name: Placed<String>,
-    pub listen: Vec<Placed<SocketAddr>>,
+    pub listeners: Vec<Named>,
+    pub answer: Vec<Placed<SocketAddr>>,
+    pub session: SessionSettings,
     pub policy: Option<PolicyConfig>,
     pub settings: Settings,
     pub hold: HoldConfig,
     pub sides: Sides<ReadSide>,
 }
 
-/// A side as it was read.
-pub(super) struct ReadSide {
-    pub servers: Vec<Placed<SocketAddr>>,
-    pub agent: Option<Placed<SocketAddr>>,
-}
-
-impl ReadSide {
-    fn config(&self) -> Option<SideConfig> {
-        let servers = self.servers.iter().map(|server| server.value).collect();
-        Some(SideConfig { servers, agent: self.agent?.value })
-    }
-}
-
 impl Read {
+    /// All addresses that the pair listens on.
+    pub fn listening(&self) -> impl Iterator<Item = Listening> {
+        let of_pools = self.listeners.iter().flat_map(|named| {
+            let key = match named.name.as_str() {
+                "" => "pair.listen".to_owned(),
+                name => format!("pair.listeners.{name}"),
+            };
+            named.addresses.iter().map(move |address| (address, key.clone()))
+        });
+        let answers = self.answer.iter().map(|address| (address, "pair.answer".to_owned()));
+        of_pools.chain(answers).map(|(address, key)| Listening { value: address.value, at: address.at, key })
+    }
+
     /// The pair's configuration, when nothing is missing.
     pub fn config(self) -> Option<super::PairConfig> {
+        let (listen, listeners) = sides::pool_listeners(self.listeners);
         Some(super::PairConfig {
-            sides: Sides { a: self.sides.a.config()?, b: self.sides.b.config()? },
+            sides: Sides { a: self.sides.a.config(), b: self.sides.b.config() },
             name: self.name.value,
-            listen: self.listen.iter().map(|listen| listen.value).collect(),
+            listen,
+            listeners,
+            answer: self.answer.iter().map(|answer| answer.value).collect(),
+            session: self.session,
             policy: self.policy?,
             settings: self.settings,
             hold: self.hold,
@@ -64,26 +72,58 @@ pub(super) fn read<'i>(
     problems: &std::cell::RefCell<Problems<'i>>,
 ) -> Read {
     let name = name(&mut table);
-    let listen = listen(&mut table);
+    let listeners = sides::listeners(&mut table);
+    let answer = table.list("answer", ADDRESS).map(|answer| answer.items).unwrap_or_default();
     let detect = detect(table.table("detect", "pair.detect"));
+    let exclusive_only = ["lease", "handover"].map(|key| (key, table.place(key)));
     let terms = lease(table.table("lease", "pair.lease"));
     let hold = hold(table.table("hold", "pair.hold"));
     let settings = handover(table.table("handover", "pair.handover"), terms);
+    let (session_at, session) = session::read(table.table("session", "pair.session"));
     let a = side(table.table("a", "pair.a"), &table, Side::A);
     let b = side(table.table("b", "pair.b"), &table, Side::B);
     let sides = Sides { a, b };
+    sides::check(&table, &listeners, &sides);
     let policy = match table.table("policy", "pair.policy") {
         Some(policy) => {
-            let servers = Sides::from_fn(|side| sides[side].servers.iter().map(|s| s.value.to_string()).collect());
-            policy::read(policy, &name.value, detect, servers, plugins, problems)
+            let setups = Sides::from_fn(|side| sides[side].setup());
+            policy::read(policy, &name.value, detect, setups, plugins, problems)
         }
         None => {
             table.missing("policy", "a table `[pair.policy]` with `plugin = \"NAME\"`");
             None
         }
     };
+    match &policy {
+        Some(policy) if policy.traits.exclusive => exclusive(&table, policy.plugin.id(), &sides, session_at),
+        Some(policy) => shared(&table, policy.plugin.id(), exclusive_only),
+        None => {}
+    }
     table.finish();
-    Read { name, listen, policy, settings, hold, sides }
+    Read { name, listeners, answer, session, policy, settings, hold, sides }
+}
+
+/// What a pair needs of which one side is active at a time.
+fn exclusive(table: &Table<'_, '_>, policy: &str, sides: &Sides<ReadSide>, session: Option<usize>) {
+    for (side, read) in sides.iter().filter(|(_, read)| !read.has_agent) {
+        let valid = format!(
+            "the side's agent, such as `agent = \"10.0.0.1:7401\"`: with the policy `{policy}` one side is active at a \
+             time, by a lease that its agent holds"
+        );
+        table.refuse(read.at, &format!("{side}.agent"), "is missing", valid);
+    }
+    if let Some(at) = session {
+        let what = format!("with the policy `{policy}` one side is active at a time, and no sessions are shared out");
+        table.refuse(at, "session", what, "no table `[pair.session]`, or a policy with which both sides may serve");
+    }
+}
+
+/// What has no meaning in a pair in which both sides may serve.
+fn shared(table: &Table<'_, '_>, policy: &str, given: [(&'static str, Option<usize>); 2]) {
+    for (key, at) in given.into_iter().filter_map(|(key, at)| Some((key, at?))) {
+        let what = format!("with the policy `{policy}` both sides may serve: there is no lease and no handover");
+        table.refuse(at, key, what, format!("no table `[pair.{key}]`"));
+    }
 }
 
 fn name(table: &mut Table<'_, '_>) -> Placed<String> {
@@ -97,46 +137,6 @@ fn name(table: &mut Table<'_, '_>) -> Placed<String> {
         table.refuse(name.at, "name", format!("\"{}\" is not a name", name.value), valid);
     }
     name
-}
-
-fn listen(table: &mut Table<'_, '_>) -> Vec<Placed<SocketAddr>> {
-    addresses(
-        table,
-        "listen",
-        "the pair has no listener",
-        "the VIP's listeners, such as `listen = [\"10.0.0.100:80\"]`",
-    )
-}
-
-/// A list of addresses that must not be empty.
-fn addresses(table: &mut Table<'_, '_>, key: &'static str, none: &str, example: &str) -> Vec<Placed<SocketAddr>> {
-    match table.list(key, ADDRESS) {
-        None => table.missing(key, example),
-        Some(Listed { at, is_empty: true, .. }) => table.refuse(at, key, none, example),
-        Some(Listed { items, .. }) => return items,
-    }
-    Vec::new()
-}
-
-fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side) -> ReadSide {
-    let Some(mut table) = read else {
-        let valid = format!("a table `[pair.{side}]` with `servers` and `agent`");
-        pair.missing(&side.to_string(), &valid);
-        return ReadSide { servers: Vec::new(), agent: None };
-    };
-    let none = format!("side {side} has no server");
-    let servers = addresses(&mut table, "servers", &none, "at least one, such as `servers = [\"10.0.0.1:80\"]`");
-    for server in &servers {
-        if server.value.port() == 0 || server.value.ip().is_unspecified() {
-            table.refuse(server.at, "servers", format!("{} cannot be connected to", server.value), ADDRESS);
-        }
-    }
-    let agent = table.parsed::<SocketAddr>("agent", ADDRESS);
-    if agent.is_none() && !table.has("agent") {
-        table.missing("agent", "the side's agent, such as `agent = \"10.0.0.1:7401\"`");
-    }
-    table.finish();
-    ReadSide { servers, agent }
 }
 
 fn detect(table: Option<Table<'_, '_>>) -> Detect {

@@ -109,7 +109,7 @@ pub(super) fn read<'i>(
     mut table: Table<'_, 'i>,
     pair: &str,
     detect: Detect,
-    servers: Sides<Vec<String>>,
+    sides: Sides<SideSetup>,
     plugins: &mut Plugins,
     problems: &RefCell<Problems<'i>>,
 ) -> Option<PolicyConfig> {
@@ -126,8 +126,7 @@ pub(super) fn read<'i>(
         refuse_parameters(&errors, &places, problems);
         return None;
     }
-    let complete = servers.iter().all(|(_, servers)| !servers.is_empty());
-    let sides = servers.map(|_, servers| SideSetup { servers, pools: Vec::new(), agent: true });
+    let complete = sides.iter().all(|(_, side)| !side.servers.is_empty());
     let setup = Setup { pair: pair.to_owned(), parameters, detect, sides };
     // A schema cannot say everything: what the policy itself refuses is known only when one is made.
     if complete && let Err(error) = plugin.try_create(&setup) {
@@ -138,7 +137,14 @@ pub(super) fn read<'i>(
         return None;
     }
     let expected_delay = plugin.expected_delay(&setup).ok().filter(|delay| !delay.is_zero());
-    Some(PolicyConfig { file, plugin, setup, expected_delay, absent_max })
+    let traits = match plugin.traits(&setup) {
+        Ok(traits) => traits,
+        Err(error) => {
+            problems.borrow_mut().add(places.of(""), Finding::new("pair.policy.plugin", error.to_string()));
+            return None;
+        }
+    };
+    Some(PolicyConfig { file, plugin, setup, traits, expected_delay, absent_max })
 }
 
 fn open(plugin: &Placed<String>, plugins: &mut Plugins, problems: &RefCell<Problems<'_>>) -> Option<(PathBuf, Plugin)> {

@@ -57,6 +57,11 @@ impl<'t, 'i> Table<'t, 'i> {
         if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
     }
 
+    /// Where the value of a key stands, if it is there.
+    pub fn place(&self, key: &str) -> Option<usize> {
+        self.items.get(key).map(|value| value.span().start)
+    }
+
     /// Whether a key is there, whatever its value.
     pub fn has(&self, key: &str) -> bool {
         self.items.contains_key(key)
@@ -99,9 +104,29 @@ impl<'t, 'i> Table<'t, 'i> {
         T::Err: Display,
     {
         let (value, at) = self.take(key)?;
+        Some(self.listed(key, value, at, valid))
+    }
+
+    /// All keys, each of which is to be a list of texts that mean something. The keys are the user's own.
+    pub fn lists<T: FromStr>(&self, valid: &str) -> Vec<(Placed<String>, Listed<T>)>
+    where
+        T::Err: Display,
+    {
+        let read = self.items.iter().map(|(key, value)| {
+            let name = Placed { value: key.get_ref().to_string(), at: key.span().start };
+            let listed = self.listed(&name.value, value.get_ref(), value.span().start, valid);
+            (name, listed)
+        });
+        read.collect()
+    }
+
+    fn listed<T: FromStr>(&self, key: &str, value: &DeValue<'i>, at: usize, valid: &str) -> Listed<T>
+    where
+        T::Err: Display,
+    {
         let DeValue::Array(given) = value else {
             self.refuse(at, key, wrong_type(value), format!("a list; in it: {valid}"));
-            return Some(Listed { at, is_empty: false, items: Vec::new() });
+            return Listed { at, is_empty: false, items: Vec::new() };
         };
         let read = given.iter().filter_map(|item| {
             let at = item.span().start;
@@ -110,7 +135,7 @@ impl<'t, 'i> Table<'t, 'i> {
                 other => self.wrong_type(at, key, other, valid),
             }
         });
-        Some(Listed { at, is_empty: given.is_empty(), items: read.collect() })
+        Listed { at, is_empty: given.is_empty(), items: read.collect() }
     }
 
     /// A duration with its unit. A default needs no check: it is ours.

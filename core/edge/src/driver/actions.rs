@@ -33,11 +33,24 @@ impl Driver {
                 }
             }
             Action::SetTimer(timer, at) => {
+                self.cancel_alarm(timer);
                 if let Err(why) = self.seat.timers.set(timer, at) {
                     self.result(of, Outcome::Refused, &why);
                 }
             }
-            Action::CancelTimer(timer) => self.seat.timers.cancel(timer),
+            Action::CancelTimer(timer) => {
+                self.seat.timers.cancel(timer);
+                self.cancel_alarm(timer);
+            }
+            Action::SetAlarm(timer, minute) => {
+                if let Err(why) = self.set_alarm(timer, minute) {
+                    self.result(of, Outcome::Refused, &why);
+                }
+            }
+            Action::Share(share) => self.share(of, share),
+            Action::Roster(roster) => self.roster(of, &roster),
+            Action::Answer(answer) => self.give_answer(of, &answer),
+            Action::Unanswer(rule) => self.forget_answer(rule),
             Action::Prepare(side) => self.prepare(of, side),
             Action::Switch(switch) => self.switch(of, switch),
             Action::StandDown(order) => self.stand_down(of, order),
@@ -47,24 +60,22 @@ impl Driver {
             Action::RefuseOrder(answer) => self.answer(answer.order, SwitchAnswer::Refused(answer.text)),
             Action::AskConfirmation(answer) => self.answer(answer.order, SwitchAnswer::Question(answer.text)),
             Action::AcceptOrder(answer) => self.answer(answer.order, SwitchAnswer::Accepted(answer.text)),
-            Action::AnswerConfig(_)
-            | Action::Share(_)
-            | Action::Roster(_)
-            | Action::Answer(_)
-            | Action::Unanswer(_)
-            | Action::SetAlarm(..) => self.result(of, Outcome::Refused, "this edge does not know it"),
+            Action::AnswerConfig(_) => self.result(of, Outcome::Refused, "this edge does not know it"),
             Action::ConfirmGate(order) => self.confirm_gate(of, order),
             Action::RunHook(order) => self.run_hook(of, order),
         }
     }
 
-    fn answer(&mut self, order: u64, answer: SwitchAnswer) {
+    pub(super) fn answer(&mut self, order: u64, answer: SwitchAnswer) {
         let said = json!({ "order": order, "answer": &answer });
         self.notes.operator(clock::now(), said);
         self.orders.answer(order, answer);
     }
 
     fn prepare(&mut self, of: ActionOf, side: Side) {
+        if let Some(why) = self.refuses_roles() {
+            return self.result(of, Outcome::Refused, why);
+        }
         if self.sides[side].commands.is_none() {
             return self.result(of, Outcome::Refused, &format!("the agent of side {side} is not connected"));
         }

@@ -3,7 +3,7 @@
 use super::Driver;
 use super::feed::{Ask, Reply};
 use super::orders::Origin;
-use crate::admin::api::{Pause, SwitchAnswer, SwitchOrder};
+use crate::admin::api::{CommandOrder, Pause, SwitchAnswer, SwitchOrder};
 use lockstep_pair::coordinator::{Input, Order};
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::{self, What};
@@ -16,7 +16,8 @@ impl Driver {
         match ask {
             Ask::Status(reply) => drop(reply.send(self.status())),
             Ask::Latest(reply) => drop(reply.send(self.kept())),
-            Ask::Switch(order, reply) => self.order(order, reply),
+            Ask::Switch(order, rights, reply) => self.order(order, rights, reply),
+            Ask::Command(order, rights, reply) => self.command(order, rights, reply),
             Ask::Pause(pause, by, reply) => self.pause(pause, &by, reply),
             Ask::Policy(policy) => {
                 self.notes
@@ -30,13 +31,13 @@ impl Driver {
     }
 
     /// The policy answers an operator's order; when it cannot, the operator's word is enough.
-    fn order(&mut self, order: SwitchOrder, reply: oneshot::Sender<SwitchAnswer>) {
+    fn order(&mut self, order: SwitchOrder, rights: Vec<String>, reply: oneshot::Sender<SwitchAnswer>) {
         let now = clock::now();
         let SwitchOrder { to, confirmed, by } = order;
         let Some(number) = self.orders.take(now, &by, reply) else { return };
         self.notes.operator(now, json!({ "order": number, "switch": to, "confirmed": confirmed, "by": by }));
         if self.seat.is_working(now) {
-            return self.tell(What::Order(event::Order { order: number, to, confirmed, by, rights: vec!["all".to_owned()] }));
+            return self.tell(What::Order(event::Order { order: number, to, confirmed, by, rights }));
         }
         let id = self.orders.name(Origin { action: None, operator: Some(number) });
         let order = Order {
@@ -51,6 +52,20 @@ impl Driver {
             evidence: Vec::new(),
         };
         self.coordinate(Input::Switch(order));
+    }
+
+    /// The policy answers one of its own commands; nobody else could.
+    fn command(&mut self, command: CommandOrder, rights: Vec<String>, reply: oneshot::Sender<SwitchAnswer>) {
+        let now = clock::now();
+        let CommandOrder { name, side, argument, confirmed, by } = command;
+        let Some(order) = self.orders.take(now, &by, reply) else { return };
+        let said = json!({ "order": order, "command": name, "side": side, "argument": argument, "confirmed": confirmed });
+        self.notes.operator(now, json!({ "by": by, "said": said }));
+        if self.seat.is_working(now) {
+            return self.tell(What::Command(event::Command { order, name, side, argument, confirmed, by, rights }));
+        }
+        let why = "the policy does not work now, and nobody else knows its commands: see `lockstep status`";
+        self.orders.answer(order, SwitchAnswer::Refused(why.to_owned()));
     }
 
     fn pause(&mut self, pause: Option<Pause>, by: &str, reply: oneshot::Sender<Result<Option<Pause>, String>>) {

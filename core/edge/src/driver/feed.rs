@@ -1,6 +1,6 @@
 //! Everything that reaches a driver comes as one of these.
 
-use crate::admin::api::{PairStatus, Pause, SwitchAnswer, SwitchOrder};
+use crate::admin::api::{CommandOrder, PairStatus, Pause, SwitchAnswer, SwitchOrder};
 use crate::agents::LinkEvent;
 use crate::config::PolicyConfig;
 use crate::proxy::ProxyEvent;
@@ -39,8 +39,10 @@ pub(crate) enum Reply {
 pub(crate) enum Ask {
     /// How the pair stands.
     Status(oneshot::Sender<PairStatus>),
-    /// Move the active role; answered at the end.
-    Switch(SwitchOrder, oneshot::Sender<SwitchAnswer>),
+    /// Move the active role, by somebody with these rights; answered at the end.
+    Switch(SwitchOrder, Vec<String>, oneshot::Sender<SwitchAnswer>),
+    /// One of the policy's own commands, by somebody with these rights.
+    Command(CommandOrder, Vec<String>, oneshot::Sender<SwitchAnswer>),
     /// Refuse the policy's own switches from now on, or no more.
     Pause(Option<Pause>, String, oneshot::Sender<Result<Option<Pause>, String>>),
     /// The latest handover, with what was measured until now.

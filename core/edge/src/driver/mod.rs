@@ -4,7 +4,9 @@
 //! [`Feed`] or a [`Reply`].
 
 mod actions;
+mod alarm;
 mod ask;
+mod course;
 mod feed;
 mod measure;
 mod notes;
@@ -12,6 +14,8 @@ mod orders;
 mod outputs;
 mod reports;
 mod seat;
+mod serving;
+mod sharing;
 mod sides;
 mod status;
 
@@ -23,8 +27,9 @@ use crate::journal::PairJournal;
 use crate::probe::{Means, Probes};
 use crate::proxy::PairProxy;
 use crate::store::{Found, Store};
+use alarm::Alarms;
+use course::{Course, Shared};
 use feed::Reply;
-use lockstep_pair::Coordinator;
 use lockstep_pair::coordinator::Input;
 use lockstep_policy::{At, Side, Sides};
 use lockstep_wire::clock;
@@ -32,6 +37,8 @@ use notes::Notes;
 use orders::Orders;
 use outputs::Latest;
 use seat::Seat;
+use serving::Declared;
+use sharing::Told;
 use sides::SideRoom;
 use std::sync::Arc;
 use std::time::Duration;
@@ -71,13 +78,16 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     edge: String,
     config: PairConfig,
-    coordinator: Coordinator,
+    coordinator: Course,
     proxy: Arc<PairProxy>,
     store: Store,
     probes: Probes,
     pings: AgentPings,
     sides: Sides<SideRoom>,
     seat: Seat,
+    alarms: Alarms,
+    declared: Declared,
+    told: Told,
     orders: Orders,
     notes: Notes,
     latest: Option<Latest>,
@@ -105,7 +115,14 @@ impl Driver {
         let pings = AgentPings::default();
         Driver {
             edge,
-            coordinator: Coordinator::new(config.settings, found.stored, now),
+            coordinator: if config.policy.traits.exclusive {
+                Course::exclusive(config.settings, found.stored, now)
+            } else {
+                Course::Shared(Shared::default())
+            },
+            alarms: Alarms::default(),
+            declared: Declared::default(),
+            told: Told::default(),
             probes: Probes::new(Arc::new(deliver)).with_means(means).with_agents(Arc::new(pings.clone())),
             pings,
             sides: Sides::from_fn(|_| SideRoom::default()),
@@ -144,21 +161,24 @@ impl Driver {
         }
     }
 
-    /// Both connections to both agents, for as long as the driver runs.
+    /// Both connections to each agent, for as long as the driver runs.
     fn connect(&self) -> Vec<Links> {
         let feeds = self.feeds.clone();
         let deliver: crate::agents::Deliver = Arc::new(move |side, event| {
             let feeds = feeds.clone();
             Box::pin(async move { feeds.send(Feed::Link(side, event)).await.is_ok() })
         });
-        let agent = |side: Side| AgentOf {
-            address: self.config.sides[side].agent,
-            pair: self.config.name.clone(),
-            side,
-            edge: self.edge.clone(),
-            terms: self.config.settings.terms,
+        let agent = |side: Side| {
+            Some(AgentOf {
+                address: self.config.sides[side].agent?,
+                pair: self.config.name.clone(),
+                side,
+                edge: self.edge.clone(),
+                terms: self.config.settings.terms,
+            })
         };
-        Side::BOTH.into_iter().map(|side| Links::spawn(agent(side), self.pings.clone(), Arc::clone(&deliver))).collect()
+        let agents = Side::BOTH.into_iter().filter_map(agent);
+        agents.map(|agent| Links::spawn(agent, self.pings.clone(), Arc::clone(&deliver))).collect()
     }
 
     fn hear(&mut self, reply: Reply) {
@@ -199,6 +219,9 @@ impl Driver {
         if now.since(self.window) >= WINDOW {
             self.close_window(now);
         }
+        self.forget_outdated_answers();
+        self.pass_sharing(now);
+        self.ring_alarms(now);
         self.watch_seat();
         self.orders.expire(now);
     }
@@ -206,6 +229,7 @@ impl Driver {
     fn deadline(&self) -> At {
         let window = self.window + WINDOW;
         let others = [self.coordinator.deadline(), self.seat.deadline(), self.orders.deadline()];
-        others.into_iter().flatten().fold(window, At::min)
+        let more = [self.sharing_deadline(), self.alarm_deadline()];
+        others.into_iter().chain(more).flatten().fold(window, At::min)
     }
 }

@@ -36,6 +36,7 @@ impl Driver {
             }
             Report::Gone(why) => {
                 self.probes.clear();
+                self.clear_alarms();
                 self.seat.gone(now, &why);
             }
             Report::Alert { level, text } => self.notes.alert(now, level, "edge", &text),
@@ -46,6 +47,10 @@ impl Driver {
     fn began(&mut self, record: &LifeRecord) {
         let relieved = self.seat.began(record);
         self.probes.clear();
+        if record.restored.is_none() {
+            self.clear_alarms();
+            self.forget_what_was_told_of_sessions();
+        }
         self.notes.life(clock::now(), record);
         self.relieve(relieved);
         let view = self.coordinator.view();

@@ -18,7 +18,7 @@ impl Driver {
         let view = self.coordinator.view();
         PairStatus {
             name: self.config.name.clone(),
-            listen: self.config.listen.iter().map(ToString::to_string).collect(),
+            listen: self.listening(),
             route: view.route,
             epoch: view.epoch,
             active: view.active.map(|(side, epoch)| Active { side, epoch }),
@@ -27,6 +27,7 @@ impl Driver {
             sides: Sides::from_fn(|side| self.side_status(now, side)),
             policy: self.policy_status(now),
             traffic: self.traffic_status(),
+            sessions: self.sessions_status(),
             paused: self.pause.clone(),
             alerts: self.notes.alerts(),
             last: self.summary(),
@@ -34,11 +35,16 @@ impl Driver {
         }
     }
 
+    fn listening(&self) -> Vec<String> {
+        let of_pools = self.config.listeners.iter().flat_map(|listeners| &listeners.listen);
+        self.config.listen.iter().chain(of_pools).map(ToString::to_string).collect()
+    }
+
     fn side_status(&self, now: At, side: Side) -> SideStatus {
         let (config, room) = (&self.config.sides[side], &self.sides[side]);
         SideStatus {
             servers: config.servers.iter().map(ToString::to_string).collect(),
-            agent: config.agent.to_string(),
+            agent: config.agent.map(|agent| agent.to_string()).unwrap_or_default(),
             main: room.main,
             auxiliary: room.auxiliary,
             trouble: if room.main { String::new() } else { room.trouble.clone() },

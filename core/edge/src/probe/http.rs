@@ -26,11 +26,11 @@ pub(super) struct Http {
 
 impl Http {
     pub fn new(probe: &HttpProbe) -> Result<Http, String> {
-        let wrong = |error| format!("no request can be made of the path \"{}\": {error}", judge::bounded(&probe.path));
-        Request::get(&probe.path).body(()).map_err(wrong)?;
         if !probe.path.starts_with('/') {
             return Err(format!("the path \"{}\" does not begin with /", judge::bounded(&probe.path)));
         }
+        let wrong = |error| format!("no request can be made of the path \"{}\": {error}", judge::bounded(&probe.path));
+        Request::get(&probe.path).body(()).map_err(wrong)?;
         let address = match probe.address.as_str() {
             "" => None,
             text => Some(text.parse().map_err(|_| format!("\"{}\" is no address IP:PORT", judge::bounded(text)))?),

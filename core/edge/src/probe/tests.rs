@@ -261,7 +261,7 @@ async fn what_cannot_be_probed_is_refused_with_a_sentence_and_changes_nothing() 
     };
     let with = |http: HttpProbe| move |watch: &mut Watch| watch.kind = ProbeKind::Http(http.clone());
     let path = || HttpProbe { path: "/".into(), ..HttpProbe::default() };
-    assert_eq!(refused(&|watch| watch.server = 2), "side A has 1 servers, and none with the number 2");
+    assert_eq!(refused(&|watch| watch.server = 2), "side a has 1 servers, and none with the number 2");
     assert!(refused(&with(HttpProbe::default())).contains("does not begin with /"));
     assert!(refused(&with(HttpProbe { path: "/a b".into(), ..path() })).contains("no request can be made"));
     assert!(refused(&with(HttpProbe { address: "host:80".into(), ..path() })).contains("is no address IP:PORT"));

@@ -1,9 +1,12 @@
 //! The proxy with real sockets: servers and clients here write and read every byte themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod answers;
 mod clients;
 mod hold;
+mod pools;
 mod race;
 mod resend;
 mod rig;
+mod share;
 mod switch;

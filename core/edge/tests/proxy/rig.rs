@@ -1,6 +1,6 @@
 //! Servers that do what a request's path says and write down what they saw, clients that send raw bytes.
 
-use lockstep_edge::proxy::{ListenSettings, Listener, PairProxy, ProxyEvent, ProxySettings};
+use lockstep_edge::proxy::{ListenSettings, Listener, PairProxy, Pool, ProxyEvent, ProxySettings, SessionSettings};
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::{At, Epoch, Side, Sides};
 use std::net::SocketAddr;
@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -44,7 +44,8 @@ struct Notes {
 /// A server. Its answer's body is its name.
 ///
 /// `/hang` answers when it is let go, `/drop` closes without an answer, `/status/N` answers N, `/partial` sends half of
-/// an answer that ends with its connection and hangs, `/upgrade` becomes an echo, `/long/N` answers N bytes.
+/// an answer that ends with its connection and hangs, `/upgrade` becomes an echo, `/long/N` answers N bytes, `/session/X`
+/// gives the cookie `SID=X`.
 pub struct Server {
     pub address: SocketAddr,
     notes: Arc<Notes>,
@@ -158,7 +159,9 @@ async fn converse(name: &'static str, mut socket: TcpStream, notes: Arc<Notes>) 
             Some(length) => long(length.parse().unwrap()),
             None => name.to_owned(),
         };
-        let mut answer = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\n\r\n", text.len());
+        let cookie = path.strip_prefix("/session/").map(|value| format!("Set-Cookie: SID={value}; Path=/\r\n"));
+        let cookie = cookie.unwrap_or_default();
+        let mut answer = format!("HTTP/1.1 {status}\r\n{cookie}Content-Length: {}\r\n\r\n", text.len());
         if !is_head {
             answer.push_str(&text);
         }
@@ -217,6 +220,13 @@ pub struct Client {
 impl Client {
     pub async fn connect(address: SocketAddr) -> Client {
         Client { socket: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+    }
+
+    /// From an address of loopback's own: to the edge, somebody else.
+    pub async fn connect_from(number: u8, address: SocketAddr) -> Client {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::from(([127, 0, 1, number], 0))).unwrap();
+        Client { socket: socket.connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
     pub async fn send(&mut self, bytes: impl AsRef<[u8]>) {
@@ -305,6 +315,30 @@ impl Rig {
         let serving = tokio::spawn(listener.serve(Arc::clone(&pair), closed));
         pair.serve_until(At(u64::MAX));
         Rig { a, b, pair, at, events, closing, serving }
+    }
+
+    /// A pair in which both sides may serve.
+    pub async fn sharing(sessions: SessionSettings) -> Rig {
+        let (a, b) = (Server::start("a").await, Server::start("b").await);
+        let servers = Sides { a: vec![a.address.to_string()], b: vec![b.address.to_string()] };
+        let pools = vec![Pool { name: String::new(), servers }];
+        let events = Arc::<Mutex<Vec<ProxyEvent>>>::default();
+        let told = Arc::clone(&events);
+        let tell = move |event| told.lock().unwrap().push(event);
+        let pair = PairProxy::with_pools("pair", pools, Some(sessions), ProxySettings::default(), tell);
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), ListenSettings::default()).unwrap();
+        let at = listener.address();
+        let (closing, closed) = watch::channel(false);
+        let serving = tokio::spawn(listener.serve(Arc::clone(&pair), closed));
+        Rig { a, b, pair, at, events, closing, serving }
+    }
+
+    /// A listener on which the edge itself answers.
+    pub fn answers(&self) -> SocketAddr {
+        let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), ListenSettings::default()).unwrap();
+        let address = listener.address();
+        tokio::spawn(listener.answer(Arc::clone(&self.pair), self.closing.subscribe()));
+        address
     }
 
     pub fn serve(&self, side: Side, epoch: u64) {

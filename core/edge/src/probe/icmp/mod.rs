@@ -143,3 +143,6 @@ fn not_allowed(error: Errno) -> String {
         error => format!("no socket for pings can be opened: {error}"),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,68 @@
+//! Pages that are generated are as their sources are. `BLESS=1` (`make docs`) writes them anew.
+
+use lockstep_policy::Setup;
+use lockstep_policy::author::page::page;
+use lockstep_policy::author::reference::reference;
+use lockstep_policy::host::Library;
+use lockstep_policy::scenario::Scenario;
+use lockstep_tests::{PLUGINS, plugin, root};
+use std::collections::BTreeSet;
+use std::path::Path;
+
+/// The page's file, which must say this.
+fn compare(file: &Path, expected: &str) {
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::create_dir_all(file.parent().expect("it is in a directory")).expect("it can be made");
+        return std::fs::write(file, expected).expect("it can be written");
+    }
+    let there = std::fs::read_to_string(file).unwrap_or_default();
+    assert!(there == expected, "{} is not as its source is: say `make docs`", file.display());
+}
+
+/// A pair as one of the policy's own scenarios has it: some policies have parameters without a default.
+fn setup(name: &str) -> Setup {
+    let scenarios = root().join("tests/scenarios").join(name);
+    let mut files: Vec<_> =
+        std::fs::read_dir(scenarios).expect("it has scenarios").map(|file| file.expect("readable").path()).collect();
+    files.sort();
+    let pairs = files.iter().map(|file| Scenario::read(file).expect("it is well formed").setup().clone());
+    let library = Library::open(&plugin(name)).expect("it loads");
+    let plain = Setup { parameters: serde_json::Map::new(), ..pairs.clone().next().expect("there is one") };
+    if library.instance(&plain, 0).is_ok() { plain } else { pairs.last().expect("there is one") }
+}
+
+#[test]
+fn each_policy_has_its_page() {
+    for name in PLUGINS {
+        let library = Library::open(&plugin(name)).expect("it loads");
+        let page = page(&library, &setup(name)).expect("it describes itself");
+        compare(&root().join(format!("docs/policies/{name}.md")), &page);
+    }
+}
+
+#[test]
+fn the_abi_has_its_page() {
+    compare(&root().join("docs/policy-abi.md"), &reference());
+}
+
+/// The rules of the four vendors' systems, by their specification.
+const RULES: [(&str, char, u32); 4] = [("telisca", 'T', 11), ("finesse", 'F', 11), ("cic", 'C', 16), ("eservices", 'E', 7)];
+
+#[test]
+fn every_rule_of_the_specification_has_a_scenario_of_its_name() {
+    for (name, letter, count) in RULES {
+        let specified: BTreeSet<String> = (1..=count).map(|number| format!("{letter}{number}")).collect();
+        let library = Library::open(&plugin(name)).expect("it loads");
+        let told: BTreeSet<String> = library.rules().iter().map(|rule| rule.id.to_string()).collect();
+        assert_eq!(told, specified, "{name}: the policy's own rules");
+        let files = std::fs::read_dir(root().join("tests/scenarios").join(name)).expect("it has scenarios");
+        let named: BTreeSet<String> = files
+            .map(|file| file.expect("readable").file_name().to_string_lossy().into_owned())
+            .filter_map(|file| Some(file.split_once('-')?.0.to_owned()))
+            .collect();
+        let without: Vec<&String> = specified.difference(&named).collect();
+        assert!(without.is_empty(), "{name}: no scenario is named after {without:?}");
+        let unknown: Vec<&String> = named.difference(&specified).collect();
+        assert!(unknown.is_empty(), "{name}: scenarios named after no rule: {unknown:?}");
+    }
+}
