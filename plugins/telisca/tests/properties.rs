@@ -2,8 +2,8 @@
 
 use lockstep_policy::action::Action;
 use lockstep_policy::event::{
-    ActionResult, AgentReport, Connection, Event, Handover, Lan, Link, Order, Outcome, ProbeId, ProbeResult,
-    Replication, Role, Service, ServiceState, Stage, Start, TimerId, Verdict, What,
+    ActionResult, AgentReport, ConfigChange, Connection, Event, Fact, Handover, Lan, Link, Order, Outcome, ProbeId,
+    ProbeResult, Replication, Role, Service, ServiceState, Stage, Start, TimerId, Verdict, What,
 };
 use lockstep_policy::sdk::{Actions, Policy};
 use lockstep_policy::setup::{Detect, SideSetup};
@@ -13,15 +13,27 @@ use proptest::option;
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn telisca(fast: bool, agents: bool) -> Telisca {
+fn setup(agents: bool) -> Setup {
     let side = SideSetup { servers: vec!["192.0.2.1:80".to_owned()], pools: Vec::new(), agent: agents };
-    let setup = Setup {
+    Setup {
         pair: "phones".to_owned(),
         parameters: serde_json::Map::new(),
         detect: Detect { interval_ms: 100, timeout_ms: 200, failures: 3 },
         sides: Sides { a: side.clone(), b: side },
+    }
+}
+
+fn telisca(fast: bool, agents: bool) -> Telisca {
+    let config = Config {
+        fast,
+        test_vip_destination: agents,
+        vip_url: Some("http://10.0.0.100/".to_owned()),
+        vip_name_a: Some("one".to_owned()),
+        vip_name_b: Some("two".to_owned()),
+        cti_restart_at: Some("03:30".to_owned()),
+        ..Config::default()
     };
-    Telisca::create(&setup, Config { fast, ..Config::default() }, 0).expect("the defaults are valid")
+    Telisca::create(&setup(agents), config, 0).expect("it is valid")
 }
 
 fn side() -> impl Strategy<Value = Side> {
@@ -64,9 +76,10 @@ fn report() -> impl Strategy<Value = What> {
         };
         services.into_iter().enumerate().map(service).collect()
     });
-    (side(), role, 0_u64..4, any::<bool>(), any::<bool>(), services).prop_map(
-        |(side, role, epoch, serving, fit, services)| {
-            What::Agent(AgentReport { side, role, epoch: Epoch(epoch), serving, fit, services, ..report_of(side) })
+    let lan = prop::sample::select(vec![Lan::Unknown, Lan::Connected, Lan::Isolated]);
+    (side(), role, 0_u64..4, any::<bool>(), any::<bool>(), services, lan).prop_map(
+        |(side, role, epoch, serving, fit, services, lan)| {
+            What::Agent(AgentReport { side, role, epoch: Epoch(epoch), serving, fit, services, lan, ..report_of(side) })
         },
     )
 }
@@ -95,6 +108,23 @@ fn what() -> impl Strategy<Value = What> {
             What::Link(Link { side, connection, up })
         }),
         3 => Just(What::Timer(TimerId(1))),
+        1 => Just(What::Timer(TimerId(2))),
+        3 => prop::sample::select(vec!["one", "two", "ACTIVE", "three"]).prop_map(|name| What::Probe(ProbeResult {
+            probe: ProbeId(3),
+            side: Side::A,
+            verdict: Verdict::Good,
+            latency: Duration::from_millis(5),
+            status: 200,
+            detail: String::new(),
+            server: 0,
+            facts: vec![Fact { name: "server".to_owned(), value: name.to_owned() }],
+        })),
+        1 => prop::sample::select(vec!["03:30", "04:00", "25:00"]).prop_map(|time| {
+            let parameters = serde_json::json!({ "fast": true, "cti_restart_at": time });
+            let parameters = parameters.as_object().cloned().expect("it is a table");
+            let setup = serde_json::to_string(&Setup { parameters, ..setup(true) }).expect("it is plain data");
+            What::Config(ConfigChange { change: 1, setup })
+        }),
         1 => (side(), any::<bool>()).prop_map(|(to, confirmed)| {
             What::Order(Order { order: 1, to, confirmed, by: "anna".to_owned(), rights: Vec::new() })
         }),
@@ -208,6 +238,30 @@ proptest! {
                     let patient = waiting.is_none_or(|(_, since)| event.at.since(since) >= Duration::from_secs(300));
                     prop_assert!(patient, "two switches at once, at event {}", event.seq);
                     waiting = Some((before + index as u64 + 1, event.at));
+                }
+            }
+        }
+    }
+
+    /// A side that is off the LAN, or whose agent is away, is not made active.
+    #[test]
+    fn a_switch_leads_to_a_side_that_could_take_over(events in events(), fast in any::<bool>()) {
+        let mut player = Player::new(telisca(fast, true));
+        let mut able = Sides { a: true, b: true };
+        let mut linked = Sides { a: false, b: false };
+        for event in &events {
+            match &event.what {
+                What::Start(_) => (able, linked) = (Sides { a: true, b: true }, Sides::default()),
+                What::Link(Link { side, connection: Connection::Main, up }) => {
+                    able[*side] |= linked[*side] != *up && !*up;
+                    linked[*side] = *up;
+                }
+                What::Agent(report) => able[report.side] = report.lan != Lan::Isolated,
+                _ => {}
+            }
+            for action in player.step(event) {
+                if let Action::Switch(switch) = action {
+                    prop_assert!(linked[switch.to] && able[switch.to], "at event {}", event.seq);
                 }
             }
         }
