@@ -9,15 +9,15 @@ SHELL := /bin/bash
 ARGS ?=
 
 demo: need
-	cargo build --profile demo -p lockstep -p lockstep-telisca
+	cargo build --profile demo -p lockstep -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
 	cargo run --quiet --profile demo -p lockstep -- demo $(ARGS)
 
 build: need
-	cargo build -p lockstep -p lockstep-telisca
+	cargo build -p lockstep -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
 
 # What is shipped: minutes of linking for the last third of speed.
 dist: need
-	cargo build --profile dist -p lockstep -p lockstep-telisca
+	cargo build --profile dist -p lockstep -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
 
 test: need-test lint
 	cargo build --workspace

@@ -10,12 +10,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The scenarios' files, by the plugin that they are for.
+/// The scenarios' files, by the plugin that they are for. `ONLY=NAME` leaves out those of all plugins but one.
 fn scenarios() -> BTreeMap<String, Vec<PathBuf>> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios");
+    let only = std::env::var_os("ONLY");
     let folders =
         std::fs::read_dir(root).expect("tests/scenarios is there").map(|folder| folder.expect("readable").path());
     folders
+        .filter(|folder| only.as_deref().is_none_or(|only| folder.file_name() == Some(only)))
         .map(|folder| {
             let name = folder.file_name().expect("it has a name").to_string_lossy().into_owned();
             let files = std::fs::read_dir(&folder).expect("readable").map(|file| file.expect("readable").path());

@@ -38,11 +38,30 @@ pub struct Config {
     pub fast: bool,
     /// The external balancer in front of the pair, if there is one: compared with these parameters.
     pub balancer: Option<Balancer>,
-    /// Follow the server that the VIP reaches. Not available yet.
+    /// Test VIP address IP destination: ask the VIP which server it reaches, and make that one active. For a pair behind
+    /// somebody else's balancer; never for a VIP that this edge serves itself.
     pub test_vip_destination: bool,
-    /// The VIP's own address, for `test_vip_destination`.
+    /// What to ask the VIP for, as `http://IP[:PORT]/PATH` or `https://…`: a page that names the server which answers.
+    /// With `https` the certificate is not checked, for the URL has no name in it. Needed for `test_vip_destination`.
     pub vip_url: Option<String>,
-    /// Time of day at which the CTI service is restarted, as `HH:MM`. Not available yet.
+    /// A header field of the VIP's answer whose value names the server. Without it the answer's text is searched for
+    /// the first of both names, or for `ACTIVE` or `STANDBY`.
+    #[schemars(regex(pattern = "^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"))]
+    pub vip_header: Option<String>,
+    /// How the VIP's answer names server A. Without it: the IP address of the side's first server.
+    #[schemars(regex(pattern = "^\\S+$"))]
+    pub vip_name_a: Option<String>,
+    /// How the VIP's answer names server B. Without it: the IP address of the side's first server.
+    #[schemars(regex(pattern = "^\\S+$"))]
+    pub vip_name_b: Option<String>,
+    /// The name by which a balancer asks this edge for server A (the `Host` of its check).
+    #[schemars(regex(pattern = "^[^\\s/:]+$"))]
+    pub name_a: Option<String>,
+    /// The name by which a balancer asks this edge for server B (the `Host` of its check).
+    #[schemars(regex(pattern = "^[^\\s/:]+$"))]
+    pub name_b: Option<String>,
+    /// CTI Server Restart time: the time of day, as `HH:MM` in the edge's local time, at which the CTI service of the
+    /// active side is restarted.
     #[schemars(regex(pattern = "^([01][0-9]|2[0-3]):[0-5][0-9]$"))]
     pub cti_restart_at: Option<String>,
 }
@@ -93,6 +112,11 @@ impl Default for Config {
             balancer: None,
             test_vip_destination: false,
             vip_url: None,
+            vip_header: None,
+            vip_name_a: None,
+            vip_name_b: None,
+            name_a: None,
+            name_b: None,
             cti_restart_at: None,
         }
     }
@@ -105,19 +129,18 @@ impl Default for CtiStartup {
 }
 
 impl Config {
-    /// Refuses what the schema allows and this version cannot do.
-    pub(crate) fn available(&self) -> Result<(), String> {
-        if self.test_vip_destination {
-            return Err("`test_vip_destination = true` is not available yet: leave it out, and let the pair's \
-                        clients reach the VIP at this edge, which always sends them to the active side"
-                .to_owned());
+    /// `cti_restart_at` in minutes after midnight.
+    pub(crate) fn restart_minute(&self) -> Result<Option<u16>, String> {
+        let Some(time) = &self.cti_restart_at else { return Ok(None) };
+        let minutes = time.split_once(':').and_then(|(hours, minutes)| {
+            let (hours, minutes): (u16, u16) = (hours.parse().ok()?, minutes.parse().ok()?);
+            (hours < 24 && minutes < 60).then_some(hours * 60 + minutes)
+        });
+        match minutes {
+            Some(minutes) => Ok(Some(minutes)),
+            None => {
+                Err(format!("`cti_restart_at = \"{time}\"` is not a time of day; valid: from \"00:00\" to \"23:59\""))
+            }
         }
-        if let Some(time) = &self.cti_restart_at {
-            return Err(format!(
-                "`cti_restart_at = \"{time}\"` is not available yet: leave it out, and restart the CTI service by \
-                 the node's own scheduler"
-            ));
-        }
-        Ok(())
     }
 }

@@ -71,12 +71,15 @@ impl Telisca {
         self.dual.seen = reports;
         self.dual.count += 1;
         let (count, failures) = (self.dual.count, self.timing.failures);
+        // The vendor's second server gives way. The first one does when that did not help, unless the VIP sends to it.
+        let vip_sends_to_a = self.vip_test.is_some() && self.vip.side() == Some(Side::A);
         let side = match count {
             count if count == failures => Side::B,
+            count if count == 2 * failures && vip_sends_to_a => Side::B,
             count if count == 2 * failures => Side::A,
             _ => return,
         };
-        if side == Side::A {
+        if count == 2 * failures {
             self.dual.count = 0;
         }
         let reason =

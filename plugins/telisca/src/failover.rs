@@ -46,8 +46,8 @@ impl Telisca {
             Err(why_not) if !self.suspicion.told => {
                 self.suspicion.told = true;
                 let other = active.other();
-                let text =
-                    format!("{}; but {other} cannot take over: {why_not}. {active} keeps the role", cause.reason);
+                let then = if cause.role_lost { "No side is active" } else { &format!("{active} keeps the role") };
+                let text = format!("{}; but {other} cannot take over: {why_not}. {then}", cause.reason);
                 out.push(Action::Alert(Alert { level: Level::Critical, text }));
             }
             Err(_) => {}
@@ -78,10 +78,18 @@ impl Telisca {
 
     fn cause(&self, active: Side, at: At) -> Option<Cause> {
         // What is said outright comes before what is inferred from silence.
-        self.role_lost(active)
+        self.off_the_lan(active)
+            .or_else(|| self.role_lost(active))
             .or_else(|| self.service_exited(active))
-            .or_else(|| self.probes_failed(active))
+            .or_else(|| self.probes_failed(active, at))
             .or_else(|| self.agent_away(active, at))
+    }
+
+    /// T4: the side stands itself down.
+    fn off_the_lan(&self, active: Side) -> Option<Cause> {
+        let report = self.sides[active].word().filter(|report| report.isolated)?;
+        let reason = format!("T4: {active} finds itself off the LAN, and its agent stands it down");
+        Some(Cause { reason, evidence: vec![report.seq], role_lost: true })
     }
 
     fn role_lost(&self, active: Side) -> Option<Cause> {
@@ -106,9 +114,9 @@ impl Telisca {
         Some(Cause { reason, evidence: vec![report.seq], role_lost: false })
     }
 
-    fn probes_failed(&self, active: Side) -> Option<Cause> {
+    fn probes_failed(&self, active: Side, at: At) -> Option<Cause> {
         let probes = &self.sides[active].probes;
-        let last = probes.last.filter(|_| probes.bad >= self.timing.failures)?;
+        let last = probes.last.filter(|_| probes.bad >= self.timing.failures && self.believed(active, at))?;
         let detail = if probes.detail.is_empty() { String::new() } else { format!(": {}", probes.detail) };
         let (count, last) = (counted(probes.bad), in_words(last));
         let reason = format!("T1: {active} failed {count} in a row; the last {last}{detail}");
@@ -120,7 +128,7 @@ impl Telisca {
         let view = &self.sides[active];
         let (since, patience) = self.away(active)?;
         let seq = view.link.map(|link| link.seq);
-        let silent = view.failing() && at.since(since) >= self.timing.away_and_silent;
+        let silent = view.failing() && at.since(since) >= self.timing.away_and_silent && self.believed(active, at);
         if !silent && at.since(since) < patience {
             return None;
         }

@@ -5,47 +5,59 @@
 //!
 //! | rule | file |
 //! |---|---|
-//! | T1 failover | `failover.rs` |
+//! | T1 failover | `failover.rs`; what `fast` doubts: `doubt.rs` |
 //! | T2 rollback | `rollback.rs` |
 //! | T3 two active sides | `dual.rs` |
-//! | T5 watchdog of the CTI service | `watchdog.rs` |
+//! | T4 a side off the LAN | `isolated.rs` |
+//! | T5 watchdog of the CTI service, and its daily restart | `watchdog.rs`, `daily.rs` |
 //! | T6 start-up, and every time that no side is active | `startup.rs` |
+//! | T7 the server that the VIP reaches | `vip.rs` |
 //! | T8 an operator's order | `manual.rs` |
 //! | T9 lint | `lint.rs` |
 //! | T10 expected delay | `timing.rs` |
+//! | T11 answers to a balancer | `monitor.rs` |
 //!
 //! The texts of the rules, as `explain` prints them, are in `rules.rs`.
 #![forbid(unsafe_code)]
 #![deny(clippy::disallowed_methods, clippy::disallowed_types)]
 
 mod attempt;
+mod change;
 mod config;
+mod daily;
+mod doubt;
 mod dual;
 mod failover;
+mod isolated;
 mod lint;
 mod manual;
+mod monitor;
 mod rollback;
 mod rules;
 mod show;
 mod startup;
 mod timing;
 mod view;
+mod vip;
 mod watchdog;
 
 pub use config::{Balancer, Config, CtiStartup};
 
 use attempt::Attempts;
+use daily::{ALARM, Daily};
 use dual::Dual;
 use failover::Suspicion;
 use lockstep_policy::action::{Action, HttpProbe, ProbeKind, Watch};
 use lockstep_policy::event::{AgentReport, Event, Handover, ProbeId, Role, Stage, Start, TimerId, What};
 use lockstep_policy::sdk::{Actions, Policy};
 use lockstep_policy::{At, Epoch, Lint, Rule, Setup, Side, Sides};
+use monitor::MonitorPage;
 use rollback::Rollbacks;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 use timing::Timing;
 use view::View;
+use vip::{VIP_PROBE, Vip, VipTest};
 use watchdog::Watchdog;
 
 lockstep_policy::export_policy!(Telisca);
@@ -60,6 +72,14 @@ pub struct Telisca {
     monitor: HttpProbe,
     /// T2 is on.
     rolls_back: bool,
+    /// T7 is on.
+    #[serde(default)]
+    vip_test: Option<VipTest>,
+    #[serde(default)]
+    page: MonitorPage,
+    /// Minutes after midnight.
+    #[serde(default)]
+    restart_at: Option<u16>,
 
     /// When the first event came; `None` before it.
     started: Option<At>,
@@ -75,6 +95,13 @@ pub struct Telisca {
     rollbacks: Rollbacks,
     dual: Dual,
     watchdog: Watchdog,
+    #[serde(default)]
+    vip: Vip,
+    #[serde(default)]
+    daily: Daily,
+    /// When the edge was last seen to be late itself: a timer of the policy's, or the end of a probe's time.
+    #[serde(default)]
+    late: Option<At>,
     /// Operators were told that no side can become active.
     told_of_none: bool,
     shown: Sides<String>,
@@ -92,7 +119,9 @@ impl Policy for Telisca {
     }
 
     fn create(setup: &Setup, config: Config, _seed: u64) -> Result<Telisca, String> {
-        config.available()?;
+        let vip_test = VipTest::new(setup, &config)?;
+        let restart_at = config.restart_minute()?;
+        let page = MonitorPage::new(&config)?;
         let (query, body) = if config.switch_on_application_error { ("IPSWS", "IPSWS=OK") } else { ("NONE", "") };
         Ok(Telisca {
             timing: Timing::new(setup, &config),
@@ -105,6 +134,9 @@ impl Policy for Telisca {
                 ..HttpProbe::default()
             },
             rolls_back: config.first_server_auto_restart_as_active,
+            vip_test,
+            page,
+            restart_at,
             started: None,
             active: None,
             epoch: Epoch::default(),
@@ -116,6 +148,9 @@ impl Policy for Telisca {
             rollbacks: Rollbacks::default(),
             dual: Dual::default(),
             watchdog: Watchdog::default(),
+            vip: Vip::default(),
+            daily: Daily::default(),
+            late: None,
             told_of_none: false,
             shown: Sides::default(),
             armed: None,
@@ -133,17 +168,15 @@ impl Policy for Telisca {
 
     /// Today's parameters with the pair's state of before.
     fn resume(self, before: Telisca) -> Telisca {
-        let agents = self.sides;
-        let sides = before.sides.map(|side, view| View { agent: agents[side].agent, ..view });
-        Telisca { timing: self.timing, monitor: self.monitor, rolls_back: self.rolls_back, sides, ..before }
+        self.with_state_of(before)
     }
 
     fn explain(setup: &Setup, config: &Config) -> String {
         rules::explain(setup, config)
     }
 
-    fn lint(_: &Setup, config: &Config) -> Vec<Lint> {
-        lint::lint(config)
+    fn lint(setup: &Setup, config: &Config) -> Vec<Lint> {
+        lint::lint(setup, config)
     }
 
     fn expected_delay(setup: &Setup, config: &Config) -> Duration {
@@ -154,13 +187,20 @@ impl Policy for Telisca {
 impl Telisca {
     fn observe(&mut self, event: &Event, out: &mut Actions) {
         let (seq, at) = (event.seq, event.at);
+        self.notice_late_timer(at);
         match &event.what {
             What::Start(start) => self.on_start(*start, at, out),
-            What::Probe(result) => self.sides[result.side].on_probe(result, seq, at),
-            What::Agent(report) => self.on_report(report, seq, at),
+            What::Probe(result) if result.probe == VIP_PROBE => self.on_vip(result, seq),
+            What::Probe(result) => {
+                self.notice_lateness(result, at);
+                self.sides[result.side].on_probe(result, seq, at);
+            }
+            What::Agent(report) => self.on_report(report, seq, at, out),
             What::Link(link) => self.sides[link.side].on_link(*link, seq, at),
             // Requests fail for reasons of their own; this vendor's rules do not look at them.
-            What::Traffic(_) | What::Config(_) | What::Command(_) | What::Sessions(_) => {}
+            What::Traffic(_) | What::Command(_) | What::Sessions(_) => {}
+            What::Config(change) => self.on_config(change, out),
+            What::Timer(ALARM) => self.on_alarm(at, out),
             What::Timer(_) => self.armed = None,
             What::Order(order) => self.on_order(order, seq, at, out),
             What::Handover(handover) => self.on_handover(handover, at),
@@ -168,6 +208,7 @@ impl Telisca {
                 self.on_switch_result(result, at, out);
                 self.on_stand_down_result(result, at);
                 self.on_restart_result(result, at, out);
+                self.on_daily_result(result, out);
             }
         }
     }
@@ -177,10 +218,12 @@ impl Telisca {
         self.give_up_waiting(at, out);
         self.end_two_active_sides(at, out);
         self.keep_services_running(at, out);
+        self.restart_daily(at, out);
         match self.active {
             None => self.find_an_active_side(at, out),
             Some(active) => {
                 self.fail_over(active, at, out);
+                self.follow_vip(active, at, out);
                 self.roll_back(active, at, out);
             }
         }
@@ -197,9 +240,22 @@ impl Telisca {
         self.attempts = Attempts::default();
         self.suspicion = Suspicion::default();
         self.dual = Dual::default();
+        self.vip = Vip::default();
+        self.daily = Daily::default();
+        if let Some(ago) = start.since_handover {
+            self.daily.started(at, ago);
+        }
+        self.late = None;
         self.told_of_none = false;
         self.shown = Sides::default();
         self.armed = None;
+        self.watch_sides(out);
+        self.watch_vip(out);
+        self.page.declare(out);
+        self.set_alarm(out);
+    }
+
+    fn watch_sides(&self, out: &mut Actions) {
         for side in Side::BOTH {
             out.push(Action::Watch(Watch {
                 probe: ProbeId(if side == Side::A { 1 } else { 2 }),
@@ -212,8 +268,10 @@ impl Telisca {
         }
     }
 
-    fn on_report(&mut self, report: &AgentReport, seq: u64, at: At) {
+    fn on_report(&mut self, report: &AgentReport, seq: u64, at: At, out: &mut Actions) {
+        let isolated = self.sides[report.side].isolated();
         self.sides[report.side].on_report(report, seq, at);
+        self.on_lan(report.side, isolated, out);
         if self.active == Some(report.side) && report.role == Role::Active && report.epoch >= self.epoch {
             self.confirmed = true;
         }
@@ -226,6 +284,9 @@ impl Telisca {
             return;
         }
         self.attempts.ended(handover.stage == Stage::Completed);
+        if handover.stage == Stage::Completed {
+            self.daily.started(at, Duration::ZERO);
+        }
         if handover.stage == Stage::Completed || handover.active != self.active {
             self.becomes_active(handover.active, at);
         } else {
@@ -251,6 +312,8 @@ impl Telisca {
         self.suspicion = Suspicion::default();
         self.dual = Dual::default();
         self.watchdog.another_side();
+        self.daily.another_side();
+        self.vip.reset();
         self.told_of_none = false;
     }
 
@@ -262,6 +325,7 @@ impl Telisca {
             self.dual.deadline(),
             self.startup_deadline(),
             self.watchdog.deadline(),
+            self.daily.deadline(),
         ]);
         // Those that have passed were looked at in this very step.
         let next = deadlines.flatten().filter(|deadline| *deadline > now).min();

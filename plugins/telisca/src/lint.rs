@@ -1,19 +1,56 @@
-//! T9: parameters that are valid, and do not go together.
+//! T9, and what other rules find odd: parameters that are valid, and do not go together.
 
 use crate::config::Config;
+use crate::vip::{Url, host};
 use lockstep_policy::sdk::Period;
-use lockstep_policy::{Level, Lint};
+use lockstep_policy::{Level, Lint, Setup, Side};
 use std::time::Duration;
 
 /// The AXL timeout of the vendor's default, and the 3 s that the heartbeat's timeout should add to it.
 const AXL_TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(crate) fn lint(config: &Config) -> Vec<Lint> {
-    [restart(config), balancer(config), axl(config)].into_iter().flatten().collect()
+pub(crate) fn lint(setup: &Setup, config: &Config) -> Vec<Lint> {
+    let all = [restart(config), balancer(config), axl(config), vip(setup, config), daily(setup, config)];
+    all.into_iter().flatten().collect()
 }
 
 fn found(level: Level, text: String) -> Option<Lint> {
     Some(Lint { rule: "T9".into(), level, text })
+}
+
+/// T7 is for a VIP that somebody else serves.
+fn vip(setup: &Setup, config: &Config) -> Option<Lint> {
+    let given = config.vip_url.as_deref()?;
+    let lint = |level, text| Some(Lint { rule: "T7".into(), level, text });
+    if !config.test_vip_destination {
+        let text = format!("vip_url = \"{given}\" is not used: `test_vip_destination` is off");
+        return lint(Level::Info, text);
+    }
+    let address = Url::parse(given).ok()?.address.ip().to_string();
+    let owner = Side::BOTH.into_iter().find(|side| setup.sides[*side].servers.iter().any(|of| host(of) == address));
+    if let Some(side) = owner {
+        let text = format!(
+            "vip_url = \"{given}\" is the address of a server of {side}: it always reaches {side}. Give the VIP of the \
+             balancer in front of the pair"
+        );
+        return lint(Level::Warning, text);
+    }
+    let text = format!(
+        "the active role follows the balancer behind {address}, and moves as often as that one switches. The address must \
+         not be one on which this edge listens for the pair: it would follow itself"
+    );
+    lint(Level::Info, text)
+}
+
+/// The daily restart is the agents' work.
+fn daily(setup: &Setup, config: &Config) -> Option<Lint> {
+    let time = config.cti_restart_at.as_deref()?;
+    let without = Side::BOTH.into_iter().find(|side| !setup.sides[*side].agent)?;
+    let text = format!(
+        "cti_restart_at = \"{time}\": {without} has no agent, so while it is active nothing is restarted. Install its \
+         agent, or leave the key out"
+    );
+    Some(Lint { rule: "T5".into(), level: Level::Warning, text })
 }
 
 /// A framework that restarts must not look like one that has failed (section 3.1.2.6).

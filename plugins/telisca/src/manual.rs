@@ -13,6 +13,16 @@ impl Telisca {
             out.push(Action::RefuseOrder(OrderAnswer { order: order.order, text }));
             return;
         }
+        if self.vip_test.is_some() && self.vip.side() == Some(order.to.other()) && !order.confirmed {
+            let (to, vip) = (order.to, order.to.other());
+            let text = format!(
+                "T8: the VIP sends to {vip}, and `test_vip_destination` is on: T7 will move the role back to {vip} after \
+                 about {}, unless the VIP's balancer follows. Move it to {to} all the same?",
+                Period(self.timing.interval * self.timing.failures)
+            );
+            out.push(Action::AskConfirmation(OrderAnswer { order: order.order, text }));
+            return;
+        }
         let from_a = self.active == Some(Side::A) && self.sides.a.works();
         if order.to == Side::B && from_a && self.rolls_back && !order.confirmed {
             let text = format!(

@@ -38,7 +38,10 @@ impl Telisca {
     /// Why A may have its role back now, if it may.
     fn a_is_back(&self, at: At) -> Option<String> {
         let a = &self.sides.a;
-        if !a.connected() || !a.answering() || !a.fit() || a.well_for(at) < self.must_be_well_for() {
+        if !a.connected() || !a.answering() || !a.fit() || a.isolated() || a.well_for(at) < self.must_be_well_for() {
+            return None;
+        }
+        if self.vip_test.is_some() && self.vip.side() != Some(Side::A) {
             return None;
         }
         let good = a.probes.good;

@@ -19,7 +19,7 @@ impl Telisca {
 
     fn status(&self, side: Side) -> &'static str {
         let view = &self.sides[side];
-        if view.failing() || view.away_since().is_some() {
+        if view.failing() || view.away_since().is_some() || view.isolated() {
             "Error"
         } else if view.probes.last.is_none() && view.word().is_none() {
             "Unknown"

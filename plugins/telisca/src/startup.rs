@@ -40,7 +40,9 @@ impl Telisca {
     fn candidate(&self, waiting: bool, at: At) -> Option<(Side, String)> {
         let has_the_role = |side: Side| {
             let word = self.sides[side].word();
-            word.is_some_and(|report| report.role == Role::Active && at.since(report.at) <= STALE_REPORT)
+            word.is_some_and(|report| {
+                report.role == Role::Active && !report.isolated && at.since(report.at) <= STALE_REPORT
+            })
         };
         let mut sides: Vec<Side> = Side::BOTH.into_iter().filter(|side| has_the_role(*side)).collect();
         let rest =

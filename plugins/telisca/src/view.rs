@@ -1,12 +1,12 @@
 //! What is known of one side, from its probes, its agent's connection and its agent's word.
 
-use lockstep_policy::event::{AgentReport, Connection, Link, ProbeResult, Role, ServiceState, Verdict};
+use lockstep_policy::event::{AgentReport, Connection, Lan, Link, ProbeResult, Role, ServiceState, Verdict};
 use lockstep_policy::{At, Epoch};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The most observations that a switch names as its evidence.
-const MAX_EVIDENCE: usize = 16;
+pub(crate) const MAX_EVIDENCE: usize = 16;
 
 /// What is known of one side.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +19,12 @@ pub(crate) struct View {
     pub(crate) report: Option<Report>,
     /// When its agent last said that it is fit after having said that it is not.
     pub(crate) started: Option<At>,
+    /// When a probe of it last had any answer, good or not.
+    #[serde(default)]
+    pub(crate) heard: Option<At>,
+    /// When its probes last had none: the first answer after it ends that time.
+    #[serde(default)]
+    pub(crate) silent: Option<At>,
 }
 
 /// The last probe's answer, and how many before it were the same.
@@ -54,15 +60,28 @@ pub(crate) struct Report {
     pub(crate) exited: Vec<String>,
     /// The first of the other services that has.
     pub(crate) needed_exited: Option<String>,
+    /// The node finds itself off the LAN.
+    #[serde(default)]
+    pub(crate) isolated: bool,
+    /// All its exclusive services.
+    #[serde(default)]
+    pub(crate) exclusive: Vec<String>,
 }
 
 impl View {
     pub(crate) fn new(agent: bool) -> View {
-        View { agent, probes: Streak::default(), link: None, report: None, started: None }
+        View { agent, probes: Streak::default(), link: None, report: None, started: None, heard: None, silent: None }
     }
 
     pub(crate) fn on_probe(&mut self, result: &ProbeResult, seq: u64, at: At) {
         let good = result.verdict == Verdict::Good;
+        let silent = result.verdict == Verdict::Silent;
+        if silent || self.probes.last == Some(Verdict::Silent) {
+            self.silent = Some(at);
+        }
+        if !silent {
+            self.heard = Some(at);
+        }
         let streak = &mut self.probes;
         if streak.last.is_some_and(|last| (last == Verdict::Good) != good) {
             streak.evidence.clear();
@@ -116,6 +135,13 @@ impl View {
             seq,
             exited: ended(true).map(|service| service.name.clone()).collect(),
             needed_exited: ended(false).map(|service| service.name.clone()).next(),
+            isolated: report.lan == Lan::Isolated,
+            exclusive: report
+                .services
+                .iter()
+                .filter(|service| service.exclusive)
+                .map(|service| service.name.clone())
+                .collect(),
         });
     }
 
@@ -141,6 +167,11 @@ impl View {
         self.report.as_ref().filter(|_| self.agent && self.connected())
     }
 
+    /// Its agent says that the node is off the LAN.
+    pub(crate) fn isolated(&self) -> bool {
+        self.word().is_some_and(|report| report.isolated)
+    }
+
     /// The last probe failed.
     pub(crate) fn failing(&self) -> bool {
         self.probes.bad > 0
@@ -160,6 +191,9 @@ impl View {
     pub(crate) fn can_take_over(&self) -> Result<(), String> {
         if !self.connected() {
             return Err("its agent is not connected".to_owned());
+        }
+        if self.isolated() {
+            return Err("its agent finds the node off the LAN".to_owned());
         }
         if self.answering() || self.fit() {
             return Ok(());

@@ -70,7 +70,9 @@ impl Telisca {
         let Some(side) = self.active.filter(|_| !self.attempts.busy()) else { return };
         let report = self.sides[side].word().filter(|report| report.role == Role::Active);
         for service in report.map(|report| report.exited.clone()).unwrap_or_default() {
-            self.restart(side, service, at, out);
+            if !self.daily.restarts(&service, at) {
+                self.restart(side, service, at, out);
+            }
         }
     }
 

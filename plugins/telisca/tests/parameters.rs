@@ -86,21 +86,67 @@ fn all_errors_are_told_at_once() {
     assert_eq!(refused(&json!({ "fast": 1, "failures_to_switch": 0, "heartbeat_interval": "1ms", "y": 1 })).len(), 4);
 }
 
+/// What an edge is told that uses parameters which the schema allows.
+#[track_caller]
+fn not_made(parameters: &Value) -> String {
+    let library = library();
+    library.check_parameters(&setup(parameters).parameters).expect("the schema allows it");
+    let error = library.instance(&setup(parameters), 0).expect_err("it is refused");
+    assert!(matches!(error, InstanceError::Refused { .. }), "{error}");
+    error.to_string()
+}
+
 #[test]
-fn what_is_not_available_yet_is_refused_with_what_to_do() {
+fn a_test_of_the_vip_that_cannot_work_is_refused() {
+    let url = "http://10.0.0.100/page";
     for (parameters, part) in [
+        (json!({ "test_vip_destination": true }), "`test_vip_destination = true` needs `vip_url`; valid: \"http://IP"),
+        (json!({ "vip_url": "10.0.0.100" }), "`vip_url = \"10.0.0.100\"` is not valid; valid: "),
+        (json!({ "vip_url": "http://vip.example/" }), "`vip_url = \"http://vip.example/\"` is not valid; valid: "),
         (
-            json!({ "test_vip_destination": true, "vip_url": "http://vip" }),
-            "`test_vip_destination = true` is not available yet",
+            json!({ "test_vip_destination": true, "vip_url": url, "vip_name_a": "x", "vip_name_b": "X" }),
+            "both servers are named `x`",
         ),
-        (json!({ "cti_restart_at": "03:30" }), "`cti_restart_at = \"03:30\"` is not available yet"),
+        (json!({ "name_a": "one", "name_b": "One" }), "`name_b = \"One\"` is `name_a` too"),
     ] {
-        let library = library();
-        library.check_parameters(&setup(&parameters).parameters).expect("the schema allows it");
-        let error = library.instance(&setup(&parameters), 0).expect_err("it is refused");
-        assert!(matches!(error, InstanceError::Refused { .. }) && error.to_string().contains(part), "{error}");
+        let said = not_made(&parameters);
+        assert!(said.contains(part), "{said}");
     }
-    library().instance(&setup(&json!({ "test_vip_destination": false })), 0).expect("off is what it is");
+    for url in ["http://10.0.0.100", url, "https://10.0.0.100:8443/?a=b", "http://[2001:db8::1]:81/", "http://[::1]/"] {
+        let parameters = json!({ "test_vip_destination": true, "vip_url": url });
+        library().instance(&setup(&parameters), 0).expect("it is a URL");
+    }
+}
+
+#[test]
+fn a_time_of_day_that_there_is_not_is_refused() {
+    for time in ["24:00", "3:30", "03:60", "soon"] {
+        let said = refused(&json!({ "cti_restart_at": time }));
+        assert!(said[0].starts_with(&format!("`cti_restart_at = \"{time}\"`")), "{said:?}");
+    }
+}
+
+#[test]
+fn t7_the_vip_must_be_somebody_elses() {
+    let lint = |on: bool, url: &str| {
+        library().lint(&setup(&json!({ "test_vip_destination": on, "vip_url": url }))).expect("it checks")
+    };
+    let found = lint(true, "http://10.0.0.100/");
+    assert_eq!((found.len(), found[0].rule.as_ref(), found[0].level), (1, "T7", Level::Info));
+    assert!(found[0].text.contains("must not be one on which this edge listens"), "{}", found[0]);
+    let found = lint(true, "http://192.0.2.2/");
+    assert_eq!(found[0].level, Level::Warning);
+    assert!(found[0].text.contains("it always reaches b"), "{}", found[0]);
+    assert!(lint(false, "http://10.0.0.100/")[0].text.contains("is not used"));
+}
+
+#[test]
+fn t5_a_daily_restart_needs_agents() {
+    let mut setup = setup(&json!({ "cti_restart_at": "03:30" }));
+    assert!(library().lint(&setup).expect("it checks").is_empty());
+    setup.sides.b.agent = false;
+    let found = library().lint(&setup).expect("it checks");
+    assert_eq!((found[0].rule.as_ref(), found[0].level), ("T5", Level::Warning));
 }
 
 #[test]

@@ -2,8 +2,8 @@
 
 use lockstep_policy::action::Action;
 use lockstep_policy::event::{
-    ActionResult, AgentReport, Connection, Event, Handover, Lan, Link, Order, Outcome, ProbeId, ProbeResult,
-    Replication, Role, Service, ServiceState, Stage, Start, TimerId, Verdict, What,
+    ActionResult, AgentReport, ConfigChange, Connection, Event, Fact, Handover, Lan, Link, Order, Outcome, ProbeId,
+    ProbeResult, Replication, Role, Service, ServiceState, Stage, Start, TimerId, Verdict, What,
 };
 use lockstep_policy::sdk::{Actions, Policy};
 use lockstep_policy::setup::{Detect, SideSetup};
@@ -13,15 +13,27 @@ use proptest::option;
 use proptest::prelude::*;
 use std::time::Duration;
 
-fn telisca(fast: bool, agents: bool) -> Telisca {
+fn setup(agents: bool) -> Setup {
     let side = SideSetup { servers: vec!["192.0.2.1:80".to_owned()], pools: Vec::new(), agent: agents };
-    let setup = Setup {
+    Setup {
         pair: "phones".to_owned(),
         parameters: serde_json::Map::new(),
         detect: Detect { interval_ms: 100, timeout_ms: 200, failures: 3 },
         sides: Sides { a: side.clone(), b: side },
+    }
+}
+
+fn telisca(fast: bool, agents: bool) -> Telisca {
+    let config = Config {
+        fast,
+        test_vip_destination: agents,
+        vip_url: Some("http://10.0.0.100/".to_owned()),
+        vip_name_a: Some("one".to_owned()),
+        vip_name_b: Some("two".to_owned()),
+        cti_restart_at: Some("03:30".to_owned()),
+        ..Config::default()
     };
-    Telisca::create(&setup, Config { fast, ..Config::default() }, 0).expect("the defaults are valid")
+    Telisca::create(&setup(agents), config, 0).expect("it is valid")
 }
 
 fn side() -> impl Strategy<Value = Side> {
@@ -64,9 +76,10 @@ fn report() -> impl Strategy<Value = What> {
         };
         services.into_iter().enumerate().map(service).collect()
     });
-    (side(), role, 0_u64..4, any::<bool>(), any::<bool>(), services).prop_map(
-        |(side, role, epoch, serving, fit, services)| {
-            What::Agent(AgentReport { side, role, epoch: Epoch(epoch), serving, fit, services, ..report_of(side) })
+    let lan = prop::sample::select(vec![Lan::Unknown, Lan::Connected, Lan::Isolated]);
+    (side(), role, 0_u64..4, any::<bool>(), any::<bool>(), services, lan).prop_map(
+        |(side, role, epoch, serving, fit, services, lan)| {
+            What::Agent(AgentReport { side, role, epoch: Epoch(epoch), serving, fit, services, lan, ..report_of(side) })
         },
     )
 }
@@ -95,6 +108,23 @@ fn what() -> impl Strategy<Value = What> {
             What::Link(Link { side, connection, up })
         }),
         3 => Just(What::Timer(TimerId(1))),
+        1 => Just(What::Timer(TimerId(2))),
+        3 => prop::sample::select(vec!["one", "two", "ACTIVE", "three"]).prop_map(|name| What::Probe(ProbeResult {
+            probe: ProbeId(3),
+            side: Side::A,
+            verdict: Verdict::Good,
+            latency: Duration::from_millis(5),
+            status: 200,
+            detail: String::new(),
+            server: 0,
+            facts: vec![Fact { name: "server".to_owned(), value: name.to_owned() }],
+        })),
+        1 => prop::sample::select(vec!["03:30", "04:00", "25:00"]).prop_map(|time| {
+            let parameters = serde_json::json!({ "fast": true, "cti_restart_at": time });
+            let parameters = parameters.as_object().cloned().expect("it is a table");
+            let setup = serde_json::to_string(&Setup { parameters, ..setup(true) }).expect("it is plain data");
+            What::Config(ConfigChange { change: 1, setup })
+        }),
         1 => (side(), any::<bool>()).prop_map(|(to, confirmed)| {
             What::Order(Order { order: 1, to, confirmed, by: "anna".to_owned(), rights: Vec::new() })
         }),
@@ -162,6 +192,20 @@ impl Player {
     }
 }
 
+/// A fresh instance with the parameters that are in force after some events: an edge restores with those.
+fn configured(fresh: Telisca, events: &[Event]) -> Telisca {
+    let changes = events.iter().filter_map(|event| match &event.what {
+        What::Config(change) => Some(&change.setup),
+        _ => None,
+    });
+    let mut made = changes.filter_map(|setup| {
+        let setup: Setup = serde_json::from_str(setup).ok()?;
+        let config = serde_json::from_value(serde_json::Value::Object(setup.parameters.clone())).ok()?;
+        Telisca::create(&setup, config, 0).ok()
+    });
+    made.next_back().unwrap_or(fresh)
+}
+
 proptest! {
     #[test]
     fn the_same_events_give_the_same_actions_also_after_a_cut(
@@ -173,7 +217,7 @@ proptest! {
             if index == cut {
                 let saved = serde_json::to_string(&two.policy).expect("it is plain data");
                 let before = serde_json::from_str(&saved).expect("it is its own snapshot");
-                two.policy = telisca(fast, agents).resume(before);
+                two.policy = configured(telisca(fast, agents), &events[..cut]).resume(before);
             }
             prop_assert_eq!(one.step(event), two.step(event));
         }
@@ -213,17 +257,41 @@ proptest! {
         }
     }
 
+    /// A side that is off the LAN, or whose agent is away, is not made active.
+    #[test]
+    fn a_switch_leads_to_a_side_that_could_take_over(events in events(), fast in any::<bool>()) {
+        let mut player = Player::new(telisca(fast, true));
+        let mut able = Sides { a: true, b: true };
+        let mut linked = Sides { a: None, b: None };
+        for event in &events {
+            match &event.what {
+                What::Start(_) => (able, linked) = (Sides { a: true, b: true }, Sides::default()),
+                What::Link(Link { side, connection: Connection::Main, up }) => {
+                    // What it said before it went away is no word of the agent that comes back.
+                    able[*side] |= linked[*side] != Some(*up) && !up;
+                    linked[*side] = Some(*up);
+                }
+                What::Agent(report) => able[report.side] = report.lan != Lan::Isolated,
+                _ => {}
+            }
+            for action in player.step(event) {
+                if let Action::Switch(switch) = action {
+                    prop_assert!(linked[switch.to] == Some(true) && able[switch.to], "at event {}", event.seq);
+                }
+            }
+        }
+    }
+
     /// Whatever has happened: left without an active side, the pair gets one as soon as a side is fit.
     #[test]
     fn a_pair_does_not_stay_without_an_active_side(events in events(), fast in any::<bool>(), to in side()) {
         let mut player = Player::new(telisca(fast, true));
         events.iter().for_each(|event| drop(player.step(event)));
         let mut now = events.last().map_or(At::ZERO, |event| event.at);
-        if let Some(action) = player.asked {
+        while let Some(action) = player.asked.take() {
             player.feed(now, What::Result(ActionResult { action, outcome: Outcome::Failed, why: String::new() }));
         }
         let ended = Handover { epoch: Epoch(9), to, stage: Stage::NoActive, active: None };
-        player.asked = None;
         player.feed(now, What::Handover(ended));
         player.feed(now, What::Link(Link { side: to.other(), connection: Connection::Main, up: false }));
         player.feed(now, What::Link(Link { side: to, connection: Connection::Main, up: true }));
