@@ -4,7 +4,7 @@ use super::respond::parameters;
 use arc_swap::ArcSwap;
 use http::header::{HeaderName, HeaderValue};
 use httparse::{EMPTY_HEADER, Request};
-use lockstep_policy::Side;
+use lockstep_policy::Sides;
 use lockstep_policy::action::{self, When};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,11 +77,11 @@ impl Answers {
         }
     }
 
-    /// The answer of the lowest number that fits. The route is looked at once for each rule that asks for it; it cannot
-    /// lead to both sides, so no two looks contradict each other.
-    pub(super) fn answer(&self, asked: &Asked, serves: impl Fn(Side) -> bool) -> Option<Reply> {
+    /// The answer of the lowest number that fits. `served` is one look at the route for all rules: between two looks it
+    /// may change, and neither what is said while a side is served nor what is said while it is not would fit.
+    pub(super) fn answer(&self, asked: &Asked, served: Sides<bool>) -> Option<Reply> {
         let rules = self.rules.load();
-        let fitting = rules.values().find(|rule| rule.fits(asked) && rule.applies(&serves));
+        let fitting = rules.values().find(|rule| rule.fits(asked) && rule.applies(served));
         fitting.map(|rule| rule.reply.clone())
     }
 }
@@ -129,11 +129,11 @@ impl Rule {
         self.path == asked.path && (self.host.is_empty() || self.host == asked.host) && self.query.iter().all(has)
     }
 
-    fn applies(&self, serves: impl Fn(Side) -> bool) -> bool {
+    fn applies(&self, served: Sides<bool>) -> bool {
         match self.when {
             When::Always => true,
-            When::Serves(side) => serves(side),
-            When::ServesNot(side) => !serves(side),
+            When::Serves(side) => served[side],
+            When::ServesNot(side) => !served[side],
         }
     }
 }
@@ -215,6 +215,7 @@ impl Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use lockstep_policy::Side;
 
     fn answer(rule: u32, path: &str, query: &str, host: &str, when: When, body: &str) -> action::Answer {
         action::Answer {
@@ -234,7 +235,7 @@ mod tests {
     }
 
     fn said(answers: &Answers, target: &str, host: &str, serving: Option<Side>) -> String {
-        let answer = answers.answer(&asked(target, host), |side| serving == Some(side));
+        let answer = answers.answer(&asked(target, host), Sides::from_fn(|side| serving == Some(side)));
         answer.map_or_else(String::new, |reply| reply.body)
     }
 

@@ -43,9 +43,8 @@ fn reply(pair: &PairProxy, bytes: &[u8], body: head::Body) -> (Vec<u8>, bool) {
     let goes_on = lasting && matches!(body, head::Body::Length(0));
     let is_head = asked.is_head;
     let shared = pair.shared();
-    let now = clock::now();
-    let both = |side| shared.sessions.as_ref().is_some_and(|sessions| sessions.lets_in(side));
-    let answer = shared.answers.answer(&asked, |side| shared.table.serves(side, now, both));
+    let lets_in = || shared.sessions.as_ref().map(|sessions| sessions.lets_in()).unwrap_or_default();
+    let answer = shared.answers.answer(&asked, shared.table.served(clock::now(), lets_in));
     (answer.unwrap_or_else(Reply::not_found).to_wire(is_head, goes_on), goes_on)
 }
 

@@ -155,9 +155,9 @@ impl SessionRoom {
         self.shut.load(Relaxed)
     }
 
-    /// Whether a new session may be given to the side.
-    pub(super) fn lets_in(&self, side: Side) -> bool {
-        self.parts()[side] > 0
+    /// To which sides new sessions are given by their parts.
+    pub(super) fn lets_in(&self) -> Sides<bool> {
+        self.parts().map(|_, part| part > 0)
     }
 
     fn key(&self, kind: u8, text: &str) -> Key {

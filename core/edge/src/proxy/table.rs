@@ -146,13 +146,13 @@ impl Table {
         }
     }
 
-    /// Whether a request that came now would be given to the side at once, whoever sends it. `shared` says it for a
-    /// pair in which both sides may serve.
-    pub(super) fn serves(&self, side: Side, now: At, shared: impl FnOnce(Side) -> bool) -> bool {
+    /// The sides to which a request that came now would be given at once, whoever sends it. `lets_in` says it for a pair
+    /// in which both sides may serve.
+    pub(super) fn served(&self, now: At, lets_in: impl FnOnce() -> Sides<bool>) -> Sides<bool> {
         match &self.standing.load().leads {
-            Leads::To(target) => target.side == side && self.may_serve(target, now),
-            Leads::ToBoth(_) => shared(side),
-            Leads::Nowhere => false,
+            Leads::To(target) => Sides::from_fn(|side| target.side == side && self.may_serve(target, now)),
+            Leads::ToBoth(_) => lets_in(),
+            Leads::Nowhere => Sides::default(),
         }
     }
 

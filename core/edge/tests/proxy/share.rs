@@ -125,8 +125,6 @@ async fn e7_rules_count_before_parts() {
 async fn a_move_takes_a_session_between_two_requests_and_its_connections_with_it() {
     let rig = rig().await;
     rig.share(1, &parts(1, 0));
-    let mut idle = rig.visit(1).await;
-    assert_eq!(idle.get("/").await.unwrap().body, "a");
     let mut busy = rig.visit(2).await;
     busy.send("GET /hang HTTP/1.1\r\nHost: pair\r\n\r\n").await;
     let mut socket = rig.visit(3).await;
@@ -135,6 +133,9 @@ async fn a_move_takes_a_session_between_two_requests_and_its_connections_with_it
     socket.send("ping").await;
     let mut echo = [0; 4];
     socket.socket.read_exact(&mut echo).await.unwrap();
+    // Last: else another session would have used its connection again.
+    let mut idle = rig.visit(1).await;
+    assert_eq!(idle.get("/").await.unwrap().body, "a");
     eventually("all three are at a", || rig.a.count() == 3).await;
     assert_eq!((rig.sessions().on, rig.a.open()), (Sides { a: 3, b: 0 }, 3));
 
