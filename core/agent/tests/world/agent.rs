@@ -33,9 +33,13 @@ impl Node {
     }
 
     fn config(&self) -> PathBuf {
+        self.config_of("\"7.2\"")
+    }
+
+    fn config_of(&self, release: &str) -> PathBuf {
         let path = self.path("agent.toml");
         let text = format!(
-            "[agent]\npair = \"telisca\"\nside = \"a\"\nlisten = \"{}\"\nstate = \"{}\"\nrelease = \"7.2\"\n{}",
+            "[agent]\npair = \"telisca\"\nside = \"a\"\nlisten = \"{}\"\nstate = \"{}\"\nrelease = {release}\n{}",
             self.address,
             self.state().display(),
             self.services
@@ -47,6 +51,13 @@ impl Node {
     /// Starts an agent and waits until edges can connect.
     pub fn start(&self) -> Agent {
         self.start_with(&[])
+    }
+
+    /// With another `release`.
+    pub fn start_as(&self, release: &str) -> Agent {
+        let agent = self.spawn(&self.config_of(release), &[]);
+        wait_until("the agent's port", || TcpStream::connect(&self.address).is_ok());
+        agent
     }
 
     pub fn start_with(&self, environment: &[(&str, &str)]) -> Agent {

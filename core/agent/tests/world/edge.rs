@@ -4,7 +4,9 @@ use super::PATIENCE;
 use lockstep_pair::protocol::{Answer, FromNode, Lease, Report, Terms, ToNode};
 use lockstep_policy::event::{Outcome, Role};
 use lockstep_policy::{Epoch, Side};
-use lockstep_wire::{Client, Commands, FromAgent, FromEdge, Hello, LinkError, Messages, Welcome};
+use lockstep_wire::{
+    Auxiliary, Client, Commands, Finding, FromAgent, FromEdge, Hello, LinkError, Messages, Ping, Welcome,
+};
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
 
@@ -47,6 +49,44 @@ impl Edge {
 
     pub fn restart(&self, id: u64, name: &str) {
         self.commands.send(FromEdge::RestartService { id, name: name.into() }).unwrap();
+    }
+
+    /// Pings over the main connection.
+    pub async fn ping(&mut self, number: u64, service: &str) -> Option<Finding> {
+        self.tell(FromEdge::Ping(Ping { number, service: service.into() }));
+        loop {
+            if let FromAgent::Pong(pong) = self.hear().await.unwrap()
+                && pong.number == number
+            {
+                return pong.finding;
+            }
+        }
+    }
+
+    pub async fn confirm(&mut self, id: u64, gate: &str, by: &str) -> (Outcome, String) {
+        self.tell(FromEdge::ConfirmGate { id, gate: gate.into(), by: by.into() });
+        loop {
+            if let FromAgent::GateConfirmed { id: answered, outcome, why } = self.hear().await.unwrap() {
+                assert_eq!(answered, id);
+                return (outcome, why);
+            }
+        }
+    }
+
+    pub fn run_hook(&self, id: u64, hook: &str, reason: &str) {
+        self.tell(FromEdge::RunHook { id, hook: hook.into(), reason: reason.into() });
+    }
+
+    pub async fn hook_ran(&mut self) -> (u64, Outcome, String) {
+        loop {
+            if let FromAgent::HookRan { id, outcome, text } = self.hear().await.unwrap() {
+                return (id, outcome, text);
+            }
+        }
+    }
+
+    pub fn tell(&self, message: FromEdge) {
+        self.commands.send(message).unwrap();
     }
 
     /// The next message; renews on the way.
@@ -105,4 +145,17 @@ impl Edge {
 /// The process of a service in a report.
 pub fn pid(report: &Report, name: &str) -> u32 {
     report.services.iter().find(|service| service.name == name).unwrap().pid
+}
+
+/// The auxiliary connection.
+pub async fn auxiliary(address: &str) -> Auxiliary {
+    Client::connect(address, PATIENCE).await.unwrap().auxiliary().await.unwrap()
+}
+
+/// Pings over the auxiliary connection.
+pub async fn ping(link: &mut Auxiliary, number: u64, service: &str) -> Option<Finding> {
+    link.pings.send(Ping { number, service: service.into() }).unwrap();
+    let pong = timeout(PATIENCE, link.pongs.next()).await.expect("an agent that runs answers").unwrap();
+    assert_eq!(pong.number, number);
+    pong.finding
 }
