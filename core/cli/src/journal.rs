@@ -161,7 +161,7 @@ fn told(what: &str, differences: &[Difference], count: u64) -> String {
     if count == 0 {
         return String::new();
     }
-    let mut text = format!("\n{what}, at {count} events:\n");
+    let mut text = format!("\n{what} ({count}):\n");
     for difference in differences {
         text += &format!("{difference}\n");
     }
@@ -178,7 +178,7 @@ fn switches(summary: &Summary) -> String {
         return String::new();
     }
     let (recorded, candidate) = (at(summary.switched), at(summary.would_switch));
-    format!("; the first switch {candidate} instead of {recorded}")
+    format!("; the first switch that differs: {candidate} instead of {recorded}")
 }
 
 fn gaps(summary: &Summary) -> String {

@@ -87,7 +87,7 @@ fn an_operator_exports_a_switch_and_plays_it_again() {
         assert_eq!(code, Some(0), "another decision is no failure");
         assert!(text.contains("a candidate is not told of what it would have done"));
         assert!(text.contains("\n  - switch to b, failover: T1"), "what it did");
-        assert!(text.contains("events decided otherwise; the first switch "), "the last line");
+        assert!(text.contains("events decided otherwise; the first switch that differs: "), "the last line");
 
         let (code, text) = replay(&["--set", "detect.failures=none"]);
         assert_eq!(code, Some(1));

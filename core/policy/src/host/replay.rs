@@ -26,9 +26,9 @@ pub struct Summary {
     pub otherwise: u64,
     /// Events that were not compared: nobody was handed them, or their answers were not written down.
     pub passed_over: u64,
-    /// The first switch in the journal.
+    /// The first switch in the journal that the candidate does not order at the same event.
     pub switched: Option<(u64, At)>,
-    /// The first switch of the candidate.
+    /// The first switch of the candidate that the journal does not have at the same event.
     pub would_switch: Option<(u64, At)>,
     /// Where something is missing, and the comparison began again afterwards; the first ones.
     pub gaps: Vec<String>,

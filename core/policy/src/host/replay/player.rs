@@ -4,7 +4,7 @@ use super::{Difference, ReplayError, Summary};
 use crate::abi::MINOR;
 use crate::host::{Instance, Library, LifeRecord, Snapshot};
 use crate::journal::{Answered, Entry, Snapped};
-use crate::{Action, At, Event, Setup, abi};
+use crate::{Action, At, Event, Setup, Side, abi};
 use std::collections::VecDeque;
 
 /// Gaps that are told one by one.
@@ -244,10 +244,9 @@ impl<'a> Player<'a> {
         let given = instance.step(&event);
         self.summary.events += 1;
         self.summary.actions += recorded.len() as u64;
-        note_switch(&mut self.summary.switched, &event, recorded);
         let same = match &given {
             Ok(actions) => {
-                note_switch(&mut self.summary.would_switch, &event, actions);
+                note_switches(&mut self.summary, &event, recorded, actions);
                 let first = self.given + 1;
                 self.given += actions.len() as u64;
                 if self.other_abi { actions == recorded } else { encode(first, event.at, actions) == bytes }
@@ -322,9 +321,22 @@ impl<'a> Player<'a> {
     }
 }
 
-fn note_switch(first: &mut Option<(u64, At)>, event: &Event, actions: &[Action]) {
-    if first.is_none() && actions.iter().any(|action| matches!(action, Action::Switch(_))) {
-        *first = Some((event.seq, event.at));
+/// Remembers the first switches in which the two come apart.
+fn note_switches(summary: &mut Summary, event: &Event, recorded: &[Action], given: &[Action]) {
+    let sides = |actions: &[Action]| -> Vec<Side> {
+        let side = |action: &Action| if let Action::Switch(switch) = action { Some(switch.to) } else { None };
+        actions.iter().filter_map(side).collect()
+    };
+    let (was, would) = (sides(recorded), sides(given));
+    if was == would {
+        return;
+    }
+    let here = (event.seq, event.at);
+    if !was.is_empty() {
+        summary.switched.get_or_insert(here);
+    }
+    if !would.is_empty() {
+        summary.would_switch.get_or_insert(here);
     }
 }
 
