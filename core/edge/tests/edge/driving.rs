@@ -43,11 +43,16 @@ struct World {
 
 impl World {
     async fn new() -> World {
+        World::on_terms("").await
+    }
+
+    /// With lines of `[edge.policies]`.
+    async fn on_terms(terms: &str) -> World {
         let nodes = node::both("phones").await;
         let servers = Sides::from_fn(|side| nodes[side].server);
         let agents = Sides::from_fn(|side| nodes[side].agent);
         let policy = format!("plugin = \"{}\"", told().display());
-        let place = Place::with(&policy, servers, agents);
+        let place = Place::on_terms(terms, &policy, servers, agents);
         place.trust(&told());
         let edge = place.start().await;
         let world = World { place, edge, nodes };
@@ -171,40 +176,63 @@ async fn while_paused_only_operators_switch() {
     world.edge.stop().await;
 }
 
+/// Sends a signal to the worker that runs the policy.
+fn signal_worker(pair: &PairStatus, signal: &str) {
+    let pid = pair.policy.worker_pid.expect("the policy has a worker").to_string();
+    assert!(Command::new("kill").args([signal, &pid]).status().expect("there is a kill").success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_fails_leaves_the_pair_on_its_course_and_comes_back() {
-    let world = World::new().await;
-    world.order(Side::B, "panic", true).await;
-    let pair = world.alerted("the pair keeps its course until the policy works again").await;
-    assert!(pair.alerts.iter().any(|alert| alert.text.contains("as told")), "{:?}", pair.alerts);
-    assert_eq!((world.ask().await.as_str(), world.active()), ("a", [true, false]));
-    if !world.pair().await.policy.working {
-        // Without a policy an operator's word is enough.
-        let handover = world.switch(Side::B, "refuse").await;
-        assert_eq!(handover.record.reason, "ordered while the policy does not work");
+async fn a_policy_that_fails_at_an_order_is_made_again_without_it() {
+    for terms in ["", "isolation = \"in-process\""] {
+        let world = World::on_terms(terms).await;
+        let left = world.order(Side::B, "panic", true).await;
+        assert!(matches!(&left, SwitchAnswer::Refused(why) if why.contains("the policy has not answered")), "{left:?}");
+        world.alerted("(operator's order): it panicked: as told; it is made again and goes on with its state").await;
+        let pair = world.alerted("this was the second time").await;
+        assert!(pair.policy.working && pair.policy.trouble.is_empty(), "{:?}", pair.policy);
+        assert_eq!((world.ask().await.as_str(), world.active()), ("a", [true, false]));
+        assert_eq!(world.order(Side::A, "refuse", false).await, SwitchAnswer::Refused("as told".into()));
+        world.edge.stop().await;
     }
-    world.until("the policy works again", |pair| pair.policy.working && pair.policy.trouble.is_empty()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_sleeps_is_killed_and_holds_up_nobody() {
+    let world = World::on_terms("kill_wall = \"1s\"").await;
+    world.order(Side::B, "sleep", true).await;
+    let pair = world.alerted("this was the second time").await;
+    let told = |part: &str| pair.alerts.iter().any(|alert| alert.text.contains(part));
+    assert!(told("(operator's order): it slept for ") && told("so its worker was killed"), "{:?}", pair.alerts);
+    assert_eq!((pair.policy.restarts, pair.policy.isolation.as_str()), (2, "process"));
+    assert_eq!((world.ask().await.as_str(), world.active()), ("a", [true, false]), "leases are renewed all the same");
     assert_eq!(world.order(Side::A, "refuse", false).await, SwitchAnswer::Refused("as told".into()));
     world.edge.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_policy_that_is_stuck_holds_up_nobody() {
+async fn a_worker_that_is_killed_is_replaced_and_the_policy_decides_on() {
     let world = World::new().await;
-    let (stuck, _) = tokio::join!(world.order(Side::B, "sleep", true), async {
-        world.alerted("the policy has been busy with one event for seconds").await;
-        assert_eq!(
-            (world.ask().await.as_str(), world.active()),
-            ("a", [true, false]),
-            "leases are renewed all the same"
-        );
-        if !world.pair().await.policy.working {
-            let handover = world.switch(Side::B, "refuse").await;
-            assert_eq!(handover.record.reason, "ordered while the policy does not work");
-        }
-    });
-    assert!(matches!(&stuck, SwitchAnswer::Refused(why) if why.contains("has not answered within 5s")), "{stuck:?}");
-    world.until("the policy goes on", |pair| pair.policy.working).await;
+    signal_worker(&world.pair().await, "-KILL");
+    let pair = world.alerted("it was killed; it goes on in another worker, with its state").await;
+    assert_eq!(pair.policy.standing_in, "");
+    world.switch(Side::B, "eva").await;
+    assert_eq!(world.pair().await.policy.restarts, 1);
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hold_course_stands_in_for_a_policy_that_stays_away_and_obeys_operators() {
+    let world = World::on_terms("kill_wall = \"1h\"\nabsent_max = \"200ms\"").await;
+    let pair = world.pair().await;
+    signal_worker(&pair, "-STOP");
+    let pair_then = world.alerted("`hold-course` stands in for it").await;
+    assert_eq!((pair_then.policy.working, pair_then.policy.standing_in.as_str()), (false, "hold-course"));
+    let handover = world.switch(Side::B, "refuse").await;
+    assert_eq!(handover.record.reason, "ordered while `hold-course` stands in for the policy");
+    signal_worker(&pair, "-CONT");
+    let pair = world.alerted("decides again; `hold-course` stands in no more").await;
+    assert_eq!(pair.policy.standing_in, "");
     assert_eq!(world.order(Side::A, "refuse", false).await, SwitchAnswer::Refused("as told".into()));
     world.edge.stop().await;
 }

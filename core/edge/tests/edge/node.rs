@@ -114,7 +114,7 @@ impl Life {
                         self.restarts.fetch_add(1, Ordering::SeqCst);
                         self.send(FromAgent::ServiceRestarted { id, outcome: Outcome::Done, why: String::new() }).await;
                     }
-                    Some(Arrival::Said(FromEdge::Hello(_))) => {}
+                    Some(Arrival::Said(_)) => {}
                 },
                 () = tokio::time::sleep(wait) => node.handle(clock::now(), Input::Tick),
             }
@@ -177,6 +177,7 @@ impl Agent for Door {
             session: Session(1),
             release: String::new(),
             version: "test".into(),
+            minor: 0,
         });
         let (out, stream) = mpsc::channel(1024);
         out.send(Ok(welcome.into())).await.unwrap();
@@ -191,7 +192,7 @@ impl Agent for Door {
     }
 
     async fn auxiliary(&self, request: Request<Streaming<Ping>>) -> Result<Response<Self::AuxiliaryStream>, Status> {
-        let pongs = request.into_inner().map(|ping| ping.map(|ping| Pong { number: ping.number }));
+        let pongs = request.into_inner().map(|ping| ping.map(|ping| Pong { number: ping.number, ..Pong::default() }));
         Ok(Response::new(Box::pin(pongs)))
     }
 }

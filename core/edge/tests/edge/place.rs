@@ -32,12 +32,18 @@ impl Place {
 
     /// With a policy, servers and agents.
     pub fn with(policy: &str, servers: Sides<SocketAddr>, agents: Sides<SocketAddr>) -> Place {
+        Place::on_terms("", policy, servers, agents)
+    }
+
+    /// The same with lines of `[edge.policies]`.
+    pub fn on_terms(terms: &str, policy: &str, servers: Sides<SocketAddr>, agents: Sides<SocketAddr>) -> Place {
         let place = Place { directory: TempDir::new().unwrap(), vip: free(), admin: free() };
         let Place { vip, admin, .. } = &place;
+        let terms = if terms.is_empty() { String::new() } else { format!("[edge.policies]\n{terms}\n") };
         let side =
             |side: Side| format!("[pair.{side}]\nservers = [\"{}\"]\nagent = \"{}\"\n", servers[side], agents[side]);
         let text = format!(
-            "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\n[[pair]]\nname = \"phones\"\nlisten = [\"{vip}\"]\n\
+            "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\n{terms}[[pair]]\nname = \"phones\"\nlisten = [\"{vip}\"]\n\
              [pair.policy]\n{policy}\n[pair.lease]\nttl = \"10s\"\nrenew = \"100ms\"\nstop_max = \"250ms\"\n\
              [pair.handover]\nrecover = \"500ms\"\n[pair.hold]\nmax_wait = \"100ms\"\n{}{}",
             side(Side::A),
@@ -62,7 +68,7 @@ impl Place {
         Client::from_config(&self.config()).unwrap()
     }
 
-    /// A running edge that answers.
+    /// A running edge that answers, and whose policies work.
     pub async fn start(&self) -> Edge {
         let (stop, stopped) = oneshot::channel::<()>();
         let config = self.config();
@@ -76,7 +82,7 @@ impl Place {
         loop {
             assert!(!task.is_finished(), "the edge has ended: {:?}", task.await);
             if let Ok(client) = Client::from_config(&self.config())
-                && client.status().await.is_ok()
+                && client.status().await.is_ok_and(|status| status.pairs.iter().all(|pair| pair.policy.working))
             {
                 return Edge { stop, task };
             }
