@@ -53,12 +53,15 @@ fn make_check(project: &Path) -> String {
 fn this_repositorys_policies_keep_to_the_contract() {
     for name in PLUGINS {
         let scenarios = root().join("tests/scenarios").join(name);
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(scenarios).expect("it has scenarios").map(|file| file.expect("readable").path()).collect();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(scenarios)
+            .expect("it has scenarios")
+            .map(|file| file.expect("readable").path())
+            .collect();
         files.sort();
         let scenario = files.first().expect("it has one");
-        let checked =
-            succeeds(Command::new(lockstep()).args(["policy", "check"]).arg(plugin(name)).arg("--scenario").arg(scenario));
+        let checked = succeeds(
+            Command::new(lockstep()).args(["policy", "check"]).arg(plugin(name)).arg("--scenario").arg(scenario),
+        );
         assert_eq!(checked.matches("\nok      ").count(), 11, "{name}:\n{checked}");
     }
 }

@@ -46,7 +46,8 @@ fn the_abi_has_its_page() {
 }
 
 /// The rules of the four vendors' systems, by their specification.
-const RULES: [(&str, char, u32); 4] = [("telisca", 'T', 11), ("finesse", 'F', 11), ("cic", 'C', 16), ("eservices", 'E', 7)];
+const RULES: [(&str, char, u32); 4] =
+    [("telisca", 'T', 11), ("finesse", 'F', 11), ("cic", 'C', 16), ("eservices", 'E', 7)];
 
 #[test]
 fn every_rule_of_the_specification_has_a_scenario_of_its_name() {

@@ -109,6 +109,18 @@ pub enum Command {
         #[arg(long)]
         lint: bool,
     },
+    /// Confirm that a manual gate, at which a side's start waits, may be passed: recorded with your name
+    Confirm {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// The gate's name, as `lockstep status` shows it
+        gate: String,
+        /// The side whose start waits: a or b
+        #[arg(long, value_name = "SIDE")]
+        side: Side,
+    },
     /// Refuse the policy's own switches of a pair; an operator's still work
     Pause {
         #[command(flatten)]
@@ -231,6 +243,35 @@ pub enum PolicyVerb {
         /// The edge's configuration [default: /etc/lockstep/edge.toml]
         #[arg(long, value_name = "FILE", conflicts_with = "trust_file")]
         config: Option<PathBuf>,
+    },
+    /// Have another policy told everything of a running pair and do nothing; without FILE and --set, show how it compares
+    Shadow {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// The candidate's plugin, which must be trusted [default: the one in force, with other parameters]
+        file: Option<PathBuf>,
+        /// Another parameter of [pair.policy]; null takes one away; may be repeated
+        #[arg(long, value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// End it
+        #[arg(long, conflicts_with_all = ["file", "set"])]
+        stop: bool,
+    },
+    /// Let the policy in shadow decide from now on, between two events and with its state
+    Promote {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+    },
+    /// Let the policy decide again that did before the promotion
+    Rollback {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
     },
     /// Play a journal again: the same policy must do the same; another one, or other parameters, show what they would
     /// have decided otherwise

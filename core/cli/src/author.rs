@@ -139,9 +139,9 @@ pub fn check_here(file: &Path, from: From<'_>) -> Result<(), Failure> {
 pub fn explain(file: &Path, from: From<'_>, markdown: bool) -> Result<(), Failure> {
     let library = Library::open(file).map_err(Failure::from_error)?;
     let setup = from.setup()?;
-    library.check_parameters(&setup.parameters).map_err(|errors| {
-        Failure::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
-    })?;
+    library
+        .check_parameters(&setup.parameters)
+        .map_err(|errors| Failure::failed(errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")))?;
     let text = if markdown { page(&library, &setup) } else { library.explain(&setup) };
     print(&text.map_err(Failure::from_error)?)
 }
@@ -174,6 +174,7 @@ fn beside(scenario: &Scenario) -> Result<Library, Failure> {
     let binary = std::env::current_exe().ok().and_then(|binary| binary.parent().map(Path::to_owned));
     let places = binary.into_iter().chain([PathBuf::from("/usr/lib/lockstep/policies")]);
     let file = places.map(|place| place.join(&name)).find(|file| file.exists());
-    let file = file.ok_or_else(|| Failure::failed(format!("{name} is not installed: name the plugin with --policy FILE")))?;
+    let file =
+        file.ok_or_else(|| Failure::failed(format!("{name} is not installed: name the plugin with --policy FILE")))?;
     Library::open(&file).map_err(Failure::from_error)
 }

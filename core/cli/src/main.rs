@@ -7,6 +7,7 @@ mod author;
 mod exit;
 mod journal;
 mod log;
+mod policies;
 mod render_status;
 mod render_why;
 mod trust;
@@ -62,6 +63,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
         }
         Command::User { name, rights } => user::make(&name, &rights),
         Command::Why { reach, pair, epoch, json } => on_one_thread(verbs::why(&reach, &pair, epoch, json)),
+        Command::Confirm { reach, pair, gate, side } => on_one_thread(verbs::confirm_gate(&reach, &pair, &gate, side)),
         Command::Pause { reach, pair, reason } => on_one_thread(verbs::pause(&reach, &pair, &reason)),
         Command::Resume { reach, pair } => on_one_thread(verbs::resume(&reach, &pair)),
         Command::Check { file, lint } => verbs::check(&file, lint),
@@ -91,7 +93,14 @@ fn policy(verb: PolicyVerb) -> Result<(), Failure> {
         PolicyVerb::Check { file, judged, here: true } => author::check_here(&file, judged.from()),
         PolicyVerb::Explain { file, judged, markdown } => author::explain(&file, judged.from(), markdown),
         PolicyVerb::Run { scenarios, policy, bless } => author::run(&scenarios, policy.as_deref(), bless),
-        PolicyVerb::Trust { files, trust_file, config } => trust::trust(&files, trust_file.as_deref(), config.as_deref()),
+        PolicyVerb::Trust { files, trust_file, config } => {
+            trust::trust(&files, trust_file.as_deref(), config.as_deref())
+        }
+        PolicyVerb::Shadow { reach, pair, file, set, stop } => {
+            on_one_thread(policies::shadow(&reach, &pair, file.as_deref(), &set, stop))
+        }
+        PolicyVerb::Promote { reach, pair } => on_one_thread(policies::promote(&reach, &pair)),
+        PolicyVerb::Rollback { reach, pair } => on_one_thread(policies::rollback(&reach, &pair)),
         PolicyVerb::Replay { journal, policy, set } => journal::replay(&journal, policy.as_deref(), &set),
     }
 }

@@ -2,8 +2,9 @@
 
 use crate::words::{cut, lasting, word};
 use comfy_table::{ContentArrangement, Table, presets};
-use lockstep_edge::admin::api::{PairStatus, SideStatus, Status, route_text};
+use lockstep_edge::admin::api::{PairStatus, ReportStatus, SideStatus, Status, route_text};
 use lockstep_policy::Side;
+use lockstep_policy::event::{Lan, Replication};
 use std::fmt::Write;
 
 /// The whole status.
@@ -127,7 +128,8 @@ fn row(side: Side, status: &SideStatus) -> [String; 10] {
             |last| format!("{} {}", word(&last.verdict), lasting(last.latency_ms)),
         )
     });
-    let note = [status.trouble.as_str(), status.shown.as_str()].into_iter().filter(|part| !part.is_empty());
+    let found = report.map(beside).unwrap_or_default();
+    let note = [status.trouble.as_str(), &found, status.shown.as_str()].into_iter().filter(|part| !part.is_empty());
     [
         side.to_string(),
         status.servers.join(" "),
@@ -142,6 +144,23 @@ fn row(side: Side, status: &SideStatus) -> [String; 10] {
         probes.collect::<Vec<_>>().join(", "),
         cut(&note.collect::<Vec<_>>().join("; "), 120),
     ]
+}
+
+/// What an agent has found beside its services, as far as somebody must do something about it.
+fn beside(report: &ReportStatus) -> String {
+    let mut found = Vec::new();
+    if !report.waiting.is_empty() {
+        found.push(format!("waits at gate {}: `lockstep confirm`", report.waiting));
+    }
+    if report.lan == Lan::Isolated {
+        found.push("isolated from its LAN".to_owned());
+    }
+    if let Replication::Behind | Replication::Stopped = report.replication {
+        let detail = Some(report.replication_detail.as_str()).filter(|detail| !detail.is_empty());
+        let detail = detail.map(|detail| format!(": {detail}")).unwrap_or_default();
+        found.push(format!("copy {}{detail}", word(&report.replication)));
+    }
+    found.join("; ")
 }
 
 #[cfg(test)]

@@ -3,10 +3,10 @@
 use crate::arguments::{EDGE_CONFIG, Reach};
 use crate::exit::Failure;
 use crate::{render_status, render_why};
-use lockstep_edge::admin::api::{CommandOrder, Handover, PauseOrder, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::api::{CommandOrder, GateAnswer, GateOrder, Handover, PauseOrder, SwitchAnswer, SwitchOrder};
 use lockstep_edge::admin::client::Client;
 use lockstep_pair::record::Outcome;
-use lockstep_policy::Side;
+use lockstep_policy::{Side, event};
 use serde::Serialize;
 use std::io::{IsTerminal, Write, stdin, stdout};
 use std::net::SocketAddr;
@@ -70,6 +70,21 @@ fn finish(pair: &str, answer: SwitchAnswer, json: bool) -> Result<(), Failure> {
 pub async fn why(reach: &Reach, pair: &str, epoch: Option<u64>, json: bool) -> Result<(), Failure> {
     let handover = client(reach)?.why(pair, epoch).await?;
     if json { print_json(&handover) } else { print(&render_why::text(&handover)) }
+}
+
+/// `lockstep confirm PAIR GATE --side SIDE`.
+pub async fn confirm_gate(reach: &Reach, pair: &str, gate: &str, side: Side) -> Result<(), Failure> {
+    let by = operator();
+    let order = GateOrder { gate: gate.to_owned(), side, by: by.clone() };
+    let GateAnswer { outcome, why } = client(reach)?.confirm(pair, &order).await?;
+    match (outcome, why.as_str()) {
+        (event::Outcome::Done, "") => {
+            print(&format!("{pair}: gate {gate} of side {side} is open: {by} has confirmed it\n"))
+        }
+        (event::Outcome::Done, why) => print(&format!("{pair}: {why}\n")),
+        (event::Outcome::Refused, why) => Err(Failure::failed(format!("refused: {why}"))),
+        (event::Outcome::Failed, why) => Err(Failure::failed(format!("failed: {why}"))),
+    }
 }
 
 /// `lockstep pause PAIR`.
@@ -151,7 +166,7 @@ fn ended(handover: &Handover, json: bool) -> Result<(), Failure> {
 }
 
 /// Who gives the order, for the record.
-fn operator() -> String {
+pub(crate) fn operator() -> String {
     let name = ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(|name| std::env::var(name).ok());
     name.filter(|name| !name.is_empty()).unwrap_or_else(|| "unknown".to_owned())
 }

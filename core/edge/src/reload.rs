@@ -39,11 +39,16 @@ async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
         let Some(wanted) = new.pairs.iter().find(|wanted| wanted.name == pair.name) else { continue };
         let Some(door) = edge.pairs.iter().find(|door| door.name == pair.name) else { continue };
         let Some(policy) = new_policy(pair, wanted) else { continue };
-        door.policy.store(Arc::new(policy.clone()));
-        pair.policy = policy.clone();
-        let told = door.feeds.send(Feed::Ask(Ask::Policy(Box::new(policy)))).await;
-        let outcome = if told.is_ok() { "applied" } else { "not applied: the pair is being stopped" };
-        said.push(format!("pair \"{}\": pair.policy and pair.detect: {outcome}", pair.name));
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        let told = door.feeds.send(Feed::Ask(Ask::Policy(Box::new(policy.clone()), reply))).await;
+        let gone = || vec!["not applied: the pair is being stopped".to_owned()];
+        let outcome = if told.is_ok() { answer.await.unwrap_or_else(|_| gone()) } else { gone() };
+        if outcome.first().is_some_and(|first| first.starts_with("in force")) {
+            door.policy.store(Arc::new(policy.clone()));
+            pair.policy = policy;
+        }
+        let name = &pair.name;
+        said.extend(outcome.into_iter().map(|line| format!("pair \"{name}\": pair.policy and pair.detect: {line}")));
     }
     if said.is_empty() {
         said.push("nothing has changed".to_owned());

@@ -176,6 +176,7 @@ impl Bound {
             store: store.clone(),
             journal: journal.clone(),
             pairs: doors,
+            policies: config.edge.policies.clone(),
             reload: ArcSwap::default(),
         });
         let mut api_closed = stopped;

@@ -17,6 +17,11 @@ pub(crate) fn before(ago: Duration) -> String {
     text(SystemTime::now().checked_sub(ago).unwrap_or(SystemTime::UNIX_EPOCH))
 }
 
+/// How long ago a time was that was written by [`now`]; none when it is no such text, or still to come.
+pub(crate) fn since(text: &str) -> Option<Duration> {
+    SystemTime::now().duration_since(humantime::parse_rfc3339(text).ok()?).ok()
+}
+
 fn text(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }

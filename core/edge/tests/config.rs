@@ -46,11 +46,11 @@ servers = ["10.0.1.2:80"]
 agent = "10.0.1.2:7401"
 "#;
 
-/// A directory in which the telisca plugin is trusted. Workers are this program.
+/// A directory in which two plugins are trusted. Workers are this program.
 fn directory() -> TempDir {
     workers::are_this_program();
     let directory = TempDir::new().unwrap();
-    trust(&directory.path().join("policies.trust"), &[workers::plugin("telisca")]).unwrap();
+    trust(&directory.path().join("policies.trust"), &["telisca", "finesse"].map(workers::plugin)).unwrap();
     directory
 }
 
@@ -103,13 +103,14 @@ fn unknown_keys() {
     refused(
         "[pair.hold]\nmax_requests = 1000",
         "[pair.holt]\nmax_requests = 1000",
-        "edge.toml:12:7: pair.holt: is not a known key; known: name, listen, detect, lease, hold, handover, a, b, policy; \
-         did you mean `hold`?",
+        "edge.toml:12:7: pair.holt: is not a known key; known: name, listeners, listen, answer, detect, lease, hold, \
+         handover, session, a, b, policy; did you mean `hold`?",
     );
     refused(
         "name = \"edge-1\"",
         "address = \"edge-1\"",
-        "edge.toml:2:1: edge.address: is not a known key; known: name, state, admin, plugins",
+        "edge.toml:2:1: edge.address: is not a known key; known: name, state, admin, journal, probe, \
+         policies, users, plugins",
     );
 }
 
@@ -155,7 +156,8 @@ fn missing_keys() {
     refused(
         "agent = \"10.0.0.1:7401\"\n",
         "",
-        "edge.toml:16:1: pair.a.agent: is missing; the side's agent, such as `agent = \"10.0.0.1:7401\"`",
+        "edge.toml:16:1: pair.a.agent: is missing; the side's agent, such as `agent = \"10.0.0.1:7401\"`: with the policy \
+         `telisca` one side is active at a time, by a lease that its agent holds",
     );
     refused(
         "[pair.b]\nservers = [\"10.0.0.2:80\"]\nagent = \"10.0.0.2:7401\"\n",
@@ -249,6 +251,101 @@ fn bad_addresses() {
 fn second(good: &str, bad: &str, sentence: &str) {
     assert_eq!(SECOND.matches(good).count(), 1);
     assert_eq!(refusals(&format!("{VALID}{}", SECOND.replace(good, bad))), [sentence]);
+}
+
+#[test]
+fn pools_and_their_listeners() {
+    let pools = |a: &str, b: &str, listeners: &str| {
+        let with = VALID.replace("[pair.policy]", &format!("{listeners}[pair.policy]"));
+        let with = with.replace("[pair.b]", &format!("[pair.a.pools]\n{a}\n[pair.b]"));
+        refusals(&format!("{with}[pair.b.pools]\n{b}\n"))
+    };
+    let (a, b) = ("ucs = [\"10.0.0.1:81\"]", "ucs = [\"10.0.0.2:81\"]");
+    let listeners = "[pair.listeners]\nucs = [\"10.0.0.100:81\"]\n";
+    assert_eq!(pools(a, b, listeners), [""; 0]);
+    assert_eq!(
+        pools(a, "", listeners),
+        ["edge.toml:22:1: pair.a.pools.ucs: side b has no pool \"ucs\"; the same names in [pair.a.pools] and \
+          [pair.b.pools]: ucs = [\"IP:PORT\"]"]
+    );
+    assert_eq!(
+        pools(a, b, &listeners.replace("ucs =", "ipp =")),
+        ["edge.toml:8:1: pair.listeners.ipp: there is no pool \"ipp\"; a name of [pair.a.pools] and [pair.b.pools]; \
+          there are: ucs"]
+    );
+    assert_eq!(
+        pools("ucs = []", b, listeners),
+        [
+            "edge.toml:22:7: pair.a.pools.ucs: a pool of side a has no address; an address \"IP:PORT\", such as \
+          \"10.0.0.1:80\" (names are not looked up)",
+            "edge.toml:27:1: pair.b.pools.ucs: side a has no pool \"ucs\"; the same names in [pair.a.pools] and \
+          [pair.b.pools]: ucs = [\"IP:PORT\"]"
+        ]
+    );
+    assert_eq!(
+        pools("\"a b\" = [\"10.0.0.1:81\"]", "", ""),
+        ["edge.toml:20:1: pair.a.pools.a b: is not a pool's name; a name of 1 to 64 letters, digits, `-`, `_` or `.`"]
+    );
+    assert_eq!(
+        pools("ucs = [\"10.0.0.1:80\"]", b, &listeners.replace(":81", ":80")),
+        [
+            "edge.toml:9:8: pair.listeners.ucs: 10.0.0.100:80 is taken by this pair in line 6 (10.0.0.100:80); an \
+             address and port that no other listener takes",
+            "edge.toml:22:8: pair.a.pools.ucs: 10.0.0.1:80 is a server of this pair in line 19 already; each server once",
+        ]
+    );
+}
+
+#[test]
+fn answers_and_sessions() {
+    refused(
+        "listen = [\"10.0.0.100:80\"]",
+        "listen = [\"10.0.0.100:80\"]\nanswer = [\"127.0.0.1:7480\"]",
+        "edge.toml:7:11: pair.answer: 127.0.0.1:7480 is where the admin API listens (edge.admin = 127.0.0.1:7480); one \
+         listener for each address and port",
+    );
+    refused(
+        "[pair.lease]",
+        "[pair.session]\nby = \"address\"\n[pair.lease]",
+        "edge.toml:10:1: pair.session: with the policy `telisca` one side is active at a time, and no sessions are shared \
+         out; no table `[pair.session]`, or a policy with which both sides may serve",
+    );
+    assert_eq!(
+        spoiled("[pair.lease]", "[pair.session]\nby = \"query:x\"\nidle = \"0s\"\nmax = 0\n[pair.lease]")[1..],
+        [
+            "edge.toml:11:6: pair.session.by: \"query:x\" is refused (it names nothing that a request carries); \
+             \"address\", \"cookie:NAME\" or \"header:NAME\"",
+            "edge.toml:12:8: pair.session.idle: \"0s\" is out of range; a duration with its unit from 1s to 2592000s, such \
+             as \"500ms\"",
+            "edge.toml:13:7: pair.session.max: 0 is out of range; a whole number from 1 to 10000000",
+        ]
+    );
+}
+
+/// Where both sides may serve, agents are not needed, and what they are for has no meaning.
+const SHARED: &str = r#"[[pair]]
+name = "desks"
+listen = ["10.0.2.100:80"]
+[pair.policy]
+plugin = "finesse"
+[pair.session]
+by = "cookie:JSESSIONID"
+[pair.a]
+servers = ["10.0.2.1:80"]
+[pair.b]
+servers = ["10.0.2.2:80"]
+"#;
+
+#[test]
+fn where_both_sides_may_serve_agents_are_not_needed() {
+    assert_eq!(refusals(SHARED), [""; 0]);
+    assert_eq!(
+        refusals(&format!("{SHARED}[pair.lease]\nprofile = \"lan\"\n")),
+        [
+            "edge.toml:12:1: pair.lease: with the policy `finesse` both sides may serve: there is no lease and no handover; no \
+          table `[pair.lease]`"
+        ]
+    );
 }
 
 #[test]

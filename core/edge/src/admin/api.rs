@@ -4,7 +4,7 @@
 
 use lockstep_pair::record::{HandoverRecord, Phase};
 use lockstep_pair::{Route, RouteKind};
-use lockstep_policy::event::{Role, Service, Verdict};
+use lockstep_policy::event::{Lan, Outcome, Replication, Role, Service, Verdict};
 use lockstep_policy::{Epoch, Level, Side, Sides};
 use serde::{Deserialize, Serialize};
 
@@ -144,6 +144,18 @@ pub struct ReportStatus {
     pub services: Vec<Service>,
     /// The application's release; empty when unknown.
     pub release: String,
+    /// How its copy of the pair's data is.
+    #[serde(default)]
+    pub replication: Replication,
+    /// For a person to read; may be empty.
+    #[serde(default)]
+    pub replication_detail: String,
+    /// Whether it finds itself on the LAN.
+    #[serde(default)]
+    pub lan: Lan,
+    /// The manual gate that its start waits at; empty when it waits at none.
+    #[serde(default)]
+    pub waiting: String,
     /// How long ago it was heard.
     pub age_ms: f64,
 }
@@ -372,6 +384,102 @@ pub struct CommandOrder {
     pub confirmed: bool,
     /// Who asks.
     pub by: String,
+}
+
+/// Body of `POST /v1/pairs/{pair}/confirm`: a person has done what a manual gate stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateOrder {
+    /// The gate's name in the agent's configuration.
+    pub gate: String,
+    /// The side whose start waits at it.
+    pub side: Side,
+    /// Who confirms.
+    pub by: String,
+}
+
+/// The answer to a [`GateOrder`]: 200 when the gate is open, 409 when it is not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GateAnswer {
+    /// What became of it.
+    pub outcome: Outcome,
+    /// Why it is not open, or who had opened it before.
+    pub why: String,
+}
+
+/// Body of `POST /v1/pairs/{pair}/policy/shadow`: another policy is told everything and does nothing.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ShadowOrder {
+    /// The plugin's file; empty: that of the policy in force, which with other parameters is another policy.
+    #[serde(default)]
+    pub file: String,
+    /// Parameters of `[pair.policy]` that are to be others; null takes one away.
+    #[serde(default)]
+    pub parameters: serde_json::Map<String, serde_json::Value>,
+    /// Who asks.
+    pub by: String,
+}
+
+/// Body of `DELETE /v1/pairs/{pair}/policy/shadow` and `POST …/promote`, `…/rollback`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyOrder {
+    /// Who asks.
+    pub by: String,
+}
+
+/// What was done about a pair's policies.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyAnswer {
+    /// For a person to read.
+    pub text: String,
+}
+
+/// `GET /v1/pairs/{pair}/policy/shadow`; none: there is no policy in shadow.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ShadowStatus {
+    /// The policy's name.
+    pub id: String,
+    /// The plugin's version.
+    pub version: String,
+    /// The plugin's file.
+    pub file: String,
+    /// SHA-256 of the file.
+    pub fingerprint: String,
+    /// Since when.
+    pub since: String,
+    /// By whom.
+    pub by: String,
+    /// It decided before the one that decides now: `rollback` gives it its place back.
+    pub was_in_force: bool,
+    /// Whether it works.
+    pub working: bool,
+    /// What went wrong last; empty when nothing did.
+    pub trouble: String,
+    /// Events that both have answered since it began, or since the two changed places.
+    pub compared: u64,
+    /// Events that it answered otherwise.
+    pub otherwise: u64,
+    /// Events at which it would have decided otherwise, not only watched or shown something else.
+    pub decided_otherwise: u64,
+    /// The latest differences, newest first.
+    pub latest: Vec<ShadowDifference>,
+}
+
+/// An event that two policies answer otherwise.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShadowDifference {
+    /// The event.
+    pub seq: u64,
+    /// When.
+    pub when: String,
+    /// It is a decision.
+    pub decision: bool,
+    /// What only the policy in force asked for.
+    pub present: Vec<String>,
+    /// What only the candidate would have.
+    pub candidate: Vec<String>,
 }
 
 /// Body of `POST /v1/pairs/{pair}/pause` and `…/resume`.

@@ -1,6 +1,9 @@
 //! The operator's verbs over HTTP: one short connection each, every answer bounded.
 
-use super::api::{CommandOrder, Explanation, Failure, Handover, Journal, PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder};
+use super::api::{
+    CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, PauseAnswer, PauseOrder,
+    PolicyAnswer, PolicyOrder, ShadowOrder, ShadowStatus, Status, SwitchAnswer, SwitchOrder,
+};
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
@@ -21,6 +24,9 @@ const CONNECT_MAX: Duration = Duration::from_secs(2);
 
 /// An answer that changes nothing is there in this time.
 const ANSWER_WAIT: Duration = Duration::from_secs(10);
+
+/// A plugin that hangs while it is looked at is killed before this.
+const PLUGIN_WAIT: Duration = Duration::from_secs(60);
 
 /// A switch ends within the sum of its phases' deadlines; this is beyond any configuration.
 const SWITCH_WAIT: Duration = Duration::from_secs(2 * 3600);
@@ -122,6 +128,45 @@ impl Client {
     /// The policy's rules with the parameters in force.
     pub async fn explain(&self, pair: &str) -> Result<Explanation, ClientError> {
         self.get(&format!("/v1/pairs/{}/explain", escape(pair))).await
+    }
+
+    /// Opens a manual gate at which a side's start waits.
+    pub async fn confirm(&self, pair: &str, order: &GateOrder) -> Result<GateAnswer, ClientError> {
+        let path = format!("/v1/pairs/{}/confirm", escape(pair));
+        let (status, body) = self.send(Method::POST, &path, json(order), ANSWER_WAIT).await?;
+        match status {
+            StatusCode::OK | StatusCode::CONFLICT => self.parse(&body),
+            status => Err(self.said(status, &body)),
+        }
+    }
+
+    /// Has another policy told everything of a pair and do nothing.
+    pub async fn shadow(&self, pair: &str, order: &ShadowOrder) -> Result<PolicyAnswer, ClientError> {
+        let path = format!("/v1/pairs/{}/policy/shadow", escape(pair));
+        let (status, body) = self.send(Method::POST, &path, json(order), PLUGIN_WAIT).await?;
+        if status == StatusCode::OK { self.parse(&body) } else { Err(self.said(status, &body)) }
+    }
+
+    /// How the policy in shadow compares; none: there is none.
+    pub async fn shadow_status(&self, pair: &str) -> Result<Option<ShadowStatus>, ClientError> {
+        self.get(&format!("/v1/pairs/{}/policy/shadow", escape(pair))).await
+    }
+
+    /// Ends the shadow.
+    pub async fn end_shadow(&self, pair: &str, order: &PolicyOrder) -> Result<PolicyAnswer, ClientError> {
+        let path = format!("/v1/pairs/{}/policy/shadow", escape(pair));
+        let (status, body) = self.send(Method::DELETE, &path, json(order), ANSWER_WAIT).await?;
+        if status == StatusCode::OK { self.parse(&body) } else { Err(self.said(status, &body)) }
+    }
+
+    /// Lets the policy in shadow decide from now on.
+    pub async fn promote(&self, pair: &str, order: &PolicyOrder) -> Result<PolicyAnswer, ClientError> {
+        self.post(&format!("/v1/pairs/{}/policy/promote", escape(pair)), json(order)).await
+    }
+
+    /// Lets the policy decide again that did before [`Client::promote`].
+    pub async fn rollback(&self, pair: &str, order: &PolicyOrder) -> Result<PolicyAnswer, ClientError> {
+        self.post(&format!("/v1/pairs/{}/policy/rollback", escape(pair)), json(order)).await
     }
 
     /// Refuses the policy's own switches until [`Client::resume`].

@@ -4,6 +4,7 @@
 pub mod api;
 pub mod client;
 mod export;
+mod policies;
 pub(crate) mod server;
 pub(crate) mod token;
 mod who;

@@ -1,13 +1,14 @@
 //! The admin API's server. Every request needs the token; every answer is JSON, errors too.
 
 use super::api::{
-    CommandOrder, Explanation, Failure, Handover, Journal, JournalEntry, PairStatus, Pause, PauseAnswer, PauseOrder, Status,
-    SwitchAnswer, SwitchOrder,
+    CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry, PairStatus, Pause,
+    PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder,
 };
 use super::export::export;
+use super::policies;
 use super::token::Token;
 use super::who::{OPERATE, Who};
-use crate::config::{PolicyConfig, UserConfig};
+use crate::config::{PoliciesConfig, PolicyConfig, UserConfig};
 use crate::driver::{Ask, Feed};
 use crate::journal::{self, Journal as Journals};
 use crate::store::{KeptHandover, Reader, Store, StoreError};
@@ -21,6 +22,7 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
+use lockstep_policy::event::Outcome;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -48,6 +50,7 @@ pub(crate) struct Edge {
     pub store: Store,
     pub journal: Journals,
     pub pairs: Vec<PairDoor>,
+    pub policies: PoliciesConfig,
     /// What became of the last reload of the configuration.
     pub reload: ArcSwap<Vec<String>>,
 }
@@ -74,7 +77,7 @@ impl From<StoreError> for Refusal {
     }
 }
 
-type Answer<T> = Result<Json<T>, Refusal>;
+pub(super) type Answer<T> = Result<Json<T>, Refusal>;
 
 pub(crate) fn router(edge: Arc<Edge>) -> Router {
     let places = Arc::new(Semaphore::new(REQUESTS));
@@ -82,8 +85,12 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/status", get(status))
         .route("/v1/pairs/{pair}/switch", post(switch))
         .route("/v1/pairs/{pair}/command", post(command))
+        .route("/v1/pairs/{pair}/confirm", post(confirm))
         .route("/v1/pairs/{pair}/why", get(why))
         .route("/v1/pairs/{pair}/explain", get(explain))
+        .route("/v1/pairs/{pair}/policy/shadow", get(policies::status).post(policies::shadow).delete(policies::end))
+        .route("/v1/pairs/{pair}/policy/promote", post(policies::promote))
+        .route("/v1/pairs/{pair}/policy/rollback", post(policies::rollback))
         .route("/v1/pairs/{pair}/pause", post(pause))
         .route("/v1/pairs/{pair}/resume", post(resume))
         .route("/v1/pairs/{pair}/journal", get(entries))
@@ -139,8 +146,7 @@ async fn switch(
 ) -> Result<Response, Refusal> {
     let order: SwitchOrder = parse(&body)?;
     let by = operator(&who, &order.by)?;
-    let answer =
-        edge.door(&pair)?.ask(|reply| Ask::Switch(SwitchOrder { by, ..order }, who.rights, reply)).await?;
+    let answer = edge.door(&pair)?.ask(|reply| Ask::Switch(SwitchOrder { by, ..order }, who.rights, reply)).await?;
     edge.answered(&pair, answer).await
 }
 
@@ -158,8 +164,22 @@ async fn command(
     edge.answered(&pair, answer).await
 }
 
+async fn confirm(
+    State(edge): State<Arc<Edge>>,
+    Extension(who): Extension<Who>,
+    Path(pair): Path<String>,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let order: GateOrder = parse(&body)?;
+    let (by, gate) = (operator(&who, &order.by)?, words("gate", &order.gate)?);
+    let (outcome, why) =
+        edge.door(&pair)?.ask(|reply| Ask::ConfirmGate(GateOrder { by, gate, ..order }, reply)).await?;
+    let status = if outcome == Outcome::Done { StatusCode::OK } else { StatusCode::CONFLICT };
+    Ok((status, Json(GateAnswer { outcome, why })).into_response())
+}
+
 /// The name for the record of somebody who gives orders, when he may.
-fn operator(who: &Who, said: &str) -> Result<String, Refusal> {
+pub(super) fn operator(who: &Who, said: &str) -> Result<String, Refusal> {
     who.may(OPERATE).map_err(|why| Refusal(StatusCode::FORBIDDEN, why))?;
     Ok(who.name(words("by", said)?))
 }
@@ -263,7 +283,7 @@ async fn entries(
 
 impl PairDoor {
     /// Asks the pair's driver.
-    async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refusal> {
+    pub(super) async fn ask<T>(&self, ask: impl FnOnce(oneshot::Sender<T>) -> Ask) -> Result<T, Refusal> {
         let gone = || {
             let why = format!("pair \"{}\" is being stopped: try again when the edge is back", self.name);
             Refusal(StatusCode::SERVICE_UNAVAILABLE, why)
@@ -328,7 +348,7 @@ impl Edge {
     }
 }
 
-fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
+pub(super) fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(body).map_err(|error| bad(format!("the body is not as expected: {error}")))
 }
 

@@ -1,8 +1,8 @@
 //! `[edge]`: all of it has a default.
 
 use super::table::Table;
-use super::{ProbeConfig, probe};
 use super::{EdgeConfig, JournalConfig, journal, policies, users};
+use super::{ProbeConfig, probe};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 

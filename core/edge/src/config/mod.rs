@@ -12,9 +12,9 @@ mod policies;
 mod policy;
 mod probe;
 mod problem;
+mod secrets;
 mod session;
 mod sides;
-mod secrets;
 mod table;
 mod users;
 
@@ -259,6 +259,16 @@ pub fn installed_plugin(name: &str) -> Result<PathBuf, String> {
 #[must_use]
 pub fn trust_list_beside(path: &Path) -> PathBuf {
     policies::defaults(path).trust
+}
+
+/// Another policy for a running pair; see [`policy::candidate`].
+pub(crate) fn candidate(
+    present: &PolicyConfig,
+    policies: &PoliciesConfig,
+    file: PathBuf,
+    changed: &serde_json::Map<String, serde_json::Value>,
+) -> Result<PolicyConfig, String> {
+    policy::candidate(present, policies, file, changed)
 }
 
 fn read(path: &Path) -> Result<String, Report> {

@@ -5,7 +5,7 @@ use super::table::{Placed, Places, Table, nearest};
 use super::{PoliciesConfig, PolicyConfig};
 use lockstep_policy::host::{InstanceError, ParameterError, Plugin, PluginFile, TrustError, TrustList};
 use lockstep_policy::setup::{Detect, SideSetup};
-use lockstep_policy::{Setup, Sides};
+use lockstep_policy::{Setup, Sides, Traits};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -145,6 +145,42 @@ pub(super) fn read<'i>(
         }
     };
     Some(PolicyConfig { file, plugin, setup, traits, expected_delay, absent_max })
+}
+
+/// Another policy for a running pair: a plugin that is trusted, and the present parameters but for some.
+pub(super) fn candidate(
+    present: &PolicyConfig,
+    policies: &PoliciesConfig,
+    file: PathBuf,
+    changed: &serde_json::Map<String, serde_json::Value>,
+) -> Result<PolicyConfig, String> {
+    let said = |error: &dyn std::fmt::Display| error.to_string();
+    let read = PluginFile::read(&file).map_err(|error| said(&error))?;
+    TrustList::read(&policies.trust).and_then(|list| list.admit(&read)).map_err(|error| said(&error))?;
+    let plugin = Plugin::open(read, policies.terms.clone()).map_err(|error| said(&error))?;
+    let mut setup = present.setup.clone();
+    for (key, value) in changed {
+        match value {
+            serde_json::Value::Null => drop(setup.parameters.remove(key)),
+            value => drop(setup.parameters.insert(key.clone(), value.clone())),
+        }
+    }
+    let judged = judge(&plugin, &setup);
+    plugin.dismiss();
+    let (traits, expected_delay) = judged?;
+    if traits != present.traits {
+        return Err("with it one side of the pair would be active at a time, or both, and that is decided when the edge starts: change the configuration and restart it".to_owned());
+    }
+    Ok(PolicyConfig { file, plugin, setup, traits, expected_delay, absent_max: present.absent_max })
+}
+
+fn judge(plugin: &Plugin, setup: &Setup) -> Result<(Traits, Option<std::time::Duration>), String> {
+    plugin
+        .check_parameters(&setup.parameters)
+        .map_err(|errors| errors.iter().map(|error| format!("pair.policy: {error}")).collect::<Vec<_>>().join("\n"))?;
+    plugin.try_create(setup).map_err(|error| error.to_string())?;
+    let traits = plugin.traits(setup).map_err(|error| error.to_string())?;
+    Ok((traits, plugin.expected_delay(setup).ok().filter(|delay| !delay.is_zero())))
 }
 
 fn open(plugin: &Placed<String>, plugins: &mut Plugins, problems: &RefCell<Problems<'_>>) -> Option<(PathBuf, Plugin)> {

@@ -15,6 +15,7 @@ const SHOWN_MAX: usize = 256;
 
 impl Driver {
     pub(super) fn act(&mut self, of: ActionOf, action: Action) {
+        self.standing.note(&action);
         match action {
             Action::Watch(watch) => {
                 let servers = self.config.sides[watch.side].servers.clone();
@@ -60,7 +61,7 @@ impl Driver {
             Action::RefuseOrder(answer) => self.answer(answer.order, SwitchAnswer::Refused(answer.text)),
             Action::AskConfirmation(answer) => self.answer(answer.order, SwitchAnswer::Question(answer.text)),
             Action::AcceptOrder(answer) => self.answer(answer.order, SwitchAnswer::Accepted(answer.text)),
-            Action::AnswerConfig(_) => self.result(of, Outcome::Refused, "this edge does not know it"),
+            Action::AnswerConfig(answer) => self.config_answered(answer),
             Action::ConfirmGate(order) => self.confirm_gate(of, order),
             Action::RunHook(order) => self.run_hook(of, order),
         }

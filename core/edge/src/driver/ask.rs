@@ -18,15 +18,13 @@ impl Driver {
             Ask::Latest(reply) => drop(reply.send(self.kept())),
             Ask::Switch(order, rights, reply) => self.order(order, rights, reply),
             Ask::Command(order, rights, reply) => self.command(order, rights, reply),
+            Ask::ConfirmGate(order, reply) => self.open_gate(order, reply),
             Ask::Pause(pause, by, reply) => self.pause(pause, &by, reply),
-            Ask::Policy(policy) => {
-                self.notes
-                    .edge(clock::now(), json!({ "policy": policy.setup.parameters, "why": "configuration reloaded" }));
-                self.config.policy = (*policy).clone();
-                self.seat.config = *policy;
-                self.probes.clear();
-                self.fill_seat();
-            }
+            Ask::Policy(policy, reply) => self.change_policy(*policy, reply),
+            Ask::Shadow(Some(wanted), by, reply) => self.begin_shadow(*wanted, by, reply),
+            Ask::Shadow(None, by, reply) => drop(reply.send(self.end_shadow(&by))),
+            Ask::ShadowStatus(reply) => drop(reply.send(self.shadow_status())),
+            Ask::Promote(back, by, reply) => self.promote(back, by, reply),
         }
     }
 
@@ -59,7 +57,8 @@ impl Driver {
         let now = clock::now();
         let CommandOrder { name, side, argument, confirmed, by } = command;
         let Some(order) = self.orders.take(now, &by, reply) else { return };
-        let said = json!({ "order": order, "command": name, "side": side, "argument": argument, "confirmed": confirmed });
+        let said =
+            json!({ "order": order, "command": name, "side": side, "argument": argument, "confirmed": confirmed });
         self.notes.operator(now, json!({ "by": by, "said": said }));
         if self.seat.is_working(now) {
             return self.tell(What::Command(event::Command { order, name, side, argument, confirmed, by, rights }));

@@ -1,12 +1,12 @@
 //! Everything that reaches a driver comes as one of these.
 
-use crate::admin::api::{CommandOrder, PairStatus, Pause, SwitchAnswer, SwitchOrder};
+use crate::admin::api::{CommandOrder, GateOrder, PairStatus, Pause, ShadowStatus, SwitchAnswer, SwitchOrder};
 use crate::agents::LinkEvent;
 use crate::config::PolicyConfig;
 use crate::proxy::ProxyEvent;
 use crate::store::KeptHandover;
 use lockstep_pair::coordinator::Ticket;
-use lockstep_policy::event::ProbeResult;
+use lockstep_policy::event::{Outcome, ProbeResult};
 use lockstep_policy::host::Report;
 use lockstep_policy::{Epoch, Side};
 use tokio::sync::oneshot;
@@ -17,6 +17,8 @@ pub(crate) enum Feed {
     Link(Side, LinkEvent),
     /// A probe of a declaration has a result.
     Probe(u64, ProbeResult),
+    /// A probe that only the policy in shadow has declared has a result.
+    ShadowProbe(u64, ProbeResult),
     /// A request met something.
     Proxy(ProxyEvent),
     /// Nothing is in flight any more.
@@ -33,6 +35,8 @@ pub(crate) enum Reply {
     Paused(Option<Pause>, Result<(), String>, oneshot::Sender<Result<Option<Pause>, String>>),
     /// What the seat's occupant of this number reports.
     Policy(u64, Report),
+    /// The same of the policy in shadow.
+    Shadow(u64, Report),
 }
 
 /// What operators ask.
@@ -43,10 +47,18 @@ pub(crate) enum Ask {
     Switch(SwitchOrder, Vec<String>, oneshot::Sender<SwitchAnswer>),
     /// One of the policy's own commands, by somebody with these rights.
     Command(CommandOrder, Vec<String>, oneshot::Sender<SwitchAnswer>),
+    /// Open a manual gate at which a side's start waits: how that ended, and why.
+    ConfirmGate(GateOrder, oneshot::Sender<(Outcome, String)>),
     /// Refuse the policy's own switches from now on, or no more.
     Pause(Option<Pause>, String, oneshot::Sender<Result<Option<Pause>, String>>),
     /// The latest handover, with what was measured until now.
     Latest(oneshot::Sender<Option<KeptHandover>>),
-    /// The configuration has changed.
-    Policy(Box<PolicyConfig>),
+    /// The configuration has changed; answered with what became of it.
+    Policy(Box<PolicyConfig>, oneshot::Sender<Vec<String>>),
+    /// Run another policy in shadow; or, without one, end that.
+    Shadow(Option<Box<PolicyConfig>>, String, oneshot::Sender<Result<String, String>>),
+    /// How the policy in shadow compares.
+    ShadowStatus(oneshot::Sender<Option<ShadowStatus>>),
+    /// Let the policy in shadow decide; `true`: only if it did before.
+    Promote(bool, String, oneshot::Sender<Result<String, String>>),
 }

@@ -6,6 +6,7 @@
 mod actions;
 mod alarm;
 mod ask;
+mod change;
 mod course;
 mod feed;
 mod measure;
@@ -15,8 +16,10 @@ mod outputs;
 mod reports;
 mod seat;
 mod serving;
+mod shadow;
 mod sharing;
 mod sides;
+mod standing;
 mod status;
 
 pub(crate) use feed::{Ask, Feed};
@@ -28,18 +31,23 @@ use crate::probe::{Means, Probes};
 use crate::proxy::PairProxy;
 use crate::store::{Found, Store};
 use alarm::Alarms;
+use change::Changing;
 use course::{Course, Shared};
 use feed::Reply;
 use lockstep_pair::coordinator::Input;
+use lockstep_policy::host::LifeRecord;
 use lockstep_policy::{At, Side, Sides};
 use lockstep_wire::clock;
 use notes::Notes;
-use orders::Orders;
+use orders::{ActionOf, Orders};
 use outputs::Latest;
 use seat::Seat;
 use serving::Declared;
+use shadow::{Promotion, Shadow};
 use sharing::Told;
 use sides::SideRoom;
+use standing::Standing;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -83,8 +91,21 @@ pub(crate) struct Driver {
     store: Store,
     probes: Probes,
     pings: AgentPings,
+    means: Arc<Means>,
     sides: Sides<SideRoom>,
     seat: Seat,
+    /// What the policy in force has declared.
+    standing: Standing,
+    /// Its life, as it began.
+    began: Option<LifeRecord>,
+    shadow: Shadow,
+    promotion: Option<Promotion>,
+    /// Actions of the policy that was in force before, which are also of the one that is now.
+    inherited: BTreeMap<ActionOf, u64>,
+    changing: Option<Changing>,
+    changes: u64,
+    /// When the latest handover was ordered, as an earlier life of the edge has stored it.
+    last_handover: Option<String>,
     alarms: Alarms,
     declared: Declared,
     told: Told,
@@ -123,10 +144,19 @@ impl Driver {
             alarms: Alarms::default(),
             declared: Declared::default(),
             told: Told::default(),
-            probes: Probes::new(Arc::new(deliver)).with_means(means).with_agents(Arc::new(pings.clone())),
+            probes: Probes::new(Arc::new(deliver)).with_means(Arc::clone(&means)).with_agents(Arc::new(pings.clone())),
             pings,
+            means,
             sides: Sides::from_fn(|_| SideRoom::default()),
             seat: Seat::new(config.policy.clone(), tell),
+            standing: Standing::default(),
+            began: None,
+            shadow: Shadow::default(),
+            promotion: None,
+            inherited: BTreeMap::new(),
+            changing: None,
+            changes: 0,
+            last_handover: found.last_handover.clone(),
             orders: Orders::default(),
             notes: Notes::new(&config.name, found.next_seq, journal, store.clone()),
             latest: None,
@@ -193,6 +223,7 @@ impl Driver {
             }
             Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
             Reply::Policy(occupant, report) => self.seat_reported(occupant, report),
+            Reply::Shadow(occupant, report) => self.shadow_reported(occupant, report),
         }
     }
 
@@ -200,6 +231,7 @@ impl Driver {
         match feed {
             Feed::Link(side, event) => self.link(side, event),
             Feed::Probe(declaration, result) => self.probed(declaration, result),
+            Feed::ShadowProbe(declaration, result) => self.shadow_probed(declaration, result),
             Feed::Proxy(event) => self.proxy_event(event),
             Feed::Drained(epoch) => self.coordinate(Input::Drained { epoch }),
             Feed::Ask(ask) => self.asked(ask),
@@ -223,13 +255,15 @@ impl Driver {
         self.pass_sharing(now);
         self.ring_alarms(now);
         self.watch_seat();
+        self.watch_shadow(now);
+        self.watch_change(now);
         self.orders.expire(now);
     }
 
     fn deadline(&self) -> At {
         let window = self.window + WINDOW;
         let others = [self.coordinator.deadline(), self.seat.deadline(), self.orders.deadline()];
-        let more = [self.sharing_deadline(), self.alarm_deadline()];
+        let more = [self.sharing_deadline(), self.alarm_deadline(), self.shadow_deadline(), self.change_deadline()];
         others.into_iter().chain(more).flatten().fold(window, At::min)
     }
 }

@@ -3,9 +3,11 @@
 use super::Driver;
 use super::orders::ActionOf;
 use super::seat::HOLD_COURSE;
+use super::standing::Standing;
+use crate::wall;
 use lockstep_policy::Level;
 use lockstep_policy::event::{Event, Start, What};
-use lockstep_policy::host::{LifeRecord, Report, StepOutcome, Unheard};
+use lockstep_policy::host::{LifeRecord, Report, Sent, StepOutcome, Unheard};
 use lockstep_wire::clock;
 
 impl Driver {
@@ -24,7 +26,11 @@ impl Driver {
         match report {
             Report::Began(record) => self.began(&record),
             Report::Stepped(outcome) => self.stepped(outcome),
-            Report::Saved { seq, snapshot } => self.notes.snapshot(now, seq, &snapshot),
+            Report::Saved { seq, snapshot } => {
+                self.notes.snapshot(now, seq, &snapshot);
+                self.saved_for_shadow(seq, &snapshot);
+                self.saved_for_change(snapshot);
+            }
             Report::Skipped { seq, why } => {
                 self.seat.settled(now, seq);
                 self.notes.skipped(now, seq, &why);
@@ -46,6 +52,8 @@ impl Driver {
     /// A life has begun: it is told where the pair stands.
     fn began(&mut self, record: &LifeRecord) {
         let relieved = self.seat.began(record);
+        self.began = Some(record.clone());
+        self.standing = Standing::default();
         self.probes.clear();
         if record.restored.is_none() {
             self.clear_alarms();
@@ -53,11 +61,21 @@ impl Driver {
         }
         self.notes.life(clock::now(), record);
         self.relieve(relieved);
+        let told: Vec<What> =
+            std::iter::once(self.start(record.restored.is_some())).chain(self.where_sides_stand()).collect();
+        told.into_iter().for_each(|what| self.tell(what));
+    }
+
+    /// The first event of a life.
+    pub(super) fn start(&self, restored: bool) -> What {
         let view = self.coordinator.view();
         let active = view.active.map(|(side, _)| side);
-        let restored = record.restored.is_some();
-        self.tell(What::Start(Start { active, epoch: view.epoch, restored, since_handover: None }));
-        self.tell_where_sides_stand();
+        What::Start(Start { active, epoch: view.epoch, restored, since_handover: self.since_handover() })
+    }
+
+    fn since_handover(&self) -> Option<std::time::Duration> {
+        let latest = self.latest.as_ref().map(|latest| latest.when.as_str());
+        latest.or(self.last_handover.as_deref()).and_then(wall::since)
     }
 
     fn stepped(&mut self, outcome: StepOutcome) {
@@ -65,6 +83,7 @@ impl Driver {
         let StepOutcome { seq, at, first, actions, .. } = outcome;
         let life = self.seat.life();
         self.notes.answer(life, seq, at, first, &actions);
+        self.compare_ours(seq, first, &actions);
         for (number, action) in (first..).zip(actions) {
             self.act(ActionOf { life, action: number }, action);
             self.carry_out();
@@ -73,10 +92,15 @@ impl Driver {
 
     /// Tells the policy, and the journal.
     pub(super) fn tell(&mut self, what: What) {
+        if self.waits_for_promotion(&what) {
+            return;
+        }
         let now = clock::now();
         let event = Event { seq: self.notes.next_seq(now), at: now, what };
         self.notes.event(&event);
-        if let Err(unheard) = self.seat.send(now, &event) {
+        let told = self.seat.send(now, &event);
+        self.tell_shadow(&event, told == Ok(Sent::Told));
+        if let Err(unheard) = told {
             self.notes.skipped(now, event.seq, &unheard.to_string());
             if let Unheard::TooLarge(why) = unheard {
                 self.alert_edge(&why.to_string());

@@ -140,23 +140,23 @@ impl Driver {
     }
 
     /// What a new instance of the policy must know and would not be told again.
-    pub(super) fn tell_where_sides_stand(&mut self) {
-        for side in Side::BOTH {
-            let room = &self.sides[side];
+    pub(super) fn where_sides_stand(&self) -> Vec<What> {
+        let mut told = Vec::new();
+        for (side, room) in self.sides.iter() {
             let links = [(Connection::Main, room.main), (Connection::Auxiliary, room.auxiliary)];
-            let told = room.told.clone();
-            for (connection, _) in links.into_iter().filter(|(_, up)| *up) {
-                self.tell(What::Link(Link { side, connection, up: true }));
-            }
-            if let Some((_, report)) = told.filter(|_| links[0].1) {
-                self.tell(What::Agent(report));
-            }
+            let up = links.into_iter().filter(|(_, up)| *up);
+            told.extend(up.map(|(connection, _)| What::Link(Link { side, connection, up: true })));
+            told.extend(room.told.iter().filter(|_| room.main).map(|(_, report)| What::Agent(report.clone())));
         }
+        told
     }
 
+    /// What became of an action, for the policy that gave it, or that has taken its place and gave the same.
     pub(super) fn result(&mut self, of: ActionOf, outcome: Outcome, why: &str) {
-        if of.life == self.seat.life() {
-            self.tell(What::Result(ActionResult { action: of.action, outcome, why: why.to_owned() }));
+        let action = if of.life == self.seat.life() { Some(of.action) } else { self.inherited.remove(&of) };
+        // Number 0: the edge itself has said again what the policy had declared.
+        if let Some(action) = action.filter(|action| *action != 0) {
+            self.tell(What::Result(ActionResult { action, outcome, why: why.to_owned() }));
         }
     }
 }

@@ -46,6 +46,8 @@ pub struct Found {
     pub pause: Option<Pause>,
     /// No event of the pair has had this number or a higher one, as far as the store knows.
     pub next_seq: u64,
+    /// When its latest handover was ordered.
+    pub last_handover: Option<String>,
 }
 
 /// A handover to be kept.

@@ -50,7 +50,13 @@ impl Reader {
                 .optional()?
                 .and_then(|next| u64::try_from(next).ok())
                 .unwrap_or(1);
-            Ok(Found { stored, pause, next_seq })
+            let last_handover = self
+                .connection
+                .query_row("SELECT ordered FROM handover WHERE pair = ?1 ORDER BY epoch DESC LIMIT 1", [pair], |row| {
+                    row.get(0)
+                })
+                .optional()?;
+            Ok(Found { stored, pause, next_seq, last_handover })
         };
         self.damage(find())
     }

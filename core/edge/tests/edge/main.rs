@@ -6,5 +6,6 @@ mod journal;
 mod node;
 mod operators;
 mod place;
+mod shared;
 #[path = "../workers/mod.rs"]
 mod workers;

@@ -108,7 +108,7 @@ fn filter() -> Result<BpfProgram, seccompiler::BackendError> {
     // Dying of a signal in the usual way; the handler that tells of forbidden calls stays.
     rules.insert(libc::SYS_rt_sigaction, only(argument(0, SeccompCmpOp::Ne, libc::SIGSYS as u64)?)?);
     // The C library asks whether standard output is a terminal.
-    rules.insert(libc::SYS_ioctl, only(argument(1, SeccompCmpOp::Eq, libc::TCGETS as u64)?)?);
+    rules.insert(libc::SYS_ioctl, only(argument(1, SeccompCmpOp::Eq, libc::TCGETS)?)?);
     // It also names the memory that it takes, and threads.
     let named =
         |what: libc::c_int| argument(0, SeccompCmpOp::Eq, what as u64).and_then(|is| SeccompRule::new(vec![is]));

@@ -142,6 +142,12 @@ impl Worker {
         }
     }
 
+    pub fn reconfigure(&self, post: u64, setup: &Setup) {
+        if let Some(at) = self.kept.room().posts.get_mut(&post) {
+            at.reconfigure(setup);
+        }
+    }
+
     pub fn leave(&self, post: u64) {
         let room = &mut *self.kept.room();
         if let Some(at) = room.posts.remove(&post).filter(|at| at.state == State::Placed) {

@@ -72,4 +72,4 @@ pub use life::{LifeRecord, NotAFingerprint};
 pub use occupant::{Occupant, Report, Sent, StepOutcome, Unheard};
 pub use plugin::Plugin;
 pub use terms::{Isolation, Program, Terms};
-pub use trust::{TrustError, TrustList, Trusted, trust};
+pub use trust::{TrustError, TrustList, Trusted, Unlisted, trust};

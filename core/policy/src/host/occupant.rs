@@ -125,6 +125,11 @@ impl Occupant {
         self.worker.save(self.post);
     }
 
+    /// A life that begins without a state is made from this setup from now on; the present one is as it is.
+    pub fn reconfigure(&self, setup: &Setup) {
+        self.worker.reconfigure(self.post, setup);
+    }
+
     /// The worker's process; none: it has none now, or is a thread of this one.
     #[must_use]
     pub fn worker_pid(&self) -> Option<u32> {

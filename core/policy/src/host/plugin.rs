@@ -35,6 +35,12 @@ impl Plugin {
         drop(self.talk.lock().unwrap_or_else(PoisonError::into_inner).take());
     }
 
+    /// Whether it says that it knows a kind of record ([`crate::abi::kind`]).
+    #[must_use]
+    pub fn knows(&self, kind: u16) -> bool {
+        self.file.stamp().knows() & crate::abi::kind::bit(kind) != 0
+    }
+
     /// The policy's name: `telisca`.
     #[must_use]
     pub fn id(&self) -> &str {

@@ -44,6 +44,8 @@ pub(super) struct Post {
     file: PluginFile,
     setup: Setup,
     config: Vec<u8>,
+    /// What a life that begins without a state is made from, when that has changed.
+    next: Option<Setup>,
     deliver: Deliver,
     pub state: State,
     life: u64,
@@ -84,6 +86,7 @@ impl Post {
             setup: setup.clone(),
             // Our own type, with string keys only: it always serializes.
             config: serde_json::to_vec(setup).unwrap_or_default(),
+            next: None,
             deliver,
             state: State::Waiting,
             life,
@@ -103,6 +106,10 @@ impl Post {
             suspect: None,
             slow: None,
         }
+    }
+
+    pub fn reconfigure(&mut self, setup: &Setup) {
+        self.next = Some(setup.clone());
     }
 
     pub fn life(&self) -> u64 {
@@ -333,6 +340,10 @@ impl Post {
     /// Another life, without what the last one knew.
     pub fn start_anew(&mut self, why: &str) {
         self.skip_unanswered(why);
+        if let Some(setup) = self.next.take() {
+            self.config = serde_json::to_vec(&setup).unwrap_or_default();
+            self.setup = setup;
+        }
         self.life += 1;
         // Another number each time, and the same ones again when this pair's history is played again.
         self.seed = self.seed.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(self.life | 1);

@@ -47,25 +47,8 @@ pub enum TrustError {
         remedy: String,
     },
     /// It is not in the list.
-    #[error(
-        "{}: policy `{name}` {version} is not trusted: {why} {}; if its SHA-256 {fingerprint} is what its author \
-         states: lockstep policy trust {} --trust-file {}",
-        path.display(), list.display(), path.display(), list.display()
-    )]
-    Unlisted {
-        /// The plugin's file.
-        path: PathBuf,
-        /// The policy's name, by its stamp.
-        name: String,
-        /// Its version.
-        version: String,
-        /// Of the file.
-        fingerprint: Fingerprint,
-        /// The list.
-        list: PathBuf,
-        /// Where it differs from what is in the list; ends before the list's path.
-        why: String,
-    },
+    #[error("{0}")]
+    Unlisted(Box<Unlisted>),
     /// The list cannot be read, or not be written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -87,6 +70,28 @@ pub enum TrustError {
     /// A file that is to be trusted is no plugin.
     #[error("{0}")]
     Load(#[from] LoadError),
+}
+
+/// A plugin that is not in the list.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{}: policy `{name}` {version} is not trusted: {why} {}; if its SHA-256 {fingerprint} is what its author \
+     states: lockstep policy trust {} --trust-file {}",
+    path.display(), list.display(), path.display(), list.display()
+)]
+pub struct Unlisted {
+    /// The plugin's file.
+    pub path: PathBuf,
+    /// The policy's name, by its stamp.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Of the file.
+    pub fingerprint: Fingerprint,
+    /// The list.
+    pub list: PathBuf,
+    /// Where it differs from what is in the list; ends before the list's path.
+    why: String,
 }
 
 /// A plugin that is trusted now.
@@ -128,14 +133,14 @@ impl TrustList {
             None if self.exists => "it is not in".to_owned(),
             None => "there is no list".to_owned(),
         };
-        Err(TrustError::Unlisted {
+        Err(TrustError::Unlisted(Box::new(Unlisted {
             path: file.path().to_owned(),
             name: file.id().to_owned(),
             version: file.version().to_owned(),
             fingerprint: file.fingerprint(),
             list: self.path.clone(),
             why,
-        })
+        })))
     }
 }
 

@@ -26,6 +26,9 @@ const BACK_SOON: Duration = Duration::from_secs(1);
 /// When no occupant could be had at all, another one is tried after this.
 const AGAIN: Duration = Duration::from_secs(5);
 
+/// No seat sees so many lives.
+const LIVES: u64 = 1 << 32;
+
 /// The built-in policy that stands in while the configured one stays away: it keeps the route, obeys operators, and
 /// never switches by itself.
 pub(crate) const HOLD_COURSE: &str = "hold-course";
@@ -87,6 +90,11 @@ impl Seat {
             slowest: Duration::ZERO,
             events: 0,
         }
+    }
+
+    /// A seat whose lives have numbers that those of another one have not.
+    pub fn counting_from(self, life: u64) -> Seat {
+        Seat { life: life + LIVES, ..self }
     }
 
     /// Has an instance made of the configured plugin, from a snapshot if one is given; the former one ends. An error is
@@ -160,13 +168,29 @@ impl Seat {
     }
 
     /// Hands an event over. An error: the policy never sees it.
-    pub fn send(&mut self, now: At, event: &Event) -> Result<(), Unheard> {
+    pub fn send(&mut self, now: At, event: &Event) -> Result<Sent, Unheard> {
         let occupant = self.occupant.as_ref().ok_or(Unheard::Gone)?;
-        if occupant.send(self.life, event)? == Sent::Told {
+        let sent = occupant.send(self.life, event)?;
+        if sent == Sent::Told {
             self.events += 1;
             self.unanswered.push_back((event.seq, now));
         }
-        Ok(())
+        Ok(sent)
+    }
+
+    /// Asks for the instance's state now.
+    pub fn save(&self) {
+        if let Some(occupant) = &self.occupant {
+            occupant.save();
+        }
+    }
+
+    /// New lives without a state are made from this configuration; the present one goes on.
+    pub fn reconfigure(&mut self, config: PolicyConfig) {
+        if let Some(occupant) = &self.occupant {
+            occupant.reconfigure(&config.setup);
+        }
+        self.config = config;
     }
 
     /// An event is answered; what it cost.

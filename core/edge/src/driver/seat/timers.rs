@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Timers that one policy may have set.
 const TIMERS: usize = 256;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(in crate::driver) struct Timers {
     set: BTreeMap<TimerId, At>,
 }

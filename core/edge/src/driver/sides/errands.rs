@@ -1,12 +1,14 @@
 //! What an agent is asked to do for somebody who waits for the answer: open a gate, run a hook.
 
 use super::SideRoom;
+use crate::admin::api::GateOrder;
 use crate::driver::Driver;
 use crate::driver::orders::ActionOf;
 use lockstep_policy::Side;
 use lockstep_policy::action::{ConfirmGate, RunHook};
 use lockstep_policy::event::Outcome;
-use lockstep_wire::FromEdge;
+use lockstep_wire::{FromEdge, clock};
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use tokio::sync::oneshot;
 
@@ -31,8 +33,8 @@ pub(in crate::driver) struct Errands {
 pub(in crate::driver) enum For {
     /// The policy.
     Policy(ActionOf),
-    /// An operator.
-    Operator(oneshot::Sender<Ended>),
+    /// An operator, who was noted to have said this.
+    Operator(Value, oneshot::Sender<Ended>),
 }
 
 impl SideRoom {
@@ -76,8 +78,11 @@ impl Driver {
     }
 
     /// An operator opens a gate, whatever the policy thinks of it.
-    pub(in crate::driver) fn open_gate(&mut self, side: Side, gate: String, by: String, reply: oneshot::Sender<Ended>) {
-        self.send_errand(side, For::Operator(reply), |id| FromEdge::ConfirmGate { id, gate, by });
+    pub(in crate::driver) fn open_gate(&mut self, order: GateOrder, reply: oneshot::Sender<Ended>) {
+        let GateOrder { gate, side, by } = order;
+        let said = json!({ "confirm": gate, "side": side, "by": by });
+        self.notes.operator(clock::now(), said.clone());
+        self.send_errand(side, For::Operator(said, reply), |id| FromEdge::ConfirmGate { id, gate, by });
     }
 
     fn send_errand(&mut self, side: Side, whom: For, errand: impl FnOnce(u64) -> FromEdge) {
@@ -104,8 +109,11 @@ impl Driver {
     fn end_errand(&mut self, whom: For, (outcome, why): Ended) {
         match whom {
             For::Policy(of) => self.result(of, outcome, &why),
-            // Nobody may wait any more.
-            For::Operator(reply) => drop(reply.send((outcome, why))),
+            For::Operator(said, reply) => {
+                self.notes.operator(clock::now(), json!({ "said": said, "outcome": outcome, "why": why }));
+                // He may wait no more.
+                let _ = reply.send((outcome, why));
+            }
         }
     }
 }

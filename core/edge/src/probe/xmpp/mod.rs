@@ -193,3 +193,6 @@ impl Xmpp {
         if self.probe.domain.is_empty() { address.ip().to_string() } else { self.probe.domain.clone() }
     }
 }
+
+#[cfg(test)]
+mod tests;
