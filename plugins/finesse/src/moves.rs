@@ -111,6 +111,7 @@ impl Finesse {
 
     /// The edge has counted sessions.
     pub(crate) fn on_sessions(&mut self, told: &Sessions, out: &mut Actions) {
+        self.counted_for = told.share;
         for side in Side::BOTH {
             let count = told.on[side];
             self.sides[side].sessions = Some(count);

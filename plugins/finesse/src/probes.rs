@@ -37,6 +37,11 @@ pub(crate) fn notification(side: Side) -> ProbeId {
     ProbeId(if side == Side::A { 3 } else { 4 })
 }
 
+/// The number of the probe of a side's user `finesse`.
+pub(crate) fn presence(side: Side) -> ProbeId {
+    ProbeId(if side == Side::A { 5 } else { 6 })
+}
+
 /// The number of the probe of a side's CTI host.
 fn cti(side: Side, server: u32) -> ProbeId {
     ProbeId(if side == Side::A { 100 } else { 200 } + server)
@@ -54,6 +59,15 @@ pub(crate) fn declared(setup: &Setup, config: &Config, timing: &Timing) -> Resul
         };
         watches.push(watch(system_info(side), ProbeKind::Http(poll(config)), timing.poll));
         watches.push(watch(notification(side), ProbeKind::Xmpp(attempt(config)), timing.notification));
+        if !config.notification.user.is_empty() {
+            // `fast` is not for log-ins.
+            let rhythm = Rhythm {
+                interval: config.notification.interval.0,
+                timeout: config.notification.timeout.0,
+                failures: config.notification_attempts,
+            };
+            watches.push(watch(presence(side), ProbeKind::Xmpp(log_in(config)), rhythm));
+        }
         for server in cti_hosts(setup, config, side)? {
             let heartbeat = watch(cti(side, server), ProbeKind::Cti(heartbeat(config, timing)), timing.cti);
             watches.push(Watch { server, ..heartbeat });
@@ -150,17 +164,21 @@ fn attempt(config: &Config) -> XmppProbe {
     });
     // Port 5222 is plain, 5223 is encrypted from the start.
     let plain = asked.transport == Transport::Xmpp && port == 5_222;
-    let presence = if asked.user.is_empty() { String::new() } else { format!("{FINESSE_USER}@{}", asked.domain) };
     XmppProbe {
         transport: asked.transport.into(),
         port,
         tls: if plain { Encryption::Off } else { config.tls }.into(),
         path: if asked.transport == Transport::Bosh { asked.path.clone() } else { String::new() },
         domain: asked.domain.clone(),
-        user: asked.user.clone(),
-        secret: asked.secret.clone(),
-        presence,
+        user: String::new(),
+        secret: String::new(),
+        presence: String::new(),
     }
+}
+
+fn log_in(config: &Config) -> XmppProbe {
+    let Notification { user, secret, domain, .. } = config.notification.clone();
+    XmppProbe { user, secret, presence: format!("{FINESSE_USER}@{domain}"), ..attempt(config) }
 }
 
 fn heartbeat(config: &Config, timing: &Timing) -> CtiProbe {

@@ -18,6 +18,8 @@ impl Finesse {
         self.asked = None;
         self.not_before = At::ZERO;
         self.told_refused = false;
+        self.unsure = false;
+        self.counted_for = 0;
         self.hinted = Sides::default();
         self.shown = Sides::default();
         self.armed = None;
