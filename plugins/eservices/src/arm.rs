@@ -149,8 +149,7 @@ impl Eservices {
         if self.available(to) {
             return Ok(());
         }
-        let dead: Vec<&str> =
-            self.settings.pools(to).into_iter().filter(|pool| self.eligible(to, pool).is_empty()).collect();
+        let dead: Vec<&str> = self.settings.pools(to).into_iter().filter(|pool| self.working(to, pool) == 0).collect();
         Err(match dead.first() {
             Some(&"") => "none of its servers can be reached".to_owned(),
             Some(pool) => format!("no server of its pool `{pool}` can be reached"),

@@ -171,6 +171,7 @@ impl Eservices {
         self.keep_a_site_active(at, out);
         self.share_out(out);
         self.give_rosters(out);
+        self.watch_over_pools(out);
         self.check_passive_sites(out);
     }
 

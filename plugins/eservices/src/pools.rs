@@ -1,7 +1,7 @@
 //! E1: which servers of a site's pools requests may be given to; E4: what is no fault at a passive site.
 
 use crate::Eservices;
-use lockstep_policy::action::{Action, Pick, Roster, Watch};
+use lockstep_policy::action::{Action, Alert, Level, Pick, Roster, Watch};
 use lockstep_policy::event::{AgentReport, Connection, Link, ProbeId, ProbeResult, Role, Verdict};
 use lockstep_policy::sdk::Actions;
 use lockstep_policy::{At, Side, Sides};
@@ -19,6 +19,20 @@ pub(crate) struct Site {
     pub(crate) report: Option<Report>,
     /// The rosters as they were given, by pool.
     rosters: Vec<(String, Vec<u32>)>,
+    /// What operators were told of its pools.
+    told: Vec<(String, Spare)>,
+}
+
+/// What a pool can afford to lose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Spare {
+    /// A server: N+1.
+    Some,
+    /// None: the last one serves.
+    None,
+    /// It is lost.
+    Nothing,
 }
 
 /// What is known of one server.
@@ -153,12 +167,58 @@ impl Eservices {
         }
     }
 
-    /// The servers of a pool that are not lost. One of which nothing is known is among them: it costs a client one
-    /// attempt, for the edge goes on to the next by itself. Of a passive site all: none is lost by not listening.
-    pub(crate) fn eligible(&self, side: Side, pool: &str) -> Vec<u32> {
+    /// The servers of a pool that requests may be given to: those that are not lost. One of which nothing is known is
+    /// among them: it costs a client one attempt, for the edge goes on to the next by itself. Of a passive site all: none
+    /// is lost by not listening. When all are lost, those that were only silent: an edge that hears nobody may be at
+    /// fault itself.
+    fn eligible(&self, side: Side, pool: &str) -> Vec<u32> {
         let passive = self.passive(side);
-        let eligible = self.of_pool(side, pool).filter(|(_, server)| passive || server.lost.is_none());
-        eligible.map(|(index, _)| number(index)).collect()
+        let numbers = |fits: &dyn Fn(&Known) -> bool| -> Vec<u32> {
+            self.of_pool(side, pool).filter(|(_, server)| fits(server)).map(|(index, _)| number(index)).collect()
+        };
+        let working = numbers(&|server| passive || server.lost.is_none());
+        if working.is_empty() { numbers(&|server| server.last == Some(Verdict::Silent)) } else { working }
+    }
+
+    /// How many servers of a pool are not lost.
+    pub(crate) fn working(&self, side: Side, pool: &str) -> usize {
+        self.of_pool(side, pool).filter(|(_, server)| server.lost.is_none()).count()
+    }
+
+    /// Tells operators when a pool that serves has no server to spare, or none at all.
+    pub(crate) fn watch_over_pools(&mut self, out: &mut Actions) {
+        for side in Side::BOTH {
+            if self.passive(side) {
+                self.sites[side].told.clear();
+                continue;
+            }
+            let pools = self.settings.pools(side);
+            let now: Vec<(String, Spare)> =
+                pools.iter().map(|pool| ((*pool).to_owned(), self.spare(side, pool))).collect();
+            for (pool, spare) in now.iter().filter(|now| !self.sites[side].told.contains(now)) {
+                let before =
+                    self.sites[side].told.iter().find(|(of, _)| of == pool).map_or(Spare::Some, |(_, spare)| *spare);
+                let site = self.site_name(side);
+                let named = if pool.is_empty() { site } else { format!("pool `{pool}` of {site}") };
+                let (level, text) = match spare {
+                    Spare::Nothing => (Level::Critical, format!("E1: no server of {named} is left")),
+                    Spare::None => (Level::Warning, format!("E1: {named} has one server left, and none to spare")),
+                    Spare::Some if before == Spare::Some => continue,
+                    Spare::Some => (Level::Info, format!("E1: {named} has servers to spare again")),
+                };
+                out.push(Action::Alert(Alert { level, text }));
+            }
+            self.sites[side].told = now;
+        }
+    }
+
+    fn spare(&self, side: Side, pool: &str) -> Spare {
+        match (self.working(side, pool), self.of_pool(side, pool).count()) {
+            (0, _) => Spare::Nothing,
+            // One that never had another is the lint's business.
+            (1, all) if all > 1 => Spare::None,
+            _ => Spare::Some,
+        }
     }
 
     pub(crate) fn of_pool<'a>(&'a self, side: Side, pool: &'a str) -> impl Iterator<Item = (usize, &'a Known)> {
@@ -176,7 +236,7 @@ impl Eservices {
 
     /// One of its pools has no server left.
     pub(crate) fn broken(&self, side: Side) -> bool {
-        self.settings.pools(side).into_iter().any(|pool| self.eligible(side, pool).is_empty())
+        self.settings.pools(side).into_iter().any(|pool| self.working(side, pool) == 0)
     }
 }
 

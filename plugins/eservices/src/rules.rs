@@ -15,8 +15,9 @@ pub(crate) const RULES: &[Rule] = &[
         "E1",
         "Pools. Within a site the servers of a pool are N+1, none of them first: each connection of a client tries them in \
          a shuffled order, and goes on to the next when one cannot be connected to. A server that fails `failures` probes \
-         in a row is left out until it answers again, and is asked each `retry_delay` meanwhile. A pool without any server \
-         left refuses at once.",
+         in a row is left out until it answers again, and is asked each `retry_delay` meanwhile; operators are told when \
+         a pool has none to spare. When all are lost, those that were only silent are tried all the same, for the edge may be \
+         at fault itself; a pool of which all refuse is refused at once.",
     ),
     Rule::new(
         "E2",

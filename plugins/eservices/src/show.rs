@@ -41,7 +41,7 @@ impl Eservices {
         }
         let pools = self.settings.pools(side).into_iter().map(|pool| {
             let all = self.of_pool(side, pool).count();
-            let there = self.eligible(side, pool).len();
+            let there = self.working(side, pool);
             let name = if pool.is_empty() { String::new() } else { format!("{pool} ") };
             format!("{name}{there} of {all}")
         });
