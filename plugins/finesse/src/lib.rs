@@ -37,7 +37,7 @@ mod start;
 mod timing;
 mod view;
 
-pub use config::{Config, CtiServers, Distribute, Encryption, Notification, Profile, Transport};
+pub use config::{Config, CtiServers, Distribute, Domains, Encryption, Notification, Profile, Transport};
 
 use cti::CtiHosts;
 use lockstep_policy::abi::kind;

@@ -58,7 +58,7 @@ pub(crate) fn declared(setup: &Setup, config: &Config, timing: &Timing) -> Resul
             Watch { probe, side, server: nodes[side], kind, interval, timeout }
         };
         watches.push(watch(system_info(side), ProbeKind::Http(poll(config)), timing.poll));
-        watches.push(watch(notification(side), ProbeKind::Xmpp(attempt(config)), timing.notification));
+        watches.push(watch(notification(side), ProbeKind::Xmpp(attempt(config, side)), timing.notification));
         if !config.notification.user.is_empty() {
             // `fast` is not for log-ins.
             let rhythm = Rhythm {
@@ -66,7 +66,7 @@ pub(crate) fn declared(setup: &Setup, config: &Config, timing: &Timing) -> Resul
                 timeout: config.notification.timeout.0,
                 failures: config.notification_attempts,
             };
-            watches.push(watch(presence(side), ProbeKind::Xmpp(log_in(config)), rhythm));
+            watches.push(watch(presence(side), ProbeKind::Xmpp(log_in(config, side)), rhythm));
         }
         for server in cti_hosts(setup, config, side)? {
             let heartbeat = watch(cti(side, server), ProbeKind::Cti(heartbeat(config, timing)), timing.cti);
@@ -81,9 +81,10 @@ fn whole(asked: &Notification) -> Result<(), String> {
     let missing = |key: &str, what: &str| {
         Err(format!("`notification.user = \"{}\"` needs `notification.{key}`: {what}", asked.user))
     };
-    match (asked.user.is_empty(), asked.secret.is_empty(), asked.domain.is_empty()) {
+    let domainless = asked.domain.a.is_empty() || asked.domain.b.is_empty();
+    match (asked.user.is_empty(), asked.secret.is_empty(), domainless) {
         (false, true, _) => missing("secret", "the name of the user's password among the edge's [secrets]"),
-        (false, _, true) => missing("domain", "what SystemInfo tells as xmppDomain"),
+        (false, _, true) => missing("domain", "for a and for b, what their SystemInfo tell as xmppDomain"),
         (true, false, _) => {
             Err(format!("`notification.secret = \"{}\"` needs `notification.user`: who logs in with it", asked.secret))
         }
@@ -155,7 +156,7 @@ fn poll(config: &Config) -> HttpProbe {
     }
 }
 
-fn attempt(config: &Config) -> XmppProbe {
+fn attempt(config: &Config, side: Side) -> XmppProbe {
     let asked = &config.notification;
     let port = asked.port.unwrap_or(match (asked.transport, config.tls) {
         (Transport::Bosh, Encryption::Off) => 7_071,
@@ -169,16 +170,16 @@ fn attempt(config: &Config) -> XmppProbe {
         port,
         tls: if plain { Encryption::Off } else { config.tls }.into(),
         path: if asked.transport == Transport::Bosh { asked.path.clone() } else { String::new() },
-        domain: asked.domain.clone(),
+        domain: asked.domain.of(side).to_owned(),
         user: String::new(),
         secret: String::new(),
         presence: String::new(),
     }
 }
 
-fn log_in(config: &Config) -> XmppProbe {
+fn log_in(config: &Config, side: Side) -> XmppProbe {
     let Notification { user, secret, domain, .. } = config.notification.clone();
-    XmppProbe { user, secret, presence: format!("{FINESSE_USER}@{domain}"), ..attempt(config) }
+    XmppProbe { user, secret, presence: format!("{FINESSE_USER}@{}", domain.of(side)), ..attempt(config, side) }
 }
 
 fn heartbeat(config: &Config, timing: &Timing) -> CtiProbe {

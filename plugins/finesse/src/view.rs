@@ -86,6 +86,9 @@ impl Cause {
 impl View {
     pub(crate) fn on_poll(&mut self, result: &ProbeResult, seq: u64, at: At) {
         let info = &mut self.info;
+        if older(info.sent, result, at) {
+            return;
+        }
         let word = word(result);
         let well = word == Word::InService;
         remember(&mut info.evidence, seq, (info.word == Word::InService) == well);
@@ -98,6 +101,9 @@ impl View {
 
     pub(crate) fn on_attempt(&mut self, result: &ProbeResult, seq: u64, at: At) {
         let service = &mut self.notification;
+        if older(service.sent, result, at) {
+            return;
+        }
         let well = result.verdict == Verdict::Good;
         remember(&mut service.evidence, seq, service.answers == Some(well));
         service.failed = if well { 0 } else { service.failed.saturating_add(1) };
@@ -196,6 +202,11 @@ impl Notification {
 
 fn asked_since(sent: Option<At>, since: At) -> bool {
     sent.is_some_and(|sent| sent >= since)
+}
+
+/// A later probe was answered already: what is silent from before it says nothing of now.
+fn older(latest: Option<At>, result: &ProbeResult, at: At) -> bool {
+    latest.is_some_and(|latest| at - result.latency < latest)
 }
 
 fn remember(evidence: &mut Vec<u64>, seq: u64, same: bool) {

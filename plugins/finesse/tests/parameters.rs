@@ -114,12 +114,16 @@ fn a_user_needs_a_password_and_a_domain() {
     for (notification, part) in [
         (json!({ "user": "watcher" }), "`notification.user = \"watcher\"` needs `notification.secret`"),
         (json!({ "user": "watcher", "secret": "s" }), "`notification.user = \"watcher\"` needs `notification.domain`"),
+        (
+            json!({ "user": "watcher", "secret": "s", "domain": { "a": "pub.example.org" } }),
+            "`notification.user = \"watcher\"` needs `notification.domain`",
+        ),
         (json!({ "secret": "s" }), "`notification.secret = \"s\"` needs `notification.user`"),
     ] {
         let said = not_created(&setup(&json!({ "notification": notification })));
         assert!(said.contains(part), "{said}");
     }
-    let whole = json!({ "notification": { "user": "watcher", "secret": "s", "domain": "pub.example.org" } });
+    let whole = json!({ "notification": { "user": "watcher", "secret": "s", "domain": { "a": "pub.example.org", "b": "sub.example.org" } } });
     library().instance(&setup(&whole), 0).expect("it is whole");
 }
 
@@ -154,7 +158,8 @@ fn a_side_is_one_node() {
 fn f2_the_presence_needs_a_user() {
     let lint = &found(&json!({}), "F2", "the presence of the user `finesse`, is not watched")[0];
     assert_eq!(lint.level, Level::Info);
-    let user = json!({ "user": "watcher", "secret": "s", "domain": "pub.example.org" });
+    let user =
+        json!({ "user": "watcher", "secret": "s", "domain": { "a": "pub.example.org", "b": "sub.example.org" } });
     assert!(found(&json!({ "notification": user }), "F2", "is not watched").is_empty());
     assert!(found(&json!({ "profile": "ippa" }), "F2", "is not watched").is_empty(), "phones do not look at it");
 }
@@ -162,7 +167,8 @@ fn f2_the_presence_needs_a_user() {
 #[test]
 fn f2_a_password_is_not_sent_in_the_clear() {
     let user = |more: &Value| {
-        let mut notification = json!({ "user": "watcher", "secret": "s", "domain": "pub.example.org" });
+        let mut notification =
+            json!({ "user": "watcher", "secret": "s", "domain": { "a": "pub.example.org", "b": "sub.example.org" } });
         let table = notification.as_object_mut().expect("it is a table");
         table.extend(more.as_object().cloned().expect("it is a table"));
         json!({ "notification": notification })

@@ -1,6 +1,6 @@
 //! What holds whatever happens.
 
-use lockstep_finesse::{Config, Distribute, Finesse, Notification, Profile};
+use lockstep_finesse::{Config, Distribute, Domains, Finesse, Notification, Profile};
 use lockstep_policy::action::{Action, Share};
 use lockstep_policy::event::{
     ActionResult, Command, ConfigChange, Event, Fact, Order, Outcome, ProbeId, ProbeResult, Sessions, Start, TimerId,
@@ -41,7 +41,7 @@ fn config() -> impl Strategy<Value = Config> {
         let named = Notification {
             user: "watcher".to_owned(),
             secret: "watcher".to_owned(),
-            domain: "pub.example.org".to_owned(),
+            domain: Domains { a: "pub.example.org".to_owned(), b: "sub.example.org".to_owned() },
             ..Notification::default()
         };
         Config {
