@@ -1,9 +1,10 @@
 //! The parameters, as an edge meets them: the schema's refusals, what `create` refuses, the lints, the expected delay and
 //! the explanation.
 
-use lockstep_finesse::{Config, Finesse};
+use lockstep_finesse::{Config, CtiServers, Finesse, Notification};
 use lockstep_policy::host::{InstanceError, Library};
-use lockstep_policy::sdk::Policy;
+use lockstep_policy::scenario::Scenario;
+use lockstep_policy::sdk::{Period, Policy};
 use lockstep_policy::setup::{Detect, SideSetup};
 use lockstep_policy::{Level, Lint, Setup, Sides};
 use serde_json::{Value, json};
@@ -246,4 +247,31 @@ fn it_takes_the_command_maintenance_and_both_sides_may_serve() {
     let names: Vec<_> = Finesse::commands().iter().map(|command| (command.name.as_ref(), command.side)).collect();
     assert_eq!(names, [("maintenance", true)]);
     assert!(!Finesse::traits(&setup(&json!({})), &Config::default()).exclusive);
+}
+
+/// A line of the example that begins with `#` and a key shows the default.
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = include_str!("../../../config/finesse-edge.toml");
+    let (_, policy) = example.split_once("plugin = \"finesse\"").expect("it names the plugin");
+    let (policy, _) = policy.split_once("\n[pair.detect]").expect("the next table");
+    let keys = policy.lines().skip(1).map(|line| line.strip_prefix('#').unwrap_or(line));
+    // What is still a sentence is a remark.
+    let keys = keys.filter(|line| line.starts_with('[') || line.split_whitespace().nth(1) == Some("="));
+    let keys: Vec<String> = keys.map(|line| line.replace("[pair.policy.", "[parameters.")).collect();
+    let text = format!("title = \"\"\nrules = []\nplugin = \"finesse\"\n[parameters]\n{}\n---\n", keys.join("\n"));
+    let scenario = Scenario::parse("finesse-edge.toml", &text).expect("it is well formed");
+    let parameters = &scenario.setup().parameters;
+    library().check_parameters(parameters).expect("the schema allows it");
+    let shown: Config = serde_json::from_value(Value::Object(parameters.clone())).expect("it is a configuration");
+    let defaults = Config::default();
+    // What depends on others, and what is asked for only by its table, is shown as it usually is.
+    let expected = Config {
+        poll_interval: Some(Period::secs(20)),
+        poll_failures: Some(1),
+        notification: Notification { port: Some(7_443), ..defaults.notification.clone() },
+        cti_probe: Some(CtiServers { peripheral: Some(5_000), ..CtiServers::default() }),
+        ..defaults
+    };
+    assert_eq!(shown, expected);
 }
