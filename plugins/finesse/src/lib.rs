@@ -162,7 +162,7 @@ impl Finesse {
             What::Timer(_) => self.armed = None,
             What::Order(order) => self.on_order(order, seq, at, out),
             What::Command(command) => self.on_command(command, seq, at, out),
-            What::Sessions(sessions) => self.on_sessions(sessions, out),
+            What::Sessions(sessions) => self.on_sessions(sessions, at, out),
             What::Config(change) => self.on_config(change, out),
             What::Result(result) => self.on_share_result(result, at, out),
             // Both sides may serve: no agent is needed, and no role moves.
@@ -231,7 +231,7 @@ impl Finesse {
     fn arm(&mut self, now: At, out: &mut Actions) {
         let deadlines = [
             self.look.as_ref().map(|look| look.until),
-            self.stand.moving.as_ref().map(|moving| moving.until()),
+            self.stand.moving.as_ref().and_then(|moving| moving.until()),
             self.maintenance_deadline(),
             self.start_deadline(),
             Some(self.not_before),
