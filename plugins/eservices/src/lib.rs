@@ -159,6 +159,7 @@ impl Eservices {
             What::Result(result) => {
                 self.on_switch_result(result, at, out);
                 self.on_step_result(result, at, out);
+                self.on_gate_result(result, out);
             }
         }
     }

@@ -79,8 +79,8 @@ pub(crate) struct StepState {
     /// When a hook is to run again, and how often it came to nothing.
     pub(crate) again: Option<At>,
     pub(crate) failures: u32,
-    /// The gate that was opened during it.
-    pub(crate) opened: bool,
+    /// The action that opened a gate during it.
+    pub(crate) opened: Option<u64>,
 }
 
 /// Who did what, and how long after the runbook's start.

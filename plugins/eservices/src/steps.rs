@@ -127,9 +127,9 @@ impl Eservices {
         let gate = &self.settings.steps.database_gate;
         let waits = self.sites[to].word().is_some_and(|report| report.waiting == *gate);
         let Some(runbook) = &mut self.runbook else { return };
-        let Some(by) = runbook.promoted_by.clone().filter(|_| waits && !runbook.state.opened) else { return };
-        runbook.state.opened = true;
-        out.push(Action::ConfirmGate(ConfirmGate { side: to, gate: gate.clone(), by }));
+        let Some(by) = runbook.promoted_by.clone().filter(|_| waits && runbook.state.opened.is_none()) else { return };
+        let action = out.push(Action::ConfirmGate(ConfirmGate { side: to, gate: gate.clone(), by }));
+        runbook.state.opened = Some(action);
     }
 
     /// The proxies are there when each pool has one that answers now.
@@ -165,6 +165,16 @@ impl Eservices {
         let expects = |runbook: &Runbook| runbook.to == side && runbook.step() == Some(Step::Clients);
         if self.runbook.as_ref().is_some_and(expects) {
             self.finished(how);
+        }
+    }
+
+    /// A gate that was not opened: the person can say it again, in the same words.
+    pub(crate) fn on_gate_result(&mut self, result: &ActionResult, out: &mut Actions) {
+        let opened = self.runbook.as_ref().and_then(|runbook| runbook.state.opened);
+        if opened == Some(result.action) && result.outcome != Outcome::Done {
+            let (gate, why) = (&self.settings.steps.database_gate, &result.why);
+            let text = format!("E5: gate `{gate}` was not opened: {why}. `runbook confirm {gate}` tries it again");
+            out.push(Action::Alert(Alert { level: Level::Critical, text }));
         }
     }
 

@@ -279,6 +279,30 @@ proptest! {
         }
     }
 
+    /// A switch leads to a side whose agent is there, and says that it is fit or active.
+    #[test]
+    fn a_switch_leads_to_a_side_that_could_take_over(events in events(), fast in any::<bool>()) {
+        let mut player = Player::new(eservices(false, fast));
+        let mut linked = Both { a: false, b: false };
+        let mut able = Both { a: false, b: false };
+        for event in &events {
+            match &event.what {
+                What::Start(_) => (linked, able) = Default::default(),
+                What::Link(link) => {
+                    linked[link.side] = link.up;
+                    able[link.side] &= link.up;
+                }
+                What::Agent(report) => able[report.side] = report.fit || report.role == Role::Active,
+                _ => {}
+            }
+            for action in player.step(event) {
+                if let Action::Switch(switch) = action {
+                    prop_assert!(linked[switch.to] && able[switch.to], "at event {}", event.seq);
+                }
+            }
+        }
+    }
+
     /// Where both sites serve nothing is exclusive, and nothing is switched; where not, nothing is shared.
     #[test]
     fn sharing_and_switching_do_not_mix(events in events(), both in any::<bool>()) {
