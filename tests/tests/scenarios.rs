@@ -2,9 +2,10 @@
 //! difference that you can explain.
 
 use lockstep_policy::action::Urgency;
+use lockstep_policy::event::What;
 use lockstep_policy::host::Library;
 use lockstep_policy::scenario::{Scenario, check};
-use lockstep_policy::{Action, At, Side};
+use lockstep_policy::{Action, At, Setup, Side};
 use lockstep_tests::plugin;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -61,13 +62,21 @@ fn a_policy_saved_and_restored_goes_on_the_same() {
         let library = Library::open(&plugin(&name)).expect("the plugin loads");
         for file in files {
             let scenario = Scenario::read(&file).expect("it is well formed");
-            let fresh = || library.instance(scenario.setup(), scenario.seed()).expect("its setup is valid");
-            let whole = scenario.run(&mut fresh()).expect("it plays");
-            let mut instance = fresh();
+            let fresh = |setup: &Setup| library.instance(setup, scenario.seed()).map_err(|error| error.to_string());
+            let mut setup = scenario.setup().clone();
+            let whole = scenario.run(&mut fresh(&setup).expect("its setup is valid")).expect("it plays");
+            let mut instance = fresh(&setup).expect("its setup is valid");
             let cut = scenario.play(|event| {
                 let saved = instance.save().map_err(|error| error.to_string())?;
-                instance = fresh();
+                instance = fresh(&setup)?;
                 instance.restore(&saved).map_err(|error| error.to_string())?;
+                if let What::Config(change) = &event.what {
+                    // An edge restores with the configuration that the policy took last.
+                    let changed: Setup = serde_json::from_str(&change.setup).map_err(|error| error.to_string())?;
+                    if fresh(&changed).is_ok() {
+                        setup = changed;
+                    }
+                }
                 instance.step(event).map_err(|error| error.to_string())
             });
             assert_eq!(cut.expect("it plays"), whole, "{}", file.display());

@@ -1,7 +1,8 @@
 //! C10, C11: whether a backup is in place, and what kind of backup it is.
 
 use crate::Cic;
-use crate::monitor::{Lost, Monitor, Reconnecting};
+use crate::monitor::Monitor;
+use crate::reconnect::{Lost, Reconnecting};
 use crate::view::{ServiceView, compare_releases};
 use lockstep_policy::action::{Action, Alert, Level, RestartService};
 use lockstep_policy::event::{ActionResult, Outcome, Replication, Role};
@@ -105,7 +106,8 @@ impl Cic {
     }
 
     fn tell_of_upgrade(&mut self, out: &mut Actions) {
-        let Some((order, ours, theirs)) = self.upgrade() else {
+        let in_place = self.active.is_some_and(|active| self.backup_in_place(active.other()).is_ok());
+        let Some((order, ours, theirs)) = self.upgrade().filter(|_| in_place) else {
             self.told.upgrade = None;
             return;
         };

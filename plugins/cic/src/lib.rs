@@ -10,8 +10,8 @@
 //! | C2 module ping, C3 restarts | `module.rs` |
 //! | C4 notifier ping | `notifier.rs`; the silent module monitor `module.rs` |
 //! | C5 diagnosis | `checks.rs`; what is asked, of whom: `probes.rs` |
-//! | C6 bad network, C8 notifier down, C9 unreachable | `monitor.rs` |
-//! | C7 module down | `leave.rs` |
+//! | C6 bad network, C8 notifier down, C9 unreachable | `reconnect.rs` |
+//! | C7 module down | what a diagnosis leads to: `monitor.rs`; the switch: `leave.rs` |
 //! | C10 stale sides, C11 releases | `backup.rs` |
 //! | C12 an operator's order, commands | `manual.rs` |
 //! | C13 changed parameters | `change.rs` |
@@ -37,6 +37,7 @@ mod module;
 mod monitor;
 mod notifier;
 mod probes;
+mod reconnect;
 mod rules;
 mod show;
 mod startup;
@@ -74,9 +75,7 @@ const WAKE: TimerId = TimerId(1);
 /// One CIC pair, as this policy sees it. Serialized, it is the policy's snapshot.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Cic {
-    /// The parameters that the instance was made with.
-    created: Config,
-    /// Those in force; they may have changed since (C13).
+    /// The parameters in force.
     config: Config,
     detect: Detect,
     timing: Timing,
@@ -125,6 +124,8 @@ struct Told {
     upgrade: Option<bool>,
     /// The notifier answers on the auxiliary connection only.
     aux: bool,
+    /// The module monitor says nothing.
+    silent: bool,
     /// A switch waits.
     waiting: bool,
     replication: bool,
@@ -145,7 +146,6 @@ impl Policy for Cic {
     fn create(setup: &Setup, config: Config, _seed: u64) -> Result<Cic, String> {
         config.check(setup)?;
         Ok(Cic {
-            created: config.clone(),
             timing: Timing::new(&setup.detect, &config),
             config,
             detect: setup.detect,
@@ -183,14 +183,15 @@ impl Policy for Cic {
         }
     }
 
-    /// The pair's state of before. Parameters that were changed while it ran stay in force; those of another
-    /// configuration take their place.
+    /// The pair's state of before. Today's parameters, when that state knows them, are in force as far as they were then
+    /// (C13); others take the place of those of before.
     fn resume(self, before: Cic) -> Cic {
-        if self.created == before.created && self.detect == before.detect {
+        let latest = before.pending.as_ref().unwrap_or(&before.config);
+        if self.config == *latest && self.detect == before.detect_pending.unwrap_or(before.detect) {
             return before;
         }
-        let Cic { created, config, detect, timing, .. } = self;
-        Cic { created, config, detect, timing, pending: None, detect_pending: None, ..before }
+        let Cic { config, detect, timing, .. } = self;
+        Cic { config, detect, timing, pending: None, detect_pending: None, ..before }
     }
 
     fn explain(setup: &Setup, config: &Config) -> String {

@@ -118,6 +118,8 @@ impl Cic {
             }
         }
         if result.verdict == Verdict::Good {
+            self.told.silent = false;
+            self.prepared &= self.notifier.failing();
             self.look_at_pid(result.fact("pid"), seq, at, out);
         }
     }

@@ -1,7 +1,8 @@
 //! C1: the state of each side, in the vendor's words.
 
 use crate::Cic;
-use crate::monitor::{Lost, Monitor, Reconnecting};
+use crate::monitor::Monitor;
+use crate::reconnect::{Lost, Reconnecting};
 use lockstep_policy::Side;
 use lockstep_policy::action::Action;
 use lockstep_policy::event::Role;
@@ -37,6 +38,9 @@ impl Cic {
     }
 
     fn state_of_primary(&self, primary: Side) -> String {
+        if self.sides[primary].word().is_none() {
+            return "Primary; its agent is not heard".to_owned();
+        }
         if self.backup_in_place(primary.other()).is_ok() || self.attempts.busy() {
             "Primary".to_owned()
         } else {

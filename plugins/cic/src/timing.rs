@@ -134,7 +134,8 @@ impl Delays {
         let notifier = timing.notifier_timeout
             + (timing.notifier_retry_delay + timing.notifier_timeout) * timing.notifier_retries
             + timing.notifier_timeout.max(timing.icmp_timeout);
-        let sets = timing.unreachable_sets.map(|sets| timing.unreachable_delay * sets + timing.icmp_timeout);
+        let set = timing.notifier_timeout.max(timing.icmp_timeout);
+        let sets = timing.unreachable_sets.map(|sets| timing.unreachable_delay.saturating_mul(sets) + set);
         Delays {
             rejected: timing.module_interval * pings.saturating_sub(1),
             silent: timing.module_timeout * pings + timing.module_retry_delay * pings.saturating_sub(1) + confirm,

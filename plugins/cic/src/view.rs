@@ -53,15 +53,15 @@ impl View {
             Connection::Main => &mut self.main,
             Connection::Auxiliary => &mut self.aux,
         };
-        if known.is_some_and(|known| known.up == link.up) {
-            return false;
+        let changed = known.is_none_or(|known| known.up != link.up);
+        if changed {
+            *known = Some(LinkView { up: link.up, seq });
         }
-        *known = Some(LinkView { up: link.up, seq });
         if link.connection == Connection::Main && !link.up {
             // What it said before it went away is no word of the agent that comes back.
             self.report = None;
         }
-        true
+        changed
     }
 
     pub(crate) fn on_report(&mut self, report: &AgentReport, seq: u64, at: At) {

@@ -2,13 +2,14 @@
 
 use crate::Finesse;
 use crate::config::Config;
+use crate::presence::Presence;
 use crate::probes;
 use crate::stand::Why;
 use crate::timing::Timing;
 use lockstep_policy::action::{Action, ConfigAnswer, Pending, Watch};
 use lockstep_policy::event::ConfigChange;
 use lockstep_policy::sdk::Actions;
-use lockstep_policy::{Setup, Sides};
+use lockstep_policy::{Setup, Side, Sides};
 
 /// A new configuration that can be put in force.
 struct Taken {
@@ -65,6 +66,14 @@ impl Finesse {
             |watches: &[Watch]| watches.iter().filter(|watch| probes::is_heartbeat(watch)).cloned().collect::<Vec<_>>();
         if heartbeats(&old) != heartbeats(&self.watches) {
             self.cti = Sides::default();
+        }
+        for side in Side::BOTH {
+            // What another user may see is not known yet, and nobody watches any more what was seen.
+            let log_in =
+                |watches: &[Watch]| watches.iter().find(|watch| watch.probe == probes::presence(side)).cloned();
+            if log_in(&old) != log_in(&self.watches) {
+                self.sides[side].presence = Presence::default();
+            }
         }
         let before = self.stand.clone();
         if self.share_as_configured() {

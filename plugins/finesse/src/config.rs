@@ -1,5 +1,6 @@
 //! `[pair.policy]` of a Finesse pair. Defaults are the vendor's (Cisco Finesse failover mechanisms, 12.5 and 12.6).
 
+use lockstep_policy::Side;
 use lockstep_policy::action::{Tls, XmppTransport};
 use lockstep_policy::sdk::Period;
 use schemars::JsonSchema;
@@ -132,9 +133,8 @@ pub struct Notification {
     /// For `bosh`: the path, from `/`.
     #[schemars(regex(pattern = "^/[^?#\\s]*$"))]
     pub path: String,
-    /// The XMPP domain, as SystemInfo tells it (vendor: `xmppDomain`). Without it: the server's address.
-    #[schemars(length(max = 255))]
-    pub domain: String,
+    /// Each side's XMPP domain, as its SystemInfo tells it (vendor: `xmppDomain`). Without it: the server's address.
+    pub domain: Domains,
     /// A Finesse user to log in with, so that the presence of the user `finesse` can be watched. Without one, it is not.
     #[schemars(length(max = 255))]
     pub user: String,
@@ -147,6 +147,27 @@ pub struct Notification {
     /// How long an attempt may take. The vendor names no time.
     #[schemars(extend("x-minimum" = "100ms", "x-maximum" = "1m"))]
     pub timeout: Period,
+}
+
+/// The XMPP domains: each node has its own.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct Domains {
+    /// The publisher's.
+    #[schemars(length(max = 255))]
+    pub a: String,
+    /// The subscriber's.
+    #[schemars(length(max = 255))]
+    pub b: String,
+}
+
+impl Domains {
+    pub(crate) fn of(&self, side: Side) -> &str {
+        match side {
+            Side::A => &self.a,
+            Side::B => &self.b,
+        }
+    }
 }
 
 /// What carries the Notification Service.
@@ -221,7 +242,7 @@ impl Default for Notification {
             transport: Transport::default(),
             port: None,
             path: "/http-bind/".to_owned(),
-            domain: String::new(),
+            domain: Domains::default(),
             user: String::new(),
             secret: String::new(),
             interval: Period::secs(5),

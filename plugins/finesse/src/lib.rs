@@ -6,7 +6,7 @@
 //!
 //! | rule | file |
 //! |---|---|
-//! | F1 eligible, F2 out of service | `view.rs` |
+//! | F1 eligible, F2 out of service | `view.rs`; its third trigger: `presence.rs` |
 //! | F3, F4 second look | `look.rs` |
 //! | F5, F6, F10, F11 who serves | `service.rs` |
 //! | F5 an operator's order | `manual.rs` |
@@ -27,6 +27,7 @@ mod look;
 mod maintenance;
 mod manual;
 mod moves;
+mod presence;
 mod probes;
 mod rules;
 mod service;
@@ -36,7 +37,7 @@ mod start;
 mod timing;
 mod view;
 
-pub use config::{Config, CtiServers, Distribute, Encryption, Notification, Profile, Transport};
+pub use config::{Config, CtiServers, Distribute, Domains, Encryption, Notification, Profile, Transport};
 
 use cti::CtiHosts;
 use lockstep_policy::abi::kind;
@@ -73,6 +74,10 @@ pub struct Finesse {
     not_before: At,
     /// Operators were told that the edge does not share sessions out as asked.
     told_refused: bool,
+    /// What the edge has in force is not known.
+    unsure: bool,
+    /// The number of the share for which it has counted sessions last.
+    counted_for: u64,
     /// When requests that failed last had a side looked at.
     hinted: Sides<Option<At>>,
     shown: Sides<String>,
@@ -104,6 +109,8 @@ impl Policy for Finesse {
             asked: None,
             not_before: At::ZERO,
             told_refused: false,
+            unsure: false,
+            counted_for: 0,
             hinted: Sides::default(),
             shown: Sides::default(),
             armed: None,
@@ -155,7 +162,7 @@ impl Finesse {
             What::Timer(_) => self.armed = None,
             What::Order(order) => self.on_order(order, seq, at, out),
             What::Command(command) => self.on_command(command, seq, at, out),
-            What::Sessions(sessions) => self.on_sessions(sessions, out),
+            What::Sessions(sessions) => self.on_sessions(sessions, at, out),
             What::Config(change) => self.on_config(change, out),
             What::Result(result) => self.on_share_result(result, at, out),
             // Both sides may serve: no agent is needed, and no role moves.
@@ -171,6 +178,7 @@ impl Finesse {
             Finesse::watch_over_move,
             Finesse::leave_when_free,
             Finesse::take_up_when_free,
+            Finesse::make_sure,
         ];
         for rule in rules {
             if out.as_slice().iter().any(|action| matches!(action, Action::Share(_))) {
@@ -198,6 +206,8 @@ impl Finesse {
             view.on_poll(result, seq, at);
         } else if result.probe == probes::notification(result.side) {
             view.on_attempt(result, seq, at);
+        } else if result.probe == probes::presence(result.side) {
+            self.on_presence(result, seq, at, out);
         } else {
             self.on_heartbeat(result, out);
         }
@@ -221,7 +231,7 @@ impl Finesse {
     fn arm(&mut self, now: At, out: &mut Actions) {
         let deadlines = [
             self.look.as_ref().map(|look| look.until),
-            self.stand.moving.as_ref().map(|moving| moving.until()),
+            self.stand.moving.as_ref().and_then(|moving| moving.until()),
             self.maintenance_deadline(),
             self.start_deadline(),
             Some(self.not_before),

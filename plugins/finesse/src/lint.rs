@@ -9,14 +9,10 @@ use std::time::Duration;
 /// The vendor's own pace: 2,000 sessions in 70 seconds.
 const VENDOR_WINDOW: Duration = Duration::from_secs(70);
 
-/// The interval of this vendor's phones and of reconnecting clients; a log-in for each attempt should not come sooner.
-const LEAST_LOG_IN: Duration = Duration::from_secs(5);
-
 pub(crate) fn lint(setup: &Setup, config: &Config) -> Vec<Lint> {
     let timing = Timing::new(setup, config);
     let found = [
         presence(config, &timing),
-        log_ins(config, &timing),
         plain_password(config),
         host_names(&timing),
         timeout(&timing),
@@ -41,21 +37,6 @@ fn presence(config: &Config, timing: &Timing) -> Option<Lint> {
     let text = "the third trigger, the presence of the user `finesse`, is not watched: that needs `notification.user`, \
                 `notification.secret` and `notification.domain`";
     found("F2", Level::Info, text.to_owned())
-}
-
-fn log_ins(config: &Config, timing: &Timing) -> Option<Lint> {
-    let interval = timing.notification.interval;
-    if config.notification.user.is_empty() || interval >= LEAST_LOG_IN {
-        return None;
-    }
-    let text = format!(
-        "the user `{}` logs in to each side's Notification Service every {}: a wrong password locks it out soon, and the \
-         vendor's clients come every {} at most",
-        config.notification.user,
-        Period(interval),
-        Period(LEAST_LOG_IN)
-    );
-    found("F2", Level::Warning, text)
 }
 
 fn plain_password(config: &Config) -> Option<Lint> {

@@ -5,7 +5,6 @@ use crate::Finesse;
 use crate::probes;
 use crate::view::Cause;
 use lockstep_policy::action::{Action, Alert, Level};
-use lockstep_policy::event::ProbeId;
 use lockstep_policy::sdk::Actions;
 use lockstep_policy::{At, Side};
 use serde::{Deserialize, Serialize};
@@ -47,10 +46,13 @@ impl Finesse {
             Purpose::Leave(side) => vec![*side, side.other()],
             Purpose::Order(asker) | Purpose::Maintenance(asker) => vec![asker.to],
         };
-        let probes = asked.into_iter().flat_map(|side| [probes::system_info(side), probes::notification(side)]);
-        probes.for_each(|probe: ProbeId| {
-            out.push(Action::ProbeNow(probe));
-        });
+        for side in asked {
+            out.push(Action::ProbeNow(probes::system_info(side)));
+            out.push(Action::ProbeNow(probes::notification(side)));
+            if self.watches_presence(side) {
+                out.push(Action::ProbeNow(probes::presence(side)));
+            }
+        }
         self.look = Some(Look { purpose, since: at, until: at + self.timing.look() });
     }
 
@@ -75,7 +77,7 @@ impl Finesse {
     /// The side has recovered; or it surely has not, and the other has answered.
     fn seen_enough(&self, side: Side, since: At) -> bool {
         let view = &self.sides[side];
-        let lost = view.still_out(&self.timing, since);
+        let lost = view.confirmed(&self.timing, since).is_some();
         if view.asked_since(since) && !lost {
             return true;
         }
@@ -100,12 +102,12 @@ impl Finesse {
         }
     }
 
-    /// F2; while new sessions are refused, not being eligible is enough.
+    /// F2; while new sessions are refused, not being eligible is enough, by what was heard.
     pub(crate) fn cause_to_leave(&self, side: Side) -> Option<Cause> {
         let view = &self.sides[side];
         view.out(&self.timing).or_else(|| {
-            let reason = view.eligible().err().filter(|_| self.stand.refuses())?;
-            Some(Cause { reason, evidence: view.evidence() })
+            let why_not = view.eligible().err().filter(|_| self.stand.refuses() && view.known())?;
+            Some(Cause::new(why_not, "", view.evidence()))
         })
     }
 }

@@ -168,7 +168,7 @@ impl Finesse {
             self.stand.maintenance = None;
             return Ok(format!("F9: the maintenance of {side} has ended; its sessions stay where they are"));
         }
-        let progress = self.stand.moving.as_ref().map(|moving| moving.progress()).unwrap_or_default();
+        let progress = self.stand.moving.as_ref().map(|moving| moving.account()).unwrap_or_default();
         self.take_back_maintenance(&maintenance, format!("F9: the maintenance of {side} is stopped ({progress})"), out);
         Ok(format!("F9: the maintenance of {side} is stopped: {progress}; who has moved stays where he is"))
     }
@@ -177,7 +177,7 @@ impl Finesse {
     fn abandon_maintenance(&mut self, why: &str, out: &mut Actions) {
         let Some(maintenance) = self.stand.maintenance.clone() else { return };
         let side = maintenance.side;
-        let progress = self.stand.moving.as_ref().map(|moving| moving.progress()).unwrap_or_default();
+        let progress = self.stand.moving.as_ref().map(|moving| moving.account()).unwrap_or_default();
         let text = format!(
             "F9: the maintenance of {side} is abandoned: {why} ({progress}); who has moved stays where he is, the rest \
              remain on {side}"

@@ -10,7 +10,7 @@ use lockstep_policy::{At, Side, Sides};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Beyond its own length a move of which nothing is heard counts as ended after this.
+/// A move of which nothing is heard for so long, beyond its own length, counts as ended.
 const SILENT_MOVE: Duration = Duration::from_secs(600);
 
 /// Sessions that are being moved away from a side, to the other.
@@ -20,8 +20,8 @@ pub(crate) struct Move {
     pub(crate) kind: Kind,
     /// The number of its share.
     share: u64,
-    /// When it counts as ended, if nothing is heard of it.
-    until: At,
+    /// When it counts as ended, if nothing is heard of it; maintenance has a limit of its own.
+    until: Option<At>,
     moved: u32,
     left: u32,
     failed: u32,
@@ -54,15 +54,19 @@ impl Move {
         }
     }
 
-    pub(crate) fn until(&self) -> At {
+    pub(crate) fn until(&self) -> Option<At> {
         self.until
     }
 
-    fn failures(&self) -> String {
+    /// The same, with the names of those who failed.
+    pub(crate) fn account(&self) -> String {
+        if self.failed == 0 { self.progress() } else { format!("{}{}", self.progress(), self.named()) }
+    }
+
+    fn named(&self) -> String {
         let more = (self.failed as usize).saturating_sub(self.names.len());
         let more = if more > 0 && !self.names.is_empty() { format!(" and {more} more") } else { String::new() };
-        let names = if self.names.is_empty() { String::new() } else { format!(": {}{more}", self.names.join(", ")) };
-        format!("{} did not come back{names}", self.failed)
+        if self.names.is_empty() { String::new() } else { format!(": {}{more}", self.names.join(", ")) }
     }
 }
 
@@ -102,7 +106,7 @@ impl Finesse {
             return;
         }
         let share = self.share(before, Some(pace), why, out);
-        let until = at + pace.window + pace.warning + SILENT_MOVE;
+        let until = (kind != Kind::Maintenance).then_some(at + pace.window + pace.warning + SILENT_MOVE);
         let (moved, left, failed, names) = (0, 0, 0, Vec::new());
         let from = pace.from;
         self.stand.moving =
@@ -110,7 +114,8 @@ impl Finesse {
     }
 
     /// The edge has counted sessions.
-    pub(crate) fn on_sessions(&mut self, told: &Sessions, out: &mut Actions) {
+    pub(crate) fn on_sessions(&mut self, told: &Sessions, at: At, out: &mut Actions) {
+        self.counted_for = told.share;
         for side in Side::BOTH {
             let count = told.on[side];
             self.sides[side].sessions = Some(count);
@@ -121,6 +126,7 @@ impl Finesse {
         }
         let Some(moving) = self.stand.moving.as_mut().filter(|moving| moving.share == told.share) else { return };
         (moving.moved, moving.left, moving.failed, moving.heard) = (told.moved, told.left, told.failed, true);
+        moving.until = moving.until.map(|until| until.max(at + SILENT_MOVE));
         moving.names.clone_from(&told.names);
         moving.names.truncate(100);
         if told.ended {
@@ -142,8 +148,13 @@ impl Finesse {
         let (level, text) = if moving.failed == 0 {
             (Level::Info, format!("{rule}: {done}: {} moved", moving.moved))
         } else {
-            let failures = moving.failures();
-            (Level::Warning, format!("{rule}: {done}: {} moved, {failures}", moving.moved))
+            let text = format!(
+                "{rule}: {done}: {} moved, {} did not come back{}",
+                moving.moved,
+                moving.failed,
+                moving.named()
+            );
+            (Level::Warning, text)
         };
         out.push(Action::Alert(Alert { level, text }));
     }
@@ -153,15 +164,12 @@ impl Finesse {
     pub(crate) fn watch_over_move(&mut self, at: At, out: &mut Actions) {
         let Some(moving) = self.stand.moving.as_ref() else { return };
         let (from, to, kind) = (moving.from, moving.from.other(), moving.kind);
-        if at >= moving.until {
+        if moving.until.is_some_and(|until| at >= until) {
             self.stand.moving = None;
             self.stand.holds[from] = false;
-            if kind == Kind::Maintenance {
-                self.maintenance_is_on();
-            }
             return;
         }
-        let progress = moving.progress();
+        let progress = moving.account();
         let before = moving.before;
         match (kind, self.sides[to].eligible()) {
             // Maintenance has a rule of its own for this.

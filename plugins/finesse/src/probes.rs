@@ -37,6 +37,11 @@ pub(crate) fn notification(side: Side) -> ProbeId {
     ProbeId(if side == Side::A { 3 } else { 4 })
 }
 
+/// The number of the probe of a side's user `finesse`.
+pub(crate) fn presence(side: Side) -> ProbeId {
+    ProbeId(if side == Side::A { 5 } else { 6 })
+}
+
 /// The number of the probe of a side's CTI host.
 fn cti(side: Side, server: u32) -> ProbeId {
     ProbeId(if side == Side::A { 100 } else { 200 } + server)
@@ -53,7 +58,16 @@ pub(crate) fn declared(setup: &Setup, config: &Config, timing: &Timing) -> Resul
             Watch { probe, side, server: nodes[side], kind, interval, timeout }
         };
         watches.push(watch(system_info(side), ProbeKind::Http(poll(config)), timing.poll));
-        watches.push(watch(notification(side), ProbeKind::Xmpp(attempt(config)), timing.notification));
+        watches.push(watch(notification(side), ProbeKind::Xmpp(attempt(config, side)), timing.notification));
+        if !config.notification.user.is_empty() {
+            // `fast` is not for log-ins.
+            let rhythm = Rhythm {
+                interval: config.notification.interval.0,
+                timeout: config.notification.timeout.0,
+                failures: config.notification_attempts,
+            };
+            watches.push(watch(presence(side), ProbeKind::Xmpp(log_in(config, side)), rhythm));
+        }
         for server in cti_hosts(setup, config, side)? {
             let heartbeat = watch(cti(side, server), ProbeKind::Cti(heartbeat(config, timing)), timing.cti);
             watches.push(Watch { server, ..heartbeat });
@@ -67,9 +81,10 @@ fn whole(asked: &Notification) -> Result<(), String> {
     let missing = |key: &str, what: &str| {
         Err(format!("`notification.user = \"{}\"` needs `notification.{key}`: {what}", asked.user))
     };
-    match (asked.user.is_empty(), asked.secret.is_empty(), asked.domain.is_empty()) {
+    let domainless = asked.domain.a.is_empty() || asked.domain.b.is_empty();
+    match (asked.user.is_empty(), asked.secret.is_empty(), domainless) {
         (false, true, _) => missing("secret", "the name of the user's password among the edge's [secrets]"),
-        (false, _, true) => missing("domain", "what SystemInfo tells as xmppDomain"),
+        (false, _, true) => missing("domain", "for a and for b, what their SystemInfo tell as xmppDomain"),
         (true, false, _) => {
             Err(format!("`notification.secret = \"{}\"` needs `notification.user`: who logs in with it", asked.secret))
         }
@@ -141,7 +156,7 @@ fn poll(config: &Config) -> HttpProbe {
     }
 }
 
-fn attempt(config: &Config) -> XmppProbe {
+fn attempt(config: &Config, side: Side) -> XmppProbe {
     let asked = &config.notification;
     let port = asked.port.unwrap_or(match (asked.transport, config.tls) {
         (Transport::Bosh, Encryption::Off) => 7_071,
@@ -150,17 +165,21 @@ fn attempt(config: &Config) -> XmppProbe {
     });
     // Port 5222 is plain, 5223 is encrypted from the start.
     let plain = asked.transport == Transport::Xmpp && port == 5_222;
-    let presence = if asked.user.is_empty() { String::new() } else { format!("{FINESSE_USER}@{}", asked.domain) };
     XmppProbe {
         transport: asked.transport.into(),
         port,
         tls: if plain { Encryption::Off } else { config.tls }.into(),
         path: if asked.transport == Transport::Bosh { asked.path.clone() } else { String::new() },
-        domain: asked.domain.clone(),
-        user: asked.user.clone(),
-        secret: asked.secret.clone(),
-        presence,
+        domain: asked.domain.of(side).to_owned(),
+        user: String::new(),
+        secret: String::new(),
+        presence: String::new(),
     }
+}
+
+fn log_in(config: &Config, side: Side) -> XmppProbe {
+    let Notification { user, secret, domain, .. } = config.notification.clone();
+    XmppProbe { user, secret, presence: format!("{FINESSE_USER}@{}", domain.of(side)), ..attempt(config, side) }
 }
 
 fn heartbeat(config: &Config, timing: &Timing) -> CtiProbe {

@@ -65,7 +65,7 @@ impl Finesse {
             );
             (Level::Critical, text)
         };
-        out.push(Action::Alert(Alert { level, text: text.clone() }));
+        self.alert_once(level, &text, out);
         let evidence = cause.evidence.into_iter().chain(self.sides[other].evidence()).collect();
         self.share(before, None, Why::new(text, evidence), out);
     }
@@ -86,8 +86,15 @@ impl Finesse {
              moved: {elsewhere}",
             cause.reason
         );
-        out.push(Action::Alert(Alert { level: Level::Critical, text: text.clone() }));
+        self.alert_once(Level::Critical, &text, out);
         self.share(before, None, Why::new(text, cause.evidence), out);
+    }
+
+    /// Not again for a share that the edge has refused before.
+    fn alert_once(&self, level: Level, text: &str, out: &mut Actions) {
+        if !self.told_refused {
+            out.push(Action::Alert(Alert { level, text: text.to_owned() }));
+        }
     }
 
     /// A side that is eligible is given new sessions, where the rules let it.

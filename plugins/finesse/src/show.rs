@@ -21,7 +21,7 @@ impl Finesse {
     fn status(&self, side: Side) -> String {
         let (view, stand) = (&self.sides[side], &self.stand);
         let service = match (view.out(&self.timing), view.eligible()) {
-            (Some(cause), _) => format!("Out of service: {}", cause.reason),
+            (Some(cause), _) => format!("Out of service: {}", cause.short),
             (None, Ok(())) => "In service".to_owned(),
             (None, Err(_)) if !view.known() => "Unknown".to_owned(),
             (None, Err(why_not)) => format!("Not eligible: {why_not}"),

@@ -101,10 +101,13 @@ impl Finesse {
     /// A result came; it may be that of the share in force.
     pub(crate) fn on_share_result(&mut self, result: &ActionResult, at: At, out: &mut Actions) {
         let Some(asked) = self.asked.take_if(|asked| asked.action == result.action) else { return };
-        if result.outcome == Outcome::Done {
+        // By the edge's own counting it is in force: what has failed are sessions, which are told of otherwise.
+        let in_force = result.outcome == Outcome::Failed && self.counted_for == asked.action;
+        if result.outcome == Outcome::Done || in_force {
             self.told_refused = false;
             return;
         }
+        self.unsure = result.outcome == Outcome::Failed;
         let maintenance = self.stand.maintenance.take().filter(|_| asked.before.maintenance.is_none());
         self.stand = asked.before;
         self.not_before = at + RETRY;
@@ -119,6 +122,15 @@ impl Finesse {
                 Period(RETRY)
             );
             out.push(Action::Alert(Alert { level: Level::Warning, text }));
+        }
+    }
+    /// After a share that has failed nobody knows what is in force: what should be is said again.
+    pub(crate) fn make_sure(&mut self, at: At, out: &mut Actions) {
+        if self.unsure && self.look.is_none() && at >= self.not_before {
+            self.unsure = false;
+            let before = self.stand.clone();
+            let reason = "as before the share that has failed: every session stays where it is".to_owned();
+            self.share(before, None, Why::new(reason, Vec::new()), out);
         }
     }
 }

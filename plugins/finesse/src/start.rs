@@ -11,6 +11,7 @@ use lockstep_policy::{At, Side, Sides};
 impl Finesse {
     /// All that was seen is forgotten, but not where sessions were put.
     pub(crate) fn on_start(&mut self, start: Start, at: At, out: &mut Actions) {
+        let snapshot = self.started.is_some();
         self.started = Some(at);
         self.sides = Sides::default();
         self.cti = Sides::default();
@@ -18,10 +19,12 @@ impl Finesse {
         self.asked = None;
         self.not_before = At::ZERO;
         self.told_refused = false;
+        self.unsure = false;
+        self.counted_for = 0;
         self.hinted = Sides::default();
         self.shown = Sides::default();
         self.armed = None;
-        if start.restored {
+        if start.restored && snapshot {
             self.end_what_was_interrupted(out);
         } else {
             self.stand = Stand::default();

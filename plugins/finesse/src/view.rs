@@ -1,5 +1,6 @@
 //! What is known of one side: whether it is out of service (F2), and whether it may be given sessions (F1).
 
+use crate::presence::Presence;
 use crate::timing::Timing;
 use lockstep_policy::At;
 use lockstep_policy::event::{ProbeResult, Verdict};
@@ -13,6 +14,7 @@ const MAX_EVIDENCE: usize = 8;
 pub(crate) struct View {
     pub(crate) info: Info,
     pub(crate) notification: Notification,
+    pub(crate) presence: Presence,
     /// How many sessions the edge has counted on it.
     pub(crate) sessions: Option<u32>,
 }
@@ -54,8 +56,6 @@ pub(crate) struct Notification {
     /// Attempts in a row that came to nothing.
     failed: u32,
     detail: String,
-    /// Whether the user `finesse` is there, when a user may see it.
-    present: Option<bool>,
     sent: Option<At>,
     evidence: Vec<u64>,
 }
@@ -63,13 +63,32 @@ pub(crate) struct Notification {
 /// Why a side is out of service.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Cause {
+    /// What it is, as long as it lasts.
+    pub(crate) short: String,
+    /// And how often.
     pub(crate) reason: String,
     pub(crate) evidence: Vec<u64>,
+}
+
+impl Cause {
+    pub(crate) fn new(short: String, count: &str, evidence: Vec<u64>) -> Cause {
+        let reason = format!("{short}{count}");
+        Cause { short, reason, evidence }
+    }
+
+    fn and(self, other: Cause) -> Cause {
+        let evidence = self.evidence.into_iter().chain(other.evidence).collect();
+        let both = |one: &str, other: &str| format!("{one}, and {other}");
+        Cause { short: both(&self.short, &other.short), reason: both(&self.reason, &other.reason), evidence }
+    }
 }
 
 impl View {
     pub(crate) fn on_poll(&mut self, result: &ProbeResult, seq: u64, at: At) {
         let info = &mut self.info;
+        if older(info.sent, result, at) {
+            return;
+        }
         let word = word(result);
         let well = word == Word::InService;
         remember(&mut info.evidence, seq, (info.word == Word::InService) == well);
@@ -82,25 +101,28 @@ impl View {
 
     pub(crate) fn on_attempt(&mut self, result: &ProbeResult, seq: u64, at: At) {
         let service = &mut self.notification;
+        if older(service.sent, result, at) {
+            return;
+        }
         let well = result.verdict == Verdict::Good;
-        let present = result.fact("presence").map(|presence| presence.eq_ignore_ascii_case("available"));
-        remember(&mut service.evidence, seq, service.answers == Some(well) && service.present == present);
+        remember(&mut service.evidence, seq, service.answers == Some(well));
         service.failed = if well { 0 } else { service.failed.saturating_add(1) };
         service.detail = in_words(result);
-        service.present = present;
         service.sent = Some(at - result.latency);
         service.answers = Some(well);
     }
 
     /// F2: why it is out of service, by what was heard last.
     pub(crate) fn out(&self, timing: &Timing) -> Option<Cause> {
-        self.info.out(timing).or_else(|| self.notification.out(timing))
+        self.confirmed(timing, At::ZERO)
     }
 
     /// F2, as far as it is confirmed by something that was asked since `since`.
-    pub(crate) fn still_out(&self, timing: &Timing, since: At) -> bool {
+    pub(crate) fn confirmed(&self, timing: &Timing, since: At) -> Option<Cause> {
         let info = self.info.out(timing).filter(|_| asked_since(self.info.sent, since));
-        info.or_else(|| self.notification.out(timing).filter(|_| asked_since(self.notification.sent, since))).is_some()
+        let service = self.notification.out(timing).filter(|_| asked_since(self.notification.sent, since));
+        let presence = self.presence.out().filter(|_| self.presence.asked_since(since) && !timing.ippa());
+        info.into_iter().chain(service).chain(presence).reduce(Cause::and)
     }
 
     /// F1: whether it may be given sessions; if not, why not.
@@ -116,7 +138,7 @@ impl View {
             Some(false) => return Err(format!("its Notification Service {}", self.notification.detail)),
             Some(true) => {}
         }
-        if self.notification.present == Some(false) {
+        if self.presence.unavailable() {
             return Err("its user `finesse` is unavailable".to_owned());
         }
         if self.info.maintenance {
@@ -135,9 +157,11 @@ impl View {
         if self.asked_since(since) { Ok(()) } else { Err("it has not answered the second look in time".to_owned()) }
     }
 
-    /// Both its services were asked since then, and the asking has ended.
+    /// All that is watched was asked since then, and the asking has ended.
     pub(crate) fn asked_since(&self, since: At) -> bool {
-        asked_since(self.info.sent, since) && asked_since(self.notification.sent, since)
+        asked_since(self.info.sent, since)
+            && asked_since(self.notification.sent, since)
+            && self.presence.asked_since(since)
     }
 
     /// Something was heard of both its services.
@@ -154,33 +178,35 @@ impl View {
 impl Info {
     fn out(&self, timing: &Timing) -> Option<Cause> {
         let enough = self.failed >= timing.poll.failures;
-        let reason = match &self.word {
+        let (said, count) = match &self.word {
             // A phone makes three attempts whatever it is told; a desktop believes at once.
-            Word::Says(status) if enough || !timing.ippa() => format!("says {status}"),
-            Word::Nothing(why) if enough && self.failed == 1 => why.clone(),
-            Word::Nothing(why) if enough => format!("{why}, {} polls in a row", self.failed),
+            Word::Says(status) if enough || !timing.ippa() => (format!("says {status}"), 1),
+            Word::Nothing(why) if enough => (why.clone(), self.failed),
             _ => return None,
         };
-        Some(Cause { reason: format!("its SystemInfo {reason}"), evidence: self.evidence.clone() })
+        let count = if count > 1 { format!(", {count} polls in a row") } else { String::new() };
+        Some(Cause::new(format!("its SystemInfo {said}"), &count, self.evidence.clone()))
     }
 }
 
 impl Notification {
     fn out(&self, timing: &Timing) -> Option<Cause> {
-        let reason = if self.failed >= timing.notification.failures {
-            let (attempts, detail) = (self.failed, &self.detail);
-            format!("its Notification Service is disconnected: {attempts} attempts in a row, the last {detail}")
-        } else if self.present == Some(false) && !timing.ippa() {
-            "the presence of its user `finesse` is unavailable".to_owned()
-        } else {
-            return None;
-        };
-        Some(Cause { reason, evidence: self.evidence.clone() })
+        let evidence = self.evidence.clone();
+        if self.failed >= timing.notification.failures {
+            let count = format!(", {} attempts in a row, the last {}", self.failed, self.detail);
+            return Some(Cause::new("its Notification Service is disconnected".to_owned(), &count, evidence));
+        }
+        None
     }
 }
 
 fn asked_since(sent: Option<At>, since: At) -> bool {
     sent.is_some_and(|sent| sent >= since)
+}
+
+/// A later probe was answered already: what is silent from before it says nothing of now.
+fn older(latest: Option<At>, result: &ProbeResult, at: At) -> bool {
+    latest.is_some_and(|latest| at - result.latency < latest)
 }
 
 fn remember(evidence: &mut Vec<u64>, seq: u64, same: bool) {

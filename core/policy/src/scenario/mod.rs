@@ -43,7 +43,7 @@
 //! | `end` | nothing; time passes until here |
 //!
 //! A WORD is `http`, `tcp`, `icmp`, `agent`, `main`, `aux`, `xmpp`, `cti`, a part of the path, the name of the pinged
-//! service, a pinged address, `gateways`, or `#N` for the side's Nth server; several joined by `+` must all fit.
+//! service, a pinged address, the user of an XMPP log-in, `gateways`, or `#N` for the side's Nth server; several joined by `+` must all fit.
 //!
 //! In the header `[servers]` and `[pools]` give each side's (`a = [...]`, `b = [...]`), `agents` says which side has one,
 //! and `clock = "17:30"` is the local time at which the scenario starts. `show_timers = true` in the header shows the policy's timers too.

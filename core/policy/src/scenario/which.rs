@@ -28,7 +28,7 @@ fn part_fits(watch: &Watch, part: &str) -> bool {
             };
             part == "agent" || part == connection || part == agent.service
         }
-        ProbeKind::Xmpp(_) => part == "xmpp",
+        ProbeKind::Xmpp(xmpp) => part == "xmpp" || (part == xmpp.user && !part.is_empty()),
         ProbeKind::Cti(_) => part == "cti",
     }
 }
