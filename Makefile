@@ -37,6 +37,7 @@ clean:
 need:
 	@.ci/need cargo rustc cc cmake make
 
-# The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own.
+# The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own, those of the
+# XMPP probe against a prosody.
 need-test: need
-	@.ci/need unshare nsenter ip nft dbus-daemon systemctl
+	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody

@@ -141,3 +141,6 @@ async fn read(mut body: Incoming, wanted: usize) -> Result<Vec<u8>, Finding> {
     text.truncate(BODY_MAX);
     Ok(text)
 }
+
+#[cfg(test)]
+mod tests;

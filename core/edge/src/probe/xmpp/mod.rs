@@ -71,9 +71,8 @@ impl Xmpp {
         if !probe.presence.is_empty() && (!probe.presence.contains('@') || probe.presence.contains('/')) {
             return Err(format!("presence: \"{}\" is no address USER@DOMAIN", bounded(&probe.presence)));
         }
-        if probe.transport == XmppTransport::Bosh && http::Uri::try_from(&probe.path).is_err()
-            || probe.transport == XmppTransport::Bosh && !probe.path.starts_with('/')
-        {
+        let is_path = || probe.path.starts_with('/') && http::Uri::try_from(&probe.path).is_ok();
+        if probe.transport == XmppTransport::Bosh && !is_path() {
             return Err(format!("the path \"{}\" does not begin with /, or is none", bounded(&probe.path)));
         }
         means.check_secret(&probe.secret)?;

@@ -225,7 +225,7 @@ async fn a_stream_is_opened_in_every_way_without_a_log_in() {
     let other = XmppProbe { domain: "example.org".into(), ..tcp() };
     let (verdict, why) = once(&other, &means, &prosody).await;
     assert_eq!((verdict, why.as_str()), (Verdict::Wrong, "the server ends the stream: host-unknown"));
-    let (verdict, why) = once(&probe(XmppTransport::Tcp, HTTP, Tls::Off), &means, &prosody).await;
+    let (verdict, why) = once(&probe(XmppTransport::Bosh, STARTTLS, Tls::Off), &means, &prosody).await;
     assert_eq!(verdict, Verdict::Wrong, "{why}");
     let lost = XmppProbe { path: "/elsewhere".into(), ..https() };
     assert_eq!(once(&lost, &means, &prosody).await, (Verdict::Wrong, "status 404".into()));

@@ -196,7 +196,7 @@ async fn authenticate(wire: &mut Wire, features: &Element, user: &str, password:
         return Err(wrong(format!("{}: {} instead of a challenge", mechanism.name(), challenge.name)).into());
     }
     let answered = tokio::task::spawn_blocking(move || scram.answer(&challenge.text, &password)).await;
-    let proof = answered.map_err(|error| error.to_string()).flatten();
+    let proof = answered.unwrap_or_else(|error| Err(error.to_string()));
     let proof = proof.map_err(|why| wrong(format!("{}: {why}", mechanism.name())))?;
     let mut said = say(wire, &format!("<response xmlns='{SASL}'>{}</response>", proof.response)).await?;
     if !proof.is_answered_by(&said.text) {
