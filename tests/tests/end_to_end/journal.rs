@@ -5,8 +5,8 @@ use crate::configuration::PAIR;
 use crate::processes::lockstep;
 use crate::world::in_a_world_of_its_own;
 use lockstep_policy::Side::{A, B};
-use lockstep_policy::host::Library;
 use lockstep_policy::host::replay::{lives, verify};
+use lockstep_policy::host::{Library, LifeRecord};
 use nix::sys::signal::Signal;
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -18,9 +18,11 @@ pub fn plays_again(dir: &Path) {
     let Ok(pairs) = std::fs::read_dir(dir.join("edge/journal")) else { return };
     for pair in pairs {
         let journal = pair.unwrap().path();
-        let plugins: BTreeSet<String> = lives(&journal).unwrap().into_iter().map(|life| life.plugin).collect();
-        for plugin in plugins {
+        let of = |life: LifeRecord| (life.plugin, life.fingerprint);
+        let plugins: BTreeSet<_> = lives(&journal).unwrap().into_iter().map(of).collect();
+        for (plugin, fingerprint) in plugins {
             let library = Library::open(&lockstep_tests::plugin(&plugin)).unwrap();
+            assert_eq!(library.fingerprint(), fingerprint, "plugin {plugin} was built anew while the story was told");
             match verify(&journal, &library) {
                 Ok(summary) => {
                     println!(
@@ -32,7 +34,7 @@ pub fn plays_again(dir: &Path) {
                     let damaged = summary.gaps.iter().find(|gap| !gap.contains("cut off"));
                     assert_eq!(damaged, None, "something is missing");
                 }
-                Err(error) => panic!("{}: {error}", journal.display()),
+                Err(error) => panic!("{error}"),
             }
         }
     }
