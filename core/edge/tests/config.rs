@@ -275,12 +275,8 @@ fn pools_and_their_listeners() {
     );
     assert_eq!(
         pools("ucs = []", b, listeners),
-        [
-            "edge.toml:22:7: pair.a.pools.ucs: a pool of side a has no address; an address \"IP:PORT\", such as \
-          \"10.0.0.1:80\" (names are not looked up)",
-            "edge.toml:27:1: pair.b.pools.ucs: side a has no pool \"ucs\"; the same names in [pair.a.pools] and \
-          [pair.b.pools]: ucs = [\"IP:PORT\"]"
-        ]
+        ["edge.toml:22:7: pair.a.pools.ucs: a pool of side a has no address; an address \"IP:PORT\", such as \
+          \"10.0.0.1:80\" (names are not looked up)"]
     );
     assert_eq!(
         pools("\"a b\" = [\"10.0.0.1:81\"]", "", ""),
@@ -424,11 +420,11 @@ fn plugins_that_are_none() {
     );
     assert!(said[0].contains("telisca") && said[0].ends_with("did you mean `telisca`?"), "{}", said[0]);
 
-    refused(
-        "\"telisca\"",
-        "\"./gone.so\"",
-        "edge.toml:8:10: pair.policy.plugin: there is no plugin \"./gone.so\": no file ./gone.so; there are: telisca",
-    );
+    let said = spoiled("\"telisca\"", "\"./gone.so\"");
+    // Which others are there depends on what has been built.
+    let (what, others) = said[0].split_once("; there are: ").expect("others are named");
+    assert_eq!(what, "edge.toml:8:10: pair.policy.plugin: there is no plugin \"./gone.so\": no file ./gone.so");
+    assert!(others.contains("telisca"), "{others}");
 
     let said = spoiled("\"telisca\"", "\"./edge.toml\"");
     assert_eq!(said.len(), 1, "{said:?}");

@@ -103,11 +103,12 @@ fn named(table: Option<Table<'_, '_>>, what: &str) -> Vec<Named> {
     for (name, listed) in table.lists::<SocketAddr>(ADDRESS) {
         if !sound(&name.value) {
             table.refuse(name.at, &name.value, "is not a pool's name", NAME);
-        } else if listed.is_empty {
-            table.refuse(listed.at, &name.value, format!("{what} has no address"), ADDRESS);
-        } else {
-            read.push(Named { name: name.value, at: name.at, addresses: listed.items });
+            continue;
         }
+        if listed.is_empty {
+            table.refuse(listed.at, &name.value, format!("{what} has no address"), ADDRESS);
+        }
+        read.push(Named { name: name.value, at: name.at, addresses: listed.items });
     }
     read
 }

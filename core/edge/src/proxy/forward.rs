@@ -1,7 +1,6 @@
-//! One request's way: take off for the side that the route names, or wait for a route that names one.
+//! One request's way through pingora, which drives it by the hooks of [`ProxyHttp`].
 //!
-//! Pingora drives it through the hooks of [`ProxyHttp`]; `upstream_peer` is asked again for each attempt, and so it is
-//! there that a request waits. An attempt that failed is followed by another one when no byte of the request had left,
+//! `upstream_peer` is asked again for each attempt, and so it is there that a request waits (`choose`). An attempt that failed is followed by another one when no byte of the request had left,
 //! or when its method is idempotent (RFC 9110 section 9.2.2), its body is still at hand and no part of an answer was seen.
 
 use super::answer::Answer;
@@ -9,9 +8,9 @@ use super::flight::Flight;
 use super::hold::Ticket;
 use super::links::{CUT, Link, OURS};
 use super::pair::Shared;
-use super::servers::{Server, Unpicked};
+use super::servers::Server;
 use super::sessions::Visit;
-use super::table::{Target, Way};
+use super::table::Target;
 use super::traffic::{ProxyEvent, trouble_of};
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -24,195 +23,58 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use std::hash::{Hash, Hasher};
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-const FULL: &str = "the pair is changing sides and too many requests wait already";
-const TOO_LONG: &str = "no side of the pair became ready in time";
-const REFUSED: &str = "no side of the pair is active";
-const SHUT: &str = "no side of the pair takes sessions";
-const NO_SERVER: &str = "no server may be used now";
-
 /// The pair's rules for pingora.
 pub(super) struct Forward {
-    pair: Arc<Shared>,
+    pub(super) pair: Arc<Shared>,
     /// The pool whose servers it gives requests to.
-    pool: usize,
+    pub(super) pool: usize,
 }
 
 /// One request, from its head to its last byte.
 pub(super) struct Passage {
-    id: u64,
-    begun: Instant,
+    pub(super) id: u64,
+    pub(super) begun: Instant,
     /// Set by the first wait, for all waits.
-    hold_deadline: Option<tokio::time::Instant>,
+    pub(super) hold_deadline: Option<tokio::time::Instant>,
     /// Its place in the waiting room, which it keeps until a server has taken its connection.
-    ticket: Option<Ticket>,
-    waited: Duration,
-    attempts: u32,
+    pub(super) ticket: Option<Ticket>,
+    pub(super) waited: Duration,
+    pub(super) attempts: u32,
     /// Times that it was sent again because a server, and not we, ended a connection.
-    resends: u32,
+    pub(super) resends: u32,
     /// The generation of the route under which such an end was seen last.
-    reset_in: Option<u64>,
-    attempt: Option<Attempt>,
+    pub(super) reset_in: Option<u64>,
+    pub(super) attempt: Option<Attempt>,
     /// Its session, in a pair in which both sides may serve.
-    visit: Option<Visit>,
+    pub(super) visit: Option<Visit>,
     /// The side of the last attempt.
-    side: Option<Side>,
-    answer: Option<Answer>,
-    status: Option<u16>,
-}
-
-/// What a request can do now.
-enum Look {
-    Go(Attempt, SocketAddr),
-    /// And look again after that time at the latest, if there is one.
-    Wait(Option<Duration>),
-    Refuse(&'static str),
+    pub(super) side: Option<Side>,
+    pub(super) answer: Option<Answer>,
+    pub(super) status: Option<u16>,
 }
 
 /// One try to have the request answered by a server.
-struct Attempt {
-    target: Arc<Target>,
-    generation: u64,
-    server: Arc<Server>,
+pub(super) struct Attempt {
+    pub(super) target: Arc<Target>,
+    pub(super) generation: u64,
+    pub(super) server: Arc<Server>,
     /// `None` once the connection is upgraded: a drain does not wait for those, a cut ends them.
-    flight: Option<Flight>,
-    link: Option<Arc<Link>>,
+    pub(super) flight: Option<Flight>,
+    pub(super) link: Option<Arc<Link>>,
     /// Bytes of the request may have left.
-    sent: bool,
+    pub(super) sent: bool,
     /// The answer's body ends where its connection ends.
-    until_close: bool,
+    pub(super) until_close: bool,
 }
 
 impl Forward {
     pub(super) fn new(pair: Arc<Shared>, pool: usize) -> Forward {
         Forward { pair, pool }
-    }
-
-    /// A server that dies resets its connections one by one, and may take new ones meanwhile: the first resend goes at
-    /// once, each further one a little later, unless the route changes.
-    async fn pause(&self, passage: &mut Passage) {
-        let Some(generation) = passage.reset_in.take() else { return };
-        let mut changes = self.pair.table.changes();
-        if passage.resends > 1 && self.pair.table.generation() == generation {
-            let pause = self.pair.settings.retry_interval * (passage.resends - 1);
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = tokio::time::sleep(pause) => {}
-            }
-        }
-    }
-
-    /// The server for this attempt, as soon as there is one.
-    async fn choose(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        match self.look(session, &mut passage.visit) {
-            Look::Go(attempt, address) => Ok(self.take_off(passage, attempt, address)),
-            Look::Wait(_) => self.wait(session, passage).await,
-            Look::Refuse(why) => self.refuse(passage, why),
-        }
-    }
-
-    /// What the route and the servers allow now.
-    fn look(&self, session: &Session, visit: &mut Option<Visit>) -> Look {
-        let pair = &*self.pair;
-        loop {
-            let now = clock::now();
-            let generation = pair.table.generation();
-            let target = match pair.table.way(now) {
-                Way::To(target) => target,
-                Way::BySession(targets) => {
-                    *visit = pair.sessions.as_ref().and_then(|sessions| sessions.visit(now, session));
-                    let Some(visit) = visit else { return Look::Refuse(SHUT) };
-                    Arc::clone(&targets[visit.side])
-                }
-                Way::Wait => return Look::Wait(None),
-                Way::Refuse => return Look::Refuse(REFUSED),
-            };
-            let servers = &pair.servers[target.side];
-            let client = || client_number(session);
-            let (server, address) = match servers.pick(self.pool, client, now, pair.settings.retry_interval) {
-                Ok(picked) => picked,
-                // A session whose side is away, and for which there is no other: it is told at once (F6).
-                Err(_) if pair.sessions.as_ref().is_some_and(|sessions| sessions.is_shut()) => {
-                    return Look::Refuse(SHUT);
-                }
-                Err(Unpicked::Until(at)) => return Look::Wait(Some(at.since(now))),
-                Err(Unpicked::Nobody) => return Look::Refuse(NO_SERVER),
-            };
-            // Without a flight the route has changed under us: look again.
-            if let Some(flight) = pair.table.take_off(&pair.flights, &target, generation) {
-                return Look::Go(Attempt::new(target, generation, server, flight), address);
-            }
-        }
-    }
-
-    /// Waits in the waiting room until the request can take off, or must be refused.
-    async fn wait(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        let pair = &*self.pair;
-        let mut changes = pair.table.changes();
-        if passage.ticket.is_none() {
-            passage.ticket = pair.hold.enter();
-        }
-        if passage.ticket.is_none() {
-            return self.refuse(passage, FULL);
-        }
-        let deadline = *passage.hold_deadline.get_or_insert_with(|| now_in(pair.settings.hold.max_wait));
-        loop {
-            // What changes before the look is seen by it, what changes after it ends the wait below.
-            changes.mark_unchanged();
-            if let Some(ticket) = &mut passage.ticket {
-                ticket.count_in(&pair.table.standing().tally);
-            }
-            let again = match self.look(session, &mut passage.visit) {
-                Look::Go(attempt, address) => return Ok(self.take_off(passage, attempt, address)),
-                Look::Refuse(why) => return self.refuse(passage, why),
-                Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
-            };
-            if now_in(Duration::ZERO) >= deadline {
-                return self.refuse(passage, TOO_LONG);
-            }
-            tokio::select! {
-                _ = changes.changed() => {}
-                () = tokio::time::sleep_until(again) => {}
-                error = client_left(session) => {
-                    passage.ticket = None;
-                    return Err(error);
-                }
-            }
-        }
-    }
-
-    fn take_off(&self, passage: &mut Passage, attempt: Attempt, address: SocketAddr) -> Box<HttpPeer> {
-        let peer = self.peer(&attempt.target, address);
-        passage.attempts += 1;
-        passage.side = Some(attempt.target.side);
-        passage.attempt = Some(attempt);
-        peer
-    }
-
-    fn peer(&self, target: &Target, address: SocketAddr) -> Box<HttpPeer> {
-        let settings = &self.pair.settings;
-        let mut peer = Box::new(HttpPeer::new(address, false, String::new()));
-        peer.group_key = target.group();
-        peer.options.read_timeout = Some(settings.read_timeout);
-        peer.options.write_timeout = Some(settings.write_timeout);
-        peer.options.idle_timeout = Some(settings.idle_timeout);
-        peer.options.custom_l4 = Some(Arc::clone(&target.dial) as _);
-        peer
-    }
-
-    fn refuse<T>(&self, passage: &mut Passage, text: &'static str) -> Result<T> {
-        match passage.ticket.take() {
-            Some(ticket) => passage.waited += ticket.refused(),
-            None => self.pair.table.standing().tally.turned_away(),
-        }
-        passage.answer = Some(Answer::unavailable(text, self.pair.settings.hold.retry_after));
-        Err(Error::new_in(ErrorType::HTTPStatus(503)))
     }
 
     /// Ends an attempt that failed: what it shows about the side is counted, unless we ended it ourselves.
@@ -269,31 +131,8 @@ impl Forward {
 }
 
 impl Attempt {
-    fn new(target: Arc<Target>, generation: u64, server: Arc<Server>, flight: Flight) -> Attempt {
+    pub(super) fn new(target: Arc<Target>, generation: u64, server: Arc<Server>, flight: Flight) -> Attempt {
         Attempt { target, generation, server, flight: Some(flight), link: None, sent: false, until_close: false }
-    }
-}
-
-/// Tells a client's connection from the others.
-fn client_number(session: &Session) -> u64 {
-    // The same connection has the same number in every attempt, and no two that are open at once have the same address.
-    let mut hasher = std::hash::DefaultHasher::new();
-    session.client_addr().and_then(|address| address.as_inet()).hash(&mut hasher);
-    hasher.finish()
-}
-
-fn now_in(after: Duration) -> tokio::time::Instant {
-    tokio::time::Instant::now() + after
-}
-
-/// Resolves when the client is gone. A client whose body is still to be read is not looked at.
-async fn client_left(session: &mut Session) -> Box<Error> {
-    if !session.as_mut().is_body_done() {
-        return std::future::pending().await;
-    }
-    match session.downstream_session.read_body_or_idle(true).await {
-        Ok(_) => std::future::pending().await,
-        Err(error) => error.into_down(),
     }
 }
 

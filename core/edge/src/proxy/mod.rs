@@ -6,7 +6,7 @@
 //! - I2, a request goes to a side only while the route of the current epoch names it: `table` (the route stands still
 //!   while a request takes off, and nothing is served after `serve_until`), `flight` (a drained side has no request that
 //!   could still reach it), `links` (no connection outlives its epoch).
-//! - I6, a held request is answered, and none is sent twice unless that is safe: `hold` (bounded waiting), `forward`
+//! - I6, a held request is answered, and none is sent twice unless that is safe: `hold` (bounded waiting), `choose` and `forward`
 //!   (what may be sent again), `answer` (what is said when nothing may).
 //!
 //! In a pair in which both sides may serve there is no epoch to keep: a request goes to the side of its session, which
@@ -19,6 +19,7 @@
 
 mod answer;
 mod answers;
+mod choose;
 mod client;
 mod flight;
 mod forward;
