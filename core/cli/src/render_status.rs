@@ -2,9 +2,9 @@
 
 use crate::words::{cut, lasting, word};
 use comfy_table::{ContentArrangement, Table, presets};
-use lockstep_edge::admin::api::{PairStatus, ReportStatus, SideStatus, Status, route_text};
-use lockstep_policy::Side;
+use lockstep_edge::admin::api::{PairStatus, ReportStatus, SessionsStatus, SideStatus, Status, route_text};
 use lockstep_policy::event::{Lan, Replication};
+use lockstep_policy::{Side, Sides};
 use std::fmt::Write;
 
 /// The whole status.
@@ -32,12 +32,23 @@ fn of_pair(pair: &PairStatus) -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "  {name:<9} {what}");
     };
-    let active = pair.active.map_or_else(
-        || "no side is active".to_owned(),
-        |active| format!("side {} is active since epoch {}", active.side, active.epoch),
-    );
-    line("active", &active);
-    line("route", &format!("{} (epoch {})", route_text(pair.route), pair.route.epoch));
+    match &pair.sessions {
+        Some(sessions) => {
+            line("sessions", &sessions_text(sessions));
+            if !sessions.names.is_empty() {
+                line("failed", &format!("did not come back: {}", sessions.names.join(", ")));
+            }
+            line("route", route_text(pair.route));
+        }
+        None => {
+            let active = pair.active.map_or_else(
+                || "no side is active".to_owned(),
+                |active| format!("side {} is active since epoch {}", active.side, active.epoch),
+            );
+            line("active", &active);
+            line("route", &format!("{} (epoch {})", route_text(pair.route), pair.route.epoch));
+        }
+    }
     if pair.recovering {
         line("recovery", "asking both agents after the edge's start");
     }
@@ -68,6 +79,27 @@ fn of_pair(pair: &PairStatus) -> String {
         line(&word(&alert.level), &format!("{} {}: {}", alert.when, alert.from, alert.text));
     }
     text.push_str(&sides(pair));
+    text
+}
+
+/// `12 on a, 30 on b; new ones 1:1; 8 moved from a, 4 left, 0 failed; reason`.
+fn sessions_text(sessions: &SessionsStatus) -> String {
+    let SessionsStatus { on, parts, moving_from, moved, left, failed, reason, .. } = sessions;
+    let mut text = format!("{} on a, {} on b; ", on.a, on.b);
+    text.push_str(&match parts {
+        Sides { a: 0, b: 0 } => "no new ones are let in".to_owned(),
+        Sides { a: _, b: 0 } => "new ones go to a".to_owned(),
+        Sides { a: 0, b: _ } => "new ones go to b".to_owned(),
+        Sides { a, b } => format!("new ones {a}:{b}"),
+    });
+    if let Some(from) = moving_from {
+        let _ = write!(text, "; {moved} moved from {from}, {left} left, {failed} failed");
+    } else if moved + failed > 0 {
+        let _ = write!(text, "; {moved} moved, {failed} failed");
+    }
+    if !reason.is_empty() {
+        let _ = write!(text, "; {reason}");
+    }
     text
 }
 
@@ -110,6 +142,7 @@ fn sides(pair: &PairStatus) -> String {
 
 fn row(side: Side, status: &SideStatus) -> [String; 10] {
     let links = match (status.main, status.auxiliary) {
+        _ if status.agent.is_empty() => "none".to_owned(),
         (true, true) => "up".to_owned(),
         (true, false) => "no auxiliary".to_owned(),
         (false, true) => "no main".to_owned(),
