@@ -268,7 +268,6 @@ async fn what_cannot_be_probed_is_refused_with_a_sentence_and_changes_nothing() 
     assert!(refused(&with(HttpProbe { host: "a b".into(), ..path() })).contains("neither a host's name nor"));
     let agent = AgentProbe { connection: Connection::Auxiliary, service: String::new(), dscp: 64 };
     assert!(refused(&|watch| watch.kind = ProbeKind::Agent(agent.clone())).contains("is no code point"));
-    drop(refused);
     assert!(probes.is_current(declared, ProbeId(1)), "what was declared before goes on");
 }
 

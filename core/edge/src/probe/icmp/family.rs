@@ -269,3 +269,47 @@ fn reply_v6(message: &[u8]) -> Option<(u16, u16, &[u8])> {
     let content = reply.packet().get(HEADER..).map(|content| content.len())?;
     Some((reply.get_identifier(), reply.get_sequence_number(), &message[message.len() - content..]))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An IPv4 header that says so much of itself, and an ICMP message with a right checksum.
+    fn packet(kind: u8, content: &[u8]) -> Vec<u8> {
+        let mut message = [&[kind, 0, 0, 0, 0x12, 0x34, 0, 7], content].concat();
+        let sum = icmp::checksum(&IcmpPacket::new(&message).unwrap());
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        let mut header = [0; 20];
+        header[0] = 0x45;
+        [&header[..], &message].concat()
+    }
+
+    #[test]
+    fn only_a_whole_reply_with_a_right_checksum_is_heard() {
+        assert_eq!(reply_v4(&packet(0, b"12345678")), Some((0x1234, 7, &b"12345678"[..])));
+        assert_eq!(reply_v4(&packet(8, b"12345678")), None, "a request");
+        let mut damaged = packet(0, b"12345678");
+        damaged[25] ^= 1;
+        assert_eq!(reply_v4(&damaged), None);
+        for length in 0..28 {
+            assert_eq!(reply_v4(&packet(0, b"12345678")[..length]), None, "{length} bytes");
+        }
+        let mut lying = packet(0, b"12345678");
+        lying[0] = 0x4f;
+        assert_eq!(reply_v4(&lying), None, "a header that ends behind the packet");
+        assert_eq!(reply_v6(&[129, 0, 0, 0, 0x12, 0x34, 0, 7, 1]), Some((0x1234, 7, &[1][..])));
+        assert_eq!(reply_v6(&[128, 0, 0, 0, 0x12, 0x34, 0, 7, 1]), None);
+        assert_eq!(reply_v6(&[129, 0, 0]), None);
+    }
+
+    #[test]
+    fn no_more_pings_wait_than_there_is_room_for() {
+        let (answers, _heard) = tokio::sync::mpsc::unbounded_channel();
+        let mut waiting = Waiting { next: u16::MAX - 10, ..Waiting::default() };
+        let expected =
+            || Expected { from: IpAddr::from([192, 0, 2, 1]), content: [0; CONTENT], answers: answers.clone() };
+        let given: std::collections::HashSet<u16> = (0..WAITING).map(|_| waiting.enter(expected()).unwrap()).collect();
+        assert_eq!(given.len(), WAITING, "each has a number of its own, across the end of the numbers");
+        assert_eq!(waiting.enter(expected()), None);
+    }
+}
