@@ -177,7 +177,7 @@ impl Check<'_> {
         };
         let ready = table.ready.map(|ready| self.ready(ready, &driver)).transpose()?;
         let flush = table.flush.map(|flush| self.flush(&flush, &driver, table.exclusive)).transpose()?;
-        let alive = table.alive.map(|alive| self.alive(alive, &driver)).transpose()?;
+        let alive = table.alive.map(|alive| self.alive(alive, &driver, ready.as_ref())).transpose()?;
         Ok(Service { name, driver, exclusive: table.exclusive, flush: flush.unwrap_or(false), ready, alive })
     }
 

@@ -51,11 +51,53 @@ ready = { notify = true }
 }
 
 #[test]
+fn what_is_beside_the_services_is_understood() {
+    let text = format!(
+        r#"{HEAD}release = {{ command = ["/opt/version"] }}
+[[service]]
+name = "promoted"
+driver = "gate"
+exclusive = true
+[[service]]
+name = "cti"
+driver = "exec"
+command = ["/opt/cti"]
+alive = {{ http = "http://127.0.0.1:2011/alive", timeout = "500ms" }}
+[[hook]]
+name = "point-site"
+command = ["/opt/point", "--here"]
+[replication]
+file = "/run/replication"
+max_age = "5m"
+[lan]
+carrier = "eth0"
+neighbours = ["10.0.0.2", "fd00::2"]
+isolation = "report"
+"#
+    );
+    let config = parse(&text).unwrap();
+    assert_eq!(config.release, Release::Command(vec!["/opt/version".to_owned()]));
+    assert_eq!((&config.services[0].driver, config.services[0].exclusive), (&Driver::Gate, true));
+    let alive = config.services[1].alive.as_ref().unwrap();
+    assert!(matches!(alive.check, Ready::Http(_)) && alive.timeout == Duration::from_millis(500));
+    assert_eq!((config.hooks[0].name.as_str(), config.hooks[0].timeout), ("point-site", Duration::from_secs(60)));
+    let replication = config.replication.unwrap();
+    let path = PathBuf::from("/run/replication");
+    assert_eq!(replication.source, ReplicationSource::File { path, max_age: Duration::from_secs(300) });
+    let lan = config.lan.unwrap();
+    assert_eq!((lan.carrier, lan.gateway), (Auto::Given("eth0".to_owned()), Auto::Auto));
+    assert_eq!((lan.failures, lan.neighbours.len(), lan.binding), (3, 2, false));
+}
+
+#[test]
 fn what_is_left_out_is_safe() {
     let config = parse(HEAD).unwrap();
     assert_eq!(config.listen.to_string(), "127.0.0.1:7401");
     assert_eq!(config.state, Path::new("/var/lib/lockstep-agent"));
-    assert!(config.services.is_empty());
+    assert!(config.services.is_empty() && config.hooks.is_empty());
+    assert_eq!((config.replication, config.lan), (None, None));
+    let lan = parse(&format!("{HEAD}[lan]\n")).unwrap().lan.unwrap();
+    assert!(lan.binding, "an isolated node stands down unless told otherwise");
 }
 
 #[test]
@@ -89,6 +131,23 @@ fn each_fault_is_named_with_its_place_and_remedy() {
         (exec("ready = { tcp = \"h:1\", notify = true }"), ":8:9:", &["one of"]),
         (exec("ready = { notfy = true }"), ":8:11:", &["did you mean `notify`?"]),
         (exec("ready = { notify = false }"), ":8:20:", &["leave `ready` out"]),
+        (exec("alive = { tcp = \"h:1\", timeout = \"1\" }"), ":8:34:", &["`1`", "unit", "`timeout`"]),
+        (exec("alive = { tcp = \"h:1\", timeout = \"2h\" }"), ":8:34:", &["`timeout` is 10ms to 60s"]),
+        (exec("alive = { timeout = \"1s\" }"), ":8:9:", &["`alive` says one of"]),
+        (exec("ready = { tcp = \"h:1\" }\nalive = { notify = true }"), ":9:9:", &["`alive.notify`", "`ready.notify`"]),
+        (service("name = \"go\"\ndriver = \"gate\"\ncommand = [\"x\"]"), ":7:11:", &["a gate runs nothing"]),
+        (service("name = \"go\"\ndriver = \"gate\"\nready = { tcp = \"h:1\" }"), ":7:9:", &["a person confirms"]),
+        (service("name = \"go\"\ndriver = \"gate\"\nalive = { tcp = \"h:1\" }"), ":7:9:", &["a person confirms"]),
+        (format!("{HEAD}[[hook]]\nname = \"h\"\ncommand = []"), ":6:11:", &["`command` is empty"]),
+        (format!("{HEAD}[[hook]]\nname = \"H\"\ncommand = [\"x\"]"), ":5:8:", &["`H` cannot be a name"]),
+        (format!("{HEAD}[replication]\ninterval = \"1s\""), ":4:1:", &["`command` and `file`"]),
+        (format!("{HEAD}[replication]\nfile = \"/f\"\ntimeout = \"1s\""), ":6:11:", &["belongs to `command`"]),
+        (format!("{HEAD}[lan]\ngateway = \"router\""), ":5:11:", &["`router`", "`auto`, `off` or an address"]),
+        (format!("{HEAD}[lan]\ncarrier = \"off\"\ngateway = \"off\""), ":4:1:", &["looks at nothing"]),
+        (format!("{HEAD}[lan]\nisolation = \"standdown\""), ":5:13:", &["did you mean `stand-down`?"]),
+        (format!("{HEAD}[lan]\nfailures = 0"), ":5:12:", &["1 to 1000"]),
+        (format!("{HEAD}[lan]\nneighbours = [\"gw\"]"), ":5:15:", &["`gw`"]),
+        (format!("{HEAD}release = {{ fiel = \"x\" }}\n"), ":4:11:", &["`release`"]),
         (exec("[[service]]\nname = \"cti\"\ndriver = \"exec\"\ncommand = [\"x\"]"), ":9:8:", &["named twice"]),
     ];
     for (text, place, words) in cases {

@@ -1,7 +1,7 @@
 //! The tables of what is looked at, and of what may be run: liveness, hooks, replication, the LAN, the release.
 
 use super::file::{Check, ReadyTable};
-use super::{Alive, Auto, ConfigError, Driver, Hook, Lan, Release, Replication, ReplicationSource};
+use super::{Alive, Auto, ConfigError, Driver, Hook, Lan, Ready, Release, Replication, ReplicationSource};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -71,7 +71,7 @@ enum Isolation {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "`release` is a text, { command = [...] } or { file = \"...\" }")]
 pub(super) enum ReleaseValue {
     Text(String),
     Found(ReleaseTable),
@@ -85,11 +85,21 @@ pub(super) struct ReleaseTable {
 }
 
 impl Check<'_> {
-    pub(super) fn alive(&self, table: Spanned<AliveTable>, driver: &Driver) -> Result<Alive, ConfigError> {
+    pub(super) fn alive(
+        &self,
+        table: Spanned<AliveTable>,
+        driver: &Driver,
+        ready: Option<&Ready>,
+    ) -> Result<Alive, ConfigError> {
         let span = table.span();
         let AliveTable { http, tcp, exec, notify, timeout } = table.into_inner();
         let table = ReadyTable { http, tcp, exec, notify };
-        let check = self.check(table, span, "alive", driver)?;
+        let check = self.check(table, span.clone(), "alive", driver)?;
+        if check == Ready::Notify && ready.is_some_and(|ready| *ready != Ready::Notify) {
+            // What speaks on the socket says READY=1 there too, and would be ready before its other check is.
+            let what = "`alive.notify` goes with `ready.notify`, or with no `ready`: one socket tells both";
+            return Err(ConfigError::at(self.path, self.text, span, what));
+        }
         let timeout = self.duration(timeout, "timeout", Duration::from_secs(1), CHECK)?;
         Ok(Alive { check, timeout })
     }

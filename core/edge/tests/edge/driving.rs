@@ -3,11 +3,11 @@
 use crate::node::{self, Running};
 use crate::place::{Edge, PATIENT, Place};
 use lockstep_edge::Side;
-use lockstep_edge::admin::api::{Handover, PairStatus, PauseOrder, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::api::{GateOrder, Handover, PairStatus, PauseOrder, SwitchAnswer, SwitchOrder};
 use lockstep_edge::admin::client::Client;
 use lockstep_pair::RouteKind;
 use lockstep_pair::record::{Outcome, Phase};
-use lockstep_policy::Sides;
+use lockstep_policy::{Sides, event};
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Once;
@@ -280,5 +280,27 @@ async fn an_agent_of_a_foreign_pair_is_told_to_operators_once() {
     let said = pair.alerts.iter().filter(|alert| alert.text.contains(text)).count();
     assert_eq!((said, pair.active, pair.sides.b.main), (1, None, false));
     assert!(pair.sides.b.trouble.contains(text));
+    world.edge.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn e5_a_gate_is_opened_by_a_named_person_and_the_journal_has_his_name() {
+    let world = World::new().await;
+    let client = world.place.client();
+    let order = |gate: &str, by: &str| GateOrder { gate: gate.into(), side: Side::B, by: by.into() };
+    let opened = client.confirm("phones", &order("promoted", "eva")).await.unwrap();
+    assert_eq!((opened.outcome, opened.why.as_str()), (event::Outcome::Done, ""));
+    let refused = client.confirm("phones", &order("moved", "tom")).await.unwrap();
+    assert_eq!(refused.outcome, event::Outcome::Refused);
+    assert!(refused.why.contains("does not wait at `moved`"), "{}", refused.why);
+    let journal = client.journal("phones", 0, 1000).await.unwrap();
+    let said: Vec<String> = journal
+        .entries
+        .iter()
+        .filter(|entry| entry.kind == "operator")
+        .map(|entry| format!("{} {} {}", entry.what["confirm"], entry.what["by"], entry.what["outcome"]))
+        .collect();
+    let noted = ["\"promoted\" \"eva\" null", "null null \"done\"", "\"moved\" \"tom\" null", "null null \"refused\""];
+    assert!(said.windows(4).any(|window| window == noted), "{said:?}");
     world.edge.stop().await;
 }

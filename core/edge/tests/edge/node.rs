@@ -114,6 +114,13 @@ impl Life {
                         self.restarts.fetch_add(1, Ordering::SeqCst);
                         self.send(FromAgent::ServiceRestarted { id, outcome: Outcome::Done, why: String::new() }).await;
                     }
+                    // It waits at one gate, for ever.
+                    Some(Arrival::Said(FromEdge::ConfirmGate { id, gate, by })) => {
+                        let waits = gate == "promoted" && !by.is_empty();
+                        let outcome = if waits { Outcome::Done } else { Outcome::Refused };
+                        let why = if waits { String::new() } else { format!("the start does not wait at `{gate}`") };
+                        self.send(FromAgent::GateConfirmed { id, outcome, why }).await;
+                    }
                     Some(Arrival::Said(_)) => {}
                 },
                 () = tokio::time::sleep(wait) => node.handle(clock::now(), Input::Tick),
@@ -177,7 +184,7 @@ impl Agent for Door {
             session: Session(1),
             release: String::new(),
             version: "test".into(),
-            minor: 0,
+            minor: lockstep_wire::MINOR,
         });
         let (out, stream) = mpsc::channel(1024);
         out.send(Ok(welcome.into())).await.unwrap();
