@@ -1,15 +1,17 @@
 # make demo   a simulated pair on this machine, broken in every way (as root or not)
 # make test   everything that a change must pass
+# make docs   the pages that are generated: the policies' and the ABI's
+# make sdk    what the author of a policy in Rust needs, into target/sdk
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo build dist test lint fmt clean need need-test
+.PHONY: demo build dist docs sdk test lint fmt clean need need-test
 
 # Arguments for the demo: make demo ARGS="--stay"
 ARGS ?=
 
 demo: need
-	cargo build --profile demo -p lockstep -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
+	cargo build --profile demo -p lockstep -p lockstep-telisca
 	cargo run --quiet --profile demo -p lockstep -- demo $(ARGS)
 
 build: need
@@ -27,6 +29,12 @@ lint: need
 	@.ci/need cargo-fmt cargo-clippy
 	cargo fmt --all -- --check
 	cargo clippy --workspace --all-targets -- -D warnings
+
+docs: need
+	BLESS=1 cargo test --quiet -p lockstep-tests --test docs
+
+sdk: need
+	deploy/sdk target/sdk
 
 fmt:
 	cargo fmt --all

@@ -44,9 +44,29 @@ fn a_new_policy_in_rust_builds_offline_and_passes_its_own_check() {
     assert!(checked.contains("scenarios/W2-order.txt: as written"), "{checked}");
 }
 
+/// As packages install it: the SDK with the crates that it needs. No registry is there, not even its cache.
+#[test]
+fn the_installed_sdk_is_all_that_a_new_policy_in_rust_needs() {
+    let folder = TempDir::new().expect("a temporary folder");
+    let sdk = folder.path().join("sdk");
+    succeeds(Command::new(root().join("deploy/sdk")).arg(&sdk));
+    let new = ["policy", "new", "my-third", "--sdk"];
+    succeeds(Command::new(lockstep()).args(new).arg(sdk.join("lockstep-policy")).current_dir(&folder));
+    let nothing = folder.path().join("nothing");
+    std::fs::create_dir(&nothing).expect("it can be made");
+    let checked = succeeds(make(&folder.path().join("my-third")).env("CARGO_HOME", nothing));
+    assert!(checked.contains("ok      the same twice"), "{checked}");
+}
+
 fn make_check(project: &Path) -> String {
-    let lockstep = format!("LOCKSTEP={}", lockstep().display());
-    succeeds(Command::new("make").args(["check", &lockstep]).env_remove("CARGO_TARGET_DIR").current_dir(project))
+    succeeds(&mut make(project))
+}
+
+fn make(project: &Path) -> Command {
+    let mut make = Command::new("make");
+    make.arg("check").arg(format!("LOCKSTEP={}", lockstep().display()));
+    make.env_remove("CARGO_TARGET_DIR").current_dir(project);
+    make
 }
 
 #[test]
