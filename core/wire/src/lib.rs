@@ -21,7 +21,7 @@ pub mod proto {
 }
 
 pub use frame::{Finding, FrameError, FromAgent, FromEdge, Hello, Ping, Pong, Welcome};
-pub use link::{Auxiliary, Client, Commands, LinkError, Main, Messages, Pings, Pongs};
+pub use link::{Auxiliary, Client, Commands, LinkError, Main, Messages, Pings, Pongs, WeakCommands};
 
 /// The version of the contract. Grows only when an older peer would misunderstand.
 pub const PROTOCOL: u32 = 1;

@@ -185,6 +185,26 @@ impl Commands {
             TrySendError::Closed(_) => LinkError::Broken { why: "it is closed".to_owned() },
         })
     }
+
+    /// For those who have something to say now and then, and must not keep the call open.
+    #[must_use]
+    pub fn downgrade(&self) -> WeakCommands {
+        WeakCommands { frames: self.frames.downgrade() }
+    }
+}
+
+/// [`Commands`] that do not keep the call open.
+#[derive(Clone, Debug)]
+pub struct WeakCommands {
+    frames: mpsc::WeakSender<EdgeFrame>,
+}
+
+impl WeakCommands {
+    /// None when the call is over.
+    #[must_use]
+    pub fn upgrade(&self) -> Option<Commands> {
+        self.frames.upgrade().map(|frames| Commands { frames })
+    }
 }
 
 /// The half of the main call that comes from the agent. Dropping it ends the call.

@@ -9,6 +9,7 @@ use lockstep_policy::At;
 use lockstep_policy::event::{ProbeResult, Verdict};
 use lockstep_policy::sdk::Actions;
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 /// Questions of a diagnosis, and the answers so far.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -95,14 +96,14 @@ pub(crate) struct Findings {
 }
 
 impl Cic {
-    /// Asks everything at once.
-    pub(crate) fn begin_checks(&mut self, wanted: Wanted, at: At, out: &mut Actions) -> Option<Checks> {
+    /// Asks everything at once. `ping` is how long a ping of an agent may take.
+    pub(crate) fn begin_checks(&mut self, wanted: Wanted, ping: Duration, at: At, out: &mut Actions) -> Option<Checks> {
         let primary = self.active?;
         let has_own = self.config.gateway_ping || !self.config.nettest(primary.other()).is_empty();
         let by_icmp = self.config.module == Module::Ip;
         let asked = |yes: bool| if yes { Answer::Asked } else { Answer::NotAsked };
         let pings = if wanted.module && !by_icmp { self.timing.module_max_failures } else { 0 };
-        let slowest = self.timing.notifier_timeout.max(self.timing.icmp_timeout);
+        let slowest = ping.max(self.timing.icmp_timeout);
         let checks = Checks {
             until: at + slowest * pings.max(1) + SLACK,
             own: asked(has_own),
@@ -112,7 +113,7 @@ impl Cic {
             main: asked(wanted.main),
             aux: asked(wanted.aux),
         };
-        let (ping, icmp) = (self.timing.notifier_timeout, self.timing.icmp_timeout);
+        let icmp = self.timing.icmp_timeout;
         if pings > 0 {
             self.ask(Ask::ModuleAgain(Via::Main), primary, ping, out);
         }

@@ -17,8 +17,8 @@ pub struct Config {
     /// Which module of the primary is monitored (vendor: Switchover Monitoring). `TsServer`: the primary's agent is
     /// asked whether the process is well. `IP`: the primary's address is pinged by ICMP instead.
     pub module: Module,
-    /// The monitored service's name in the agents' configuration.
-    #[schemars(regex(pattern = "^\\S{1,64}$"))]
+    /// The monitored service's name in the agents' configuration, where names are of small letters.
+    #[schemars(regex(pattern = "^[a-z0-9_][a-z0-9_-]{0,31}$"))]
     pub service: String,
     /// How long a module ping may take, and the pause after one that succeeded (vendor: Switchover TS Timeout, or
     /// Switchover IP Timeout).
@@ -99,7 +99,7 @@ pub struct Config {
     pub force_backup: Option<Side>,
     /// The service of the agents' configuration that must have been started anew on a side that has lost the role
     /// before that side counts as a backup again; not an exclusive one.
-    #[schemars(regex(pattern = "^\\S{1,64}$"))]
+    #[schemars(regex(pattern = "^[a-z0-9_][a-z0-9_-]{0,31}$"))]
     pub backup_service: String,
     /// Have the agent restart `backup_service` by itself. False: somebody does it by hand, as the vendor describes.
     pub restart_stale: bool,
@@ -118,7 +118,7 @@ pub struct Config {
     /// What is mirrored from the primary to the backup, and how that is watched.
     pub mirror: Mirror,
     /// The hook of the backup's agent that copies everything afresh, run after a reconnection.
-    #[schemars(regex(pattern = "^\\S{1,64}$"))]
+    #[schemars(regex(pattern = "^[a-z0-9_][a-z0-9_-]{0,31}$"))]
     pub resynchronise_hook: String,
     /// Days between drills: planned switches that prove that a switch works. The vendor advises 30. Left out: none. When
     /// no handover is known the first drill is at the next `drill_at`.
@@ -142,8 +142,8 @@ pub enum Module {
     Ip,
 }
 
-/// Mirroring. The copying itself is the vendor's, or a hook's of the agent: hooks take no arguments, so the lists are
-/// kept here for people and for the hook's own configuration to be compared with.
+/// Mirroring. The copying itself is the vendor's, or that of the agent's hooks. The lists are not sent to the agents: a
+/// hook takes no arguments, and finds only the reason that it is run for in `LOCKSTEP_REASON`, which quotes the new list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Mirror {
@@ -158,7 +158,7 @@ pub struct Mirror {
     #[schemars(length(max = 2_000))]
     pub exceptions: String,
     /// The hook of the backup's agent that takes up a changed list of directories.
-    #[schemars(regex(pattern = "^\\S{1,64}$"))]
+    #[schemars(regex(pattern = "^[a-z0-9_][a-z0-9_-]{0,31}$"))]
     pub hook: String,
     /// How often the backup's replication is looked at (vendor: Switchover File Monitor Health Check Interval). Zero:
     /// not at all.
@@ -174,7 +174,7 @@ impl Default for Config {
     fn default() -> Config {
         Config {
             module: Module::TsServer,
-            service: "TsServer".to_owned(),
+            service: "tsserver".to_owned(),
             module_timeout: Period::secs(10),
             module_retry_delay: Period::secs(1),
             module_max_failures: 2,
@@ -198,7 +198,7 @@ impl Default for Config {
             unreachable_ping_delay: Period::secs(10),
             manual_switch_only: false,
             force_backup: None,
-            backup_service: "SwitchoverService".to_owned(),
+            backup_service: "switchover".to_owned(),
             restart_stale: true,
             main_address_a: None,
             main_address_b: None,

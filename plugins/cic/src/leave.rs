@@ -87,7 +87,7 @@ impl Cic {
                     Kind::Restarts => Wanted::NETWORK,
                     Kind::Notifier | Kind::Silent => Wanted { main: true, ..Wanted::NETWORK },
                 };
-                let checks = self.begin_checks(wanted, at, out);
+                let checks = self.begin_checks(wanted, self.timing.notifier_timeout, at, out);
                 self.monitor = Monitor::Waiting(Waiting { next: at + LOOK_AGAIN, unready: !ready, checks, ..waiting });
             }
             return;

@@ -120,7 +120,7 @@ impl Cic {
         self.stop_module_monitor(out);
         self.stop_notifier_monitor(out);
         self.warm_up(out);
-        if let Some(checks) = self.begin_checks(Wanted::of(suspicion.kind), at, out) {
+        if let Some(checks) = self.begin_checks(Wanted::of(suspicion.kind), self.timing.notifier_timeout, at, out) {
             self.monitor = Monitor::Diagnosing { suspicion, checks };
         }
     }

@@ -120,7 +120,8 @@ impl Cic {
                 state.next = at + self.pause_of(state.lost);
                 // Of a module that is down it is not enough that the notifier answers.
                 let module = state.suspicion.kind == Kind::Module && matches!(state.lost, Lost::Primary(_));
-                state.checks = self.begin_checks(Wanted { module, main: true, aux: false }, at, out);
+                let ping = self.timing.look_timeout(self.pause_of(state.lost));
+                state.checks = self.begin_checks(Wanted { module, main: true, aux: false }, ping, at, out);
                 self.monitor = Monitor::Reconnecting(state);
             }
             return;
@@ -136,7 +137,7 @@ impl Cic {
         let primary = self.active.unwrap_or(Side::A);
         if self.config.gateway_ping || !self.config.nettest(primary.other()).is_empty() {
             state.last = true;
-            state.checks = self.begin_checks(Wanted::NETWORK, at, out);
+            state.checks = self.begin_checks(Wanted::NETWORK, self.timing.icmp_timeout, at, out);
             self.monitor = Monitor::Reconnecting(state);
         } else {
             self.notifier_stays_away(state, at, out);

@@ -5,7 +5,7 @@ use crate::monitor::Monitor;
 use crate::reconnect::{Lost, Reconnecting};
 use lockstep_policy::Side;
 use lockstep_policy::action::Action;
-use lockstep_policy::event::Role;
+use lockstep_policy::event::{Connection, Role};
 use lockstep_policy::sdk::Actions;
 use std::cmp::Ordering;
 
@@ -52,6 +52,9 @@ impl Cic {
         if self.stale[side].is_some() {
             return "Inactive: stale until it has been started anew".to_owned();
         }
+        if self.sides[side].lost(Connection::Main) {
+            return "Inactive: its agent is not connected".to_owned();
+        }
         if self.sides[side].word().is_none() {
             return "Init".to_owned();
         }
@@ -69,7 +72,7 @@ impl Cic {
                 };
                 format!("Reconnecting: {lost}")
             }
-            Monitor::Waiting(_) => "Backup: takes over as soon as it is up".to_owned(),
+            Monitor::Waiting(_) => "Backup: takes over as soon as it can".to_owned(),
             _ if self.config.manual_switch_only => "Backup: manual switch only".to_owned(),
             _ => "Backup".to_owned(),
         }

@@ -102,6 +102,11 @@ impl Timing {
         (self.first_retry * 2_u32.pow(failed.saturating_sub(1))).min(SLOW_RETRY)
     }
 
+    /// How long a ping of a look may take that is repeated so often: looks do not wait for each other.
+    pub(crate) fn look_timeout(&self, pause: Duration) -> Duration {
+        self.notifier_timeout.min(pause.max(self.icmp_timeout))
+    }
+
     /// C4: the longest silence of a module monitor that works.
     pub(crate) fn module_silence(&self) -> Duration {
         self.module_interval + self.module_timeout + SLACK
@@ -134,7 +139,7 @@ impl Delays {
         let notifier = timing.notifier_timeout
             + (timing.notifier_retry_delay + timing.notifier_timeout) * timing.notifier_retries
             + timing.notifier_timeout.max(timing.icmp_timeout);
-        let set = timing.notifier_timeout.max(timing.icmp_timeout);
+        let set = timing.look_timeout(timing.unreachable_delay).max(timing.icmp_timeout);
         let sets = timing.unreachable_sets.map(|sets| timing.unreachable_delay.saturating_mul(sets) + set);
         Delays {
             rejected: timing.module_interval * pings.saturating_sub(1),

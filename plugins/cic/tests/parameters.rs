@@ -1,8 +1,11 @@
 //! The parameters, as an edge meets them: the schema's refusals, the lints, the delay and the explanation.
 
+use lockstep_cic::{Cic, Config};
 use lockstep_policy::host::{InstanceError, Library};
+use lockstep_policy::scenario::Scenario;
+use lockstep_policy::sdk::Policy;
 use lockstep_policy::setup::{Detect, SideSetup};
-use lockstep_policy::{Setup, Sides};
+use lockstep_policy::{Setup, Side, Sides};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -136,4 +139,42 @@ fn the_explanation_has_the_rules_the_parameters_and_the_delays() {
     ] {
         assert!(text.contains(part), "`{part}` is missing:\n{text}");
     }
+}
+
+#[test]
+fn it_takes_its_commands_from_operators() {
+    let names: Vec<&str> = Cic::commands().iter().map(|command| command.name.as_ref()).collect();
+    assert_eq!(names, ["drill", "monitor", "backup"]);
+}
+
+/// A line of the example that begins with `#` and a key shows the default.
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = include_str!("../../../config/cic-edge.toml");
+    let (_, policy) = example.split_once("plugin = \"cic\"").expect("it names the plugin");
+    let (policy, _) = policy.split_once("\n[pair.detect]").expect("the next table");
+    let keys = policy.lines().skip(1).map(|line| line.strip_prefix('#').unwrap_or(line));
+    // What is still a sentence is a remark.
+    let keys = keys.filter(|line| line.starts_with('[') || line.split_whitespace().nth(1) == Some("="));
+    let keys: Vec<String> = keys.map(|line| line.replace("[pair.policy.", "[parameters.")).collect();
+    let text = format!("title = \"\"\nrules = []\nplugin = \"cic\"\n[parameters]\n{}\n---\n", keys.join("\n"));
+    let scenario = Scenario::parse("cic-edge.toml", &text).expect("it is well formed");
+    let parameters = &scenario.setup().parameters;
+    library().check_parameters(parameters).expect("the schema allows it");
+    let shown: Config = serde_json::from_value(Value::Object(parameters.clone())).expect("it is a configuration");
+    // What is none by default is shown as it usually is.
+    let expected = Config {
+        force_backup: Some(Side::A),
+        main_address_a: Some("10.1.0.1".to_owned()),
+        main_address_b: Some("10.1.0.2".to_owned()),
+        fqdn_a: Some("cic-a.example.org".to_owned()),
+        fqdn_b: Some("cic-b.example.org".to_owned()),
+        drill_every: Some(30),
+        ..Config::default()
+    };
+    assert_eq!(shown, expected);
+    let all = serde_json::to_value(Config::default()).expect("it is plain data");
+    let missing: Vec<_> =
+        all.as_object().expect("a table").keys().filter(|key| !parameters.contains_key(key.as_str())).collect();
+    assert!(missing.is_empty(), "the example does not show {missing:?}");
 }

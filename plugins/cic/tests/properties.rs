@@ -83,7 +83,7 @@ fn report_of(side: Side, role: Role, fit: bool) -> AgentReport {
         epoch: Epoch(9),
         serving: role == Role::Active,
         fit,
-        services: vec![service("SwitchoverService", false, ServiceState::Running, 7)],
+        services: vec![service("switchover", false, ServiceState::Running, 7)],
         release: String::new(),
         replication: Replication::Current,
         replication_detail: String::new(),
@@ -109,10 +109,8 @@ fn report() -> impl Strategy<Value = What> {
     let lan = prop::sample::select(vec![Lan::Unknown, Lan::Connected, Lan::Isolated]);
     (side(), role, 0_u64..4, prop::bool::weighted(0.8), state, 1_u32..4, replication, release, lan).prop_map(
         |(side, role, epoch, fit, state, pid, replication, release, lan)| {
-            let services = vec![
-                service("TsServer", true, state, pid),
-                service("SwitchoverService", false, ServiceState::Running, pid),
-            ];
+            let services =
+                vec![service("tsserver", true, state, pid), service("switchover", false, ServiceState::Running, pid)];
             What::Agent(AgentReport {
                 epoch: Epoch(epoch),
                 services,

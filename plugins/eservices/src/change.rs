@@ -25,7 +25,7 @@ impl Eservices {
             pending.push(waits("sites", "the edge's next start"));
         }
         if !fresh.both && fresh.site != self.settings.site && self.epoch.0 != 0 {
-            pending.push(waits("site", "never: a site was active before, and only an operator moves it"));
+            pending.push(waits("site", "an operator's move of the site"));
         }
         out.push(Action::AnswerConfig(ConfigAnswer { change: change_number, refused: String::new(), pending }));
         self.take(fresh, out);

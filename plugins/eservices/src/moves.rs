@@ -200,11 +200,26 @@ impl Eservices {
             Some(side) if ready(side) => (side, "is the configured site"),
             None if ready(Side::A) => (Side::A, "is the first site that is available"),
             None if ready(Side::B) && !waiting => (Side::B, "is the first site that is available"),
-            _ => return,
+            _ if waiting || self.told_of_none => return,
+            _ => {
+                self.told_of_none = true;
+                return self.tell_why_none(out);
+            }
         };
         let reason = format!("E2: no site was ever active, and {} {reason}", self.site_name(side));
         let evidence = self.sites[side].word().map(|report| report.seq).into_iter().collect();
         self.switch(side, Why { reason, evidence, order: 0, told: false }, at, out);
+    }
+
+    fn tell_why_none(&self, out: &mut Actions) {
+        let sides = self.settings.site.map_or(Side::BOTH.to_vec(), |site| vec![site]);
+        let whys = sides.into_iter().filter_map(|side| {
+            let why_not = self.sites[side].can_take_over().err()?;
+            Some(format!("{}: {why_not}", self.site_name(side)))
+        });
+        let whys = whys.collect::<Vec<_>>().join(". ");
+        let text = format!("E2: no site was ever active, and the one that should be cannot. {whys}");
+        out.push(Action::Alert(Alert { level: Level::Critical, text }));
     }
 
     pub(crate) fn grace_end(&self) -> Option<At> {

@@ -99,7 +99,7 @@ impl Site {
 impl Eservices {
     pub(crate) fn watch(&self, side: Side, index: usize) -> Action {
         let settings = &self.settings;
-        let lost = self.sites[side].servers[index].lost.is_some();
+        let lost = self.sites[side].servers[index].lost.is_some() && !self.passive(side);
         Action::Watch(Watch {
             probe: probe(side, index),
             side,

@@ -193,7 +193,11 @@ impl Eservices {
             "E5: step {name} came to nothing: {why}. The runbook has stopped: `runbook resume` tries the step again"
         );
         let by_handover = step == Step::Core && !self.settings.both;
-        let or = if by_handover { String::new() } else { format!(", `runbook confirm {name}` says that it is done") };
+        let or = if by_handover {
+            String::new()
+        } else {
+            format!(", unless `runbook confirm {name}` has said before that it is done")
+        };
         let text = text + &or;
         out.push(Action::Alert(Alert { level: Level::Critical, text }));
     }
@@ -269,7 +273,8 @@ impl Eservices {
             runbook.promoted_by = Some(by.to_owned());
         }
         runbook.state.finished = Some(format!("confirmed by {by}"));
-        Ok(format!("E5: {step} is confirmed by {by}"))
+        let then = if runbook.stopped { ". The runbook is stopped: `runbook resume` goes on" } else { "" };
+        Ok(format!("E5: {step} is confirmed by {by}{then}"))
     }
 
     pub(crate) fn runbook_show(&self) -> Result<String, Answer> {

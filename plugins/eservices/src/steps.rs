@@ -20,6 +20,9 @@ impl Eservices {
     pub(crate) fn work_on(&mut self, step: Step, at: At, out: &mut Actions) {
         let Some(runbook) = &mut self.runbook else { return };
         let to = runbook.to;
+        if runbook.state.finished.is_some() {
+            return self.point_to(step, to, out);
+        }
         let enters = !std::mem::replace(&mut runbook.state.entered, true);
         match step {
             Step::Stop if self.settings.both => {
@@ -33,10 +36,7 @@ impl Eservices {
             }
             Step::Core => self.start_core(to, enters, at, out),
             Step::Proxies => self.see_proxies(to, enters, out),
-            Step::SiteOption => {
-                self.by_hook(step, self.settings.steps.site_option_hook.clone(), enters, at, out);
-                self.point_to(to, out);
-            }
+            Step::SiteOption => self.by_hook(step, self.settings.steps.site_option_hook.clone(), enters, at, out),
             Step::Clients => {}
         }
     }
@@ -143,9 +143,8 @@ impl Eservices {
     }
 
     /// Where both sites serve, the new option is the new share.
-    fn point_to(&mut self, to: Side, out: &mut Actions) {
-        let done = self.runbook.as_ref().is_some_and(|runbook| runbook.state.finished.is_some());
-        if done && self.settings.both {
+    fn point_to(&mut self, step: Step, to: Side, out: &mut Actions) {
+        if step == Step::SiteOption && self.settings.both {
             let reason = format!("E5: the runbook points the application's site to {}", self.site_name(to));
             self.move_site(to, None, Moved { to: Some(to), reason, evidence: Vec::new(), order: 0 }, out);
         }

@@ -1,11 +1,13 @@
 //! The parameters, as an edge meets them: the schema's refusals, the policy's own, the lints and the explanation.
 
-use lockstep_eservices::{Config, Eservices, Sites as How};
+use lockstep_eservices::{Config, Eservices, Site, SiteAttribute, Sites as How, Steps};
 use lockstep_policy::host::Library;
-use lockstep_policy::sdk::Policy;
+use lockstep_policy::scenario::Scenario;
+use lockstep_policy::sdk::{Period, Policy};
 use lockstep_policy::setup::{Detect, SideSetup};
 use lockstep_policy::{Level, Lint, Setup, Sides};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 fn library() -> Library {
@@ -173,4 +175,54 @@ fn the_explanation_has_the_rules_the_choice_the_parameters_and_the_runbook() {
 fn the_commands_are_told() {
     let names: Vec<&str> = Eservices::commands().iter().map(|command| command.name.as_ref()).collect();
     assert_eq!(names, ["site", "arm", "disarm", "runbook"]);
+}
+
+/// A line of the example that begins with `#` and a key shows the default.
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = include_str!("../../../config/eservices-edge.toml");
+    let (_, policy) = example.split_once("plugin = \"eservices\"").expect("it names the plugin");
+    let (policy, _) = policy.split_once("\n[pair.detect]").expect("the next table");
+    let keys = policy.lines().skip(1).map(|line| line.strip_prefix('#').unwrap_or(line));
+    // What is still a sentence is a remark.
+    let keys = keys.filter(|line| line.starts_with('[') || line.split_whitespace().nth(1) == Some("="));
+    let keys: Vec<String> = keys.map(|line| line.replace("[pair.policy.", "[parameters.")).collect();
+    let text = format!("title = \"\"\nrules = []\nplugin = \"eservices\"\n[parameters]\n{}\n---\n", keys.join("\n"));
+    let scenario = Scenario::parse("eservices-edge.toml", &text).expect("it is well formed");
+    let parameters = &scenario.setup().parameters;
+    library().check_parameters(parameters).expect("the schema allows it");
+    let shown: Config = serde_json::from_value(Value::Object(parameters.clone())).expect("it is a configuration");
+    let defaults = Config::default();
+    // What has no default is shown as it could be.
+    let sites = |name: &str, site: &str| BTreeMap::from([(name.to_owned(), site.to_owned())]);
+    let some = |text: &str| Some(text.to_owned());
+    let expected = Config {
+        probe_path: some("/health"),
+        session_restore_media: vec!["chat".to_owned(), "email".to_owned()],
+        session_restore_timeout: Some(Period::secs(60)),
+        agents: Some(900),
+        capacity_a: Some(900),
+        capacity_b: Some(900),
+        site: Site {
+            application: some("Site_A"),
+            tenant: sites("acme", "Site_B"),
+            group: sites("night", "Site_B"),
+            user: sites("anna", "Site_A"),
+        },
+        site_attribute: SiteAttribute {
+            tenant: some("X-Tenant"),
+            group: some("query:group"),
+            user: some("cookie:user"),
+        },
+        runbook: Steps {
+            stop_hook: some("stop"),
+            suspend_hook: some("suspend"),
+            core_hook: some("core"),
+            site_option_hook: some("site-option"),
+            ..Steps::default()
+        },
+        ..defaults
+    };
+    assert_eq!(shown, expected);
+    library().instance(scenario.setup(), 0).expect("nothing of it is refused");
 }

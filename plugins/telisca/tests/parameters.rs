@@ -1,8 +1,11 @@
 //! The parameters, as an edge meets them: the schema's refusals, T9's lint, T10's delay and the explanation.
 
 use lockstep_policy::host::{InstanceError, Library};
+use lockstep_policy::scenario::Scenario;
+use lockstep_policy::sdk::Period;
 use lockstep_policy::setup::{Detect, SideSetup};
 use lockstep_policy::{Level, Setup, Sides};
+use lockstep_telisca::{Balancer, Config};
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -193,4 +196,39 @@ fn the_explanation_has_the_rules_the_parameters_and_the_delay() {
     for part in ["failures_to_switch                     4\n", "4 × 30s + 10s + 3s CTI start = 2m 13s"] {
         assert!(text.contains(part), "`{part}` is missing:\n{text}");
     }
+}
+
+/// A line of the example that begins with `#` and a key shows the default.
+#[test]
+fn the_example_shows_the_defaults() {
+    let example = include_str!("../../../config/telisca-edge.toml");
+    let (_, policy) = example.split_once("plugin = \"telisca\"").expect("it names the plugin");
+    let (policy, _) = policy.split_once("\n[pair.detect]").expect("the next table");
+    let keys = policy.lines().skip(1).map(|line| line.strip_prefix('#').unwrap_or(line));
+    // What is still a sentence is a remark.
+    let keys = keys.filter(|line| line.starts_with('[') || line.split_whitespace().nth(1) == Some("="));
+    let keys: Vec<String> = keys.map(|line| line.replace("[pair.policy.", "[parameters.")).collect();
+    let text = format!("title = \"\"\nrules = []\nplugin = \"telisca\"\n[parameters]\n{}\n---\n", keys.join("\n"));
+    let scenario = Scenario::parse("telisca-edge.toml", &text).expect("it is well formed");
+    let parameters = &scenario.setup().parameters;
+    library().check_parameters(parameters).expect("the schema allows it");
+    let shown: Config = serde_json::from_value(Value::Object(parameters.clone())).expect("it is a configuration");
+    let defaults = Config::default();
+    // What has no default is shown as it could be, and `fast` as it usually is.
+    let some = |text: &str| Some(text.to_owned());
+    let expected = Config {
+        fast: true,
+        rollback_after: Some(Period::secs(0)),
+        cti_restart_at: some("03:30"),
+        vip_url: some("http://10.0.0.200/IPSCFG/admin/monitor.aspx?mod=FT"),
+        vip_header: some("X-Server"),
+        vip_name_a: some("10.0.0.1"),
+        vip_name_b: some("10.0.0.2"),
+        name_a: some("telisca1.example"),
+        name_b: some("telisca2.example"),
+        balancer: Some(Balancer { interval: Period::secs(30), failures: 5 }),
+        ..defaults
+    };
+    assert_eq!(shown, expected);
+    library().instance(scenario.setup(), 0).expect("nothing of it is refused");
 }

@@ -3,7 +3,7 @@
 use crate::probe::{AgentPing, Ping as Asking, PingError};
 use lockstep_policy::event::Connection;
 use lockstep_policy::{Side, Sides};
-use lockstep_wire::{Commands, Finding, FromEdge, Ping, Pings, Pong, Welcome};
+use lockstep_wire::{Commands, Finding, FromEdge, Ping, Pings, Pong, WeakCommands, Welcome};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,7 +29,8 @@ pub(crate) struct AgentPings {
 /// One side.
 #[derive(Debug, Default)]
 pub(super) struct Room {
-    main: Option<(Commands, u32)>,
+    /// The driver's, who ends the call by dropping it; and what the agent understands.
+    main: Option<(WeakCommands, u32)>,
     pub(super) auxiliary: Option<Pings>,
     /// Code point of the auxiliary connection's packets; none: the system's own.
     dscp: Option<u8>,
@@ -55,7 +56,7 @@ impl Default for AgentPings {
 /// For the connections' own tasks.
 impl AgentPings {
     pub(super) fn main_up(&self, side: Side, commands: &Commands, welcome: &Welcome) {
-        self.room(side).main = Some((commands.clone(), welcome.minor));
+        self.room(side).main = Some((commands.downgrade(), welcome.minor));
     }
 
     pub(super) fn auxiliary_up(&self, side: Side, pings: &Pings) {
@@ -124,7 +125,9 @@ impl Room {
         let ping = Ping { number: self.last, service: service.to_owned() };
         let sent = match (connection, &self.main, &self.auxiliary) {
             (Connection::Main, Some((_, minor)), _) if *minor < ANSWERS_PINGS => return Err(too_old()),
-            (Connection::Main, Some((commands, _)), _) => commands.send(FromEdge::Ping(ping)),
+            (Connection::Main, Some((commands, _)), _) => {
+                commands.upgrade().ok_or(PingError::NotConnected)?.send(FromEdge::Ping(ping))
+            }
             (Connection::Auxiliary, _, Some(pings)) => pings.send(ping),
             _ => return Err(PingError::NotConnected),
         };

@@ -378,11 +378,15 @@ async fn a_ping_brings_back_what_the_agent_says_of_a_service() {
 
 #[tokio::test]
 async fn an_agent_that_is_too_old_to_know_is_not_taken_for_silent() {
-    let mut bench = bench("phones").await;
-    bench.stub.0.minor.store(0, Ordering::SeqCst);
-    drop(bench.both_up().await);
-    // It may have connected before it was old.
-    next(&mut bench.events, up).await;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let stub = stub("phones");
+    stub.0.minor.store(0, Ordering::SeqCst);
+    serve(&stub, listener);
+    let pings = AgentPings::default();
+    let (links, events) = link(address, pings.clone());
+    let mut bench = Bench { stub, events, pings, _links: links };
+    let _commands = bench.both_up().await;
     assert_eq!(bench.ping(Connection::Auxiliary, "").await, Ok(None));
     for connection in BOTH {
         let said = bench.ping(connection, "cti").await;
