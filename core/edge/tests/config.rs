@@ -285,7 +285,7 @@ fn pools_and_their_listeners() {
     assert_eq!(
         pools("ucs = [\"10.0.0.1:80\"]", b, &listeners.replace(":81", ":80")),
         [
-            "edge.toml:9:8: pair.listeners.ucs: 10.0.0.100:80 is taken by this pair in line 6 (10.0.0.100:80); an \
+            "edge.toml:8:8: pair.listeners.ucs: 10.0.0.100:80 is taken by this pair in line 6 (10.0.0.100:80); an \
              address and port that no other listener takes",
             "edge.toml:22:8: pair.a.pools.ucs: 10.0.0.1:80 is a server of this pair in line 19 already; each server once",
         ]
