@@ -62,7 +62,7 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Give a pair's policy one of its own commands; `lockstep explain` tells them
+    /// Give a pair's policy one of its own commands; `lockstep explain PAIR` tells them
     Order {
         #[command(flatten)]
         reach: Reach,
@@ -87,6 +87,13 @@ pub enum Command {
         /// What he may do: operate (switch, pause, orders), all, or what a policy asks for
         #[arg(long = "right", value_name = "RIGHT")]
         rights: Vec<String>,
+    },
+    /// Tell the rules of a pair's policy with the parameters in force, the delay to expect, and its commands
+    Explain {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
     },
     /// Tell why a pair switched, what happened in which phase, and what clients felt
     Why {

@@ -62,6 +62,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
             on_one_thread(verbs::order(&reach, &pair, &name, &argument, side, yes))
         }
         Command::User { name, rights } => user::make(&name, &rights),
+        Command::Explain { reach, pair } => on_one_thread(verbs::explain(&reach, &pair)),
         Command::Why { reach, pair, epoch, json } => on_one_thread(verbs::why(&reach, &pair, epoch, json)),
         Command::Confirm { reach, pair, gate, side } => on_one_thread(verbs::confirm_gate(&reach, &pair, &gate, side)),
         Command::Pause { reach, pair, reason } => on_one_thread(verbs::pause(&reach, &pair, &reason)),

@@ -87,6 +87,12 @@ pub async fn confirm_gate(reach: &Reach, pair: &str, gate: &str, side: Side) -> 
     }
 }
 
+/// `lockstep explain PAIR`.
+pub async fn explain(reach: &Reach, pair: &str) -> Result<(), Failure> {
+    let explanation = client(reach)?.explain(pair).await?;
+    print(&explanation.text)
+}
+
 /// `lockstep pause PAIR`.
 pub async fn pause(reach: &Reach, pair: &str, reason: &str) -> Result<(), Failure> {
     let order = PauseOrder { by: operator(), reason: reason.to_owned() };

@@ -59,7 +59,8 @@ pub(crate) struct Edge {
 pub(crate) struct PairDoor {
     pub name: String,
     pub feeds: mpsc::Sender<Feed>,
-    pub policy: ArcSwap<PolicyConfig>,
+    /// The policy that decides.
+    pub policy: Arc<ArcSwap<PolicyConfig>>,
 }
 
 /// An error as it is answered.
@@ -221,6 +222,14 @@ async fn explain(State(edge): State<Arc<Edge>>, Path(pair): Path<String>) -> Ans
         .map_err(|error| error.to_string())
         .and_then(|explained| explained.map_err(|error| error.to_string()))
         .map_err(|why| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+    let mut text = text.trim_end().to_owned() + "\n";
+    for (index, command) in edge.door(&pair)?.policy.load().plugin.commands().iter().enumerate() {
+        if index == 0 {
+            text += &format!("\nCommands: lockstep order {pair} NAME [ARGUMENT] [--side SIDE]\n");
+        }
+        let side = if command.side { " --side SIDE" } else { "" };
+        text += &format!("  {} {}{side}\n    {}\n", command.name, command.argument, command.text);
+    }
     Ok(Json(Explanation { text }))
 }
 

@@ -60,6 +60,14 @@ impl Driver {
         let said =
             json!({ "order": order, "command": name, "side": side, "argument": argument, "confirmed": confirmed });
         self.notes.operator(now, json!({ "by": by, "said": said }));
+        let commands = self.config.policy.plugin.commands();
+        if !commands.iter().any(|known| known.name == name) {
+            let known: Vec<&str> = commands.iter().map(|known| known.name.as_ref()).collect();
+            let known =
+                if known.is_empty() { "it has none".to_owned() } else { format!("it has: {}", known.join(", ")) };
+            let why = format!("policy `{}` has no command \"{name}\"; {known}", self.config.policy.plugin.id());
+            return self.orders.answer(order, SwitchAnswer::Refused(why));
+        }
         if self.seat.is_working(now) {
             return self.tell(What::Command(event::Command { order, name, side, argument, confirmed, by, rights }));
         }
