@@ -259,7 +259,7 @@ pub enum PolicyVerb {
         pair: String,
         /// The candidate's plugin, which must be trusted [default: the one in force, with other parameters]
         file: Option<PathBuf>,
-        /// Another parameter of [pair.policy]; null takes one away; may be repeated
+        /// Another parameter of [pair.policy], or of [pair.detect] as detect.KEY; null takes one away; may be repeated
         #[arg(long, value_name = "KEY=VALUE")]
         set: Vec<String>,
         /// End it
@@ -317,10 +317,14 @@ impl Judged {
 pub enum Simulate {
     /// A telisca server's web application
     App(lockstep_demo::app::Options),
+    /// A Cisco Finesse server
+    Finesse(lockstep_demo::finesse::Options),
     /// A CTI server that speaks GED-188
     Ged188(lockstep_demo::ged188::Options),
     /// A CTI service
     Cti(lockstep_demo::cti::Options),
+    /// The telephony server of a CIC server
+    TsServer(lockstep_demo::ts_server::Options),
     /// A steady stream of requests
     Client(lockstep_demo::client::Options),
     /// Kills what is left of a demo once its input has ended
@@ -334,17 +338,18 @@ pub enum Simulate {
 /// Where an edge of this machine has its configuration.
 pub const EDGE_CONFIG: &str = "/etc/lockstep/edge.toml";
 
-/// How the edge is reached: its configuration says it, or `--admin` with `--token-file`.
+/// How the edge is reached: its configuration says it, as far as `--admin` and `--token-file` do not.
 #[derive(Debug, Args)]
 pub struct Reach {
     /// The edge's configuration, in which its address and state directory stand [default: /etc/lockstep/edge.toml if it
     /// is there]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The edge's admin address; --config comes first [default: 127.0.0.1:7480]
+    /// The edge's admin address [default: that of the configuration, or 127.0.0.1:7480]
     #[arg(long, value_name = "ADDRESS", env = "LOCKSTEP_ADMIN")]
     pub admin: Option<SocketAddr>,
-    /// The file with the edge's admin token; --config comes first [default: /var/lib/lockstep/admin.token]
+    /// The file with your own token, or the edge's admin token [default: the admin token in the configuration's state
+    /// directory, or /var/lib/lockstep/admin.token]
     #[arg(long, value_name = "FILE", env = "LOCKSTEP_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
 }

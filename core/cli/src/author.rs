@@ -1,8 +1,8 @@
 //! `lockstep policy new|check|explain|run`: what the author of a policy works with.
 
 use crate::exit::Failure;
-use crate::journal::Change;
 use crate::verbs::print;
+use lockstep_edge::config::Change;
 use lockstep_policy::author::conformance::{Bench, CHECKS};
 use lockstep_policy::author::page::page;
 use lockstep_policy::author::project::{Language, create};

@@ -78,8 +78,10 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
         Command::Demo(options) => lockstep_demo::play::run(options).map_err(Failure::from_verdict),
         Command::Simulate { program } => match program {
             Simulate::App(options) => lockstep_demo::app::run(options),
+            Simulate::Finesse(options) => lockstep_demo::finesse::run(options),
             Simulate::Ged188(options) => lockstep_demo::ged188::run(&options),
             Simulate::Cti(options) => lockstep_demo::cti::run(&options),
+            Simulate::TsServer(options) => lockstep_demo::ts_server::run(&options),
             Simulate::Client(options) => lockstep_demo::client::run(options),
             Simulate::Keeper { dir } => lockstep_demo::play::processes::keep(&dir),
         }

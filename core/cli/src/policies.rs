@@ -4,7 +4,6 @@ use crate::arguments::Reach;
 use crate::exit::Failure;
 use crate::verbs::{client, operator, print};
 use lockstep_edge::admin::api::{PolicyOrder, ShadowOrder, ShadowStatus};
-use serde_json::{Map, Value};
 use std::path::Path;
 
 /// `lockstep policy shadow PAIR [FILE] [--set KEY=VALUE …]`.
@@ -25,8 +24,8 @@ pub async fn shadow(reach: &Reach, pair: &str, file: Option<&Path>, set: &[Strin
         Some(file) => file.canonicalize().map_err(|error| Failure::failed(format!("{}: {error}", file.display())))?,
         None => Path::new("").to_owned(),
     };
-    let (file, parameters) = (file.display().to_string(), parameters(set)?);
-    let answer = client.shadow(pair, &ShadowOrder { file, parameters, by: operator() }).await?;
+    let order = ShadowOrder { file: file.display().to_string(), set: set.to_vec(), by: operator() };
+    let answer = client.shadow(pair, &order).await?;
     print(&format!("{pair}: {}\n  lockstep policy shadow {pair}\n", answer.text))
 }
 
@@ -45,16 +44,6 @@ pub async fn rollback(reach: &Reach, pair: &str) -> Result<(), Failure> {
 
 fn order() -> PolicyOrder {
     PolicyOrder { by: operator() }
-}
-
-/// A value that is no JSON is a text; `null` takes a parameter away.
-fn parameters(set: &[String]) -> Result<Map<String, Value>, Failure> {
-    let parse = |text: &String| {
-        let (key, value) =
-            text.split_once('=').ok_or_else(|| Failure::failed(format!("--set {text}: say KEY=VALUE")))?;
-        Ok((key.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value))))
-    };
-    set.iter().map(parse).collect()
 }
 
 fn text(pair: &str, status: &ShadowStatus) -> String {

@@ -117,6 +117,12 @@ fn policy(pair: &PairStatus) -> String {
     if policy.restarts > 0 {
         let _ = write!(text, " (started again {} times)", policy.restarts);
     }
+    if !policy.promoted.is_empty() {
+        let _ = write!(text, ", promoted {} and not the configured one", policy.promoted);
+    }
+    if !policy.in_shadow.is_empty() {
+        let _ = write!(text, "; {} in shadow", policy.in_shadow);
+    }
     let trouble = if policy.trouble.is_empty() { String::new() } else { format!(": {}", policy.trouble) };
     if !policy.standing_in.is_empty() {
         let _ = write!(text, ", DOES NOT WORK, {} stands in and the pair keeps its route{trouble}", policy.standing_in);

@@ -134,7 +134,8 @@ pub async fn agent(config: &Path) -> Result<(), Failure> {
 pub fn client(reach: &Reach) -> Result<Client, Failure> {
     let default = Path::new(EDGE_CONFIG);
     Ok(match (&reach.config, reach.admin, &reach.token_file) {
-        (Some(config), _, _) => Client::from_config(config)?,
+        (Some(config), None, None) => Client::from_config(config)?,
+        (Some(config), admin, token_file) => Client::from_config_but(config, admin, token_file.as_deref())?,
         (None, None, None) if default.exists() => Client::from_config(default)?,
         (None, admin, token_file) => {
             let token_file = token_file.as_deref().unwrap_or(Path::new("/var/lib/lockstep/admin.token"));

@@ -44,7 +44,6 @@ async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
         let gone = || vec!["not applied: the pair is being stopped".to_owned()];
         let outcome = if told.is_ok() { answer.await.unwrap_or_else(|_| gone()) } else { gone() };
         if outcome.first().is_some_and(|first| first.starts_with("in force")) {
-            door.policy.store(Arc::new(policy.clone()));
             pair.policy = policy;
         }
         let name = &pair.name;

@@ -152,15 +152,23 @@ impl Bound {
             for door in bound {
                 listeners.spawn_on(door.open(Arc::clone(&proxy), closed.clone()), threads.handle());
             }
-            doors.push(PairDoor {
-                name: pair.name.clone(),
-                feeds: inlet.0.clone(),
-                policy: ArcSwap::from_pointee(pair.policy.clone()),
-            });
+            let in_force = Arc::new(ArcSwap::from_pointee(pair.policy.clone()));
+            let policy = Arc::clone(&in_force);
+            doors.push(PairDoor { name: pair.name.clone(), feeds: inlet.0.clone(), policy });
             let edge = config.edge.name.clone();
             let name = pair.name.clone();
             let noted = journal.pair(&name, found.next_seq);
-            let parts = Parts { edge, config: pair, found, store: store.clone(), journal: noted, means, proxy, inlet };
+            let parts = Parts {
+                edge,
+                config: pair,
+                in_force,
+                found,
+                store: store.clone(),
+                journal: noted,
+                means,
+                proxy,
+                inlet,
+            };
             let run = Driver::new(parts).run(stopped.clone());
             drivers.spawn(async move {
                 run.await;

@@ -221,6 +221,12 @@ pub struct PolicyStatus {
     /// How often the worker was started again.
     #[serde(default)]
     pub restarts: u64,
+    /// By whom and when it was promoted, while another one stands in the configuration; empty: it is the configured one.
+    #[serde(default)]
+    pub promoted: String,
+    /// The policy that is told everything and does nothing; empty when there is none.
+    #[serde(default)]
+    pub in_shadow: String,
 }
 
 /// What the proxy has done since the edge started.
@@ -414,9 +420,9 @@ pub struct ShadowOrder {
     /// The plugin's file; empty: that of the policy in force, which with other parameters is another policy.
     #[serde(default)]
     pub file: String,
-    /// Parameters of `[pair.policy]` that are to be others; null takes one away.
+    /// Parameters that are to be others, each as `KEY=VALUE`: see [`crate::config::Change`].
     #[serde(default)]
-    pub parameters: serde_json::Map<String, serde_json::Value>,
+    pub set: Vec<String>,
     /// Who asks.
     pub by: String,
 }

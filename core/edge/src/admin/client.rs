@@ -92,8 +92,18 @@ impl Client {
     /// A client for the edge of a configuration: its `[edge]` names address and state directory. Pairs and plugins are
     /// not looked at, so that an edge with an older configuration can be spoken to.
     pub fn from_config(path: &Path) -> Result<Client, ClientError> {
+        Client::from_config_but(path, None, None)
+    }
+
+    /// The same, with another address or another token than the configuration's.
+    pub fn from_config_but(
+        path: &Path,
+        admin: Option<SocketAddr>,
+        token_file: Option<&Path>,
+    ) -> Result<Client, ClientError> {
         let edge = crate::config::load_edge(path).map_err(|report| ClientError::Config(report.to_string()))?;
-        Client::new(edge.admin, &edge.state.join(super::TOKEN_FILE))
+        let token_file = token_file.map_or_else(|| edge.state.join(super::TOKEN_FILE), Path::to_owned);
+        Client::new(admin.unwrap_or(edge.admin), &token_file)
     }
 
     /// How the edge and its pairs stand.

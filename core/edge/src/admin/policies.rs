@@ -1,9 +1,9 @@
 //! A pair's policies: another one in shadow, and the change of places.
 
 use super::api::{PolicyAnswer, PolicyOrder, ShadowOrder, ShadowStatus};
-use super::server::{Answer, Edge, Refusal, operator, parse};
+use super::server::{Answer, Edge, Refusal, bad, operator, parse};
 use super::who::Who;
-use crate::config::{self, PolicyConfig};
+use crate::config::{self, Change, PolicyConfig};
 use crate::driver::Ask;
 use axum::body::Bytes;
 use axum::extract::{Path, State};
@@ -21,13 +21,14 @@ pub(super) async fn shadow(
     Path(pair): Path<String>,
     body: Bytes,
 ) -> Answer<PolicyAnswer> {
-    let ShadowOrder { file, parameters, by } = parse(&body)?;
+    let ShadowOrder { file, set, by } = parse(&body)?;
     let by = operator(&who, &by)?;
+    let changes: Vec<Change> = set.iter().map(|text| Change::parse(text)).collect::<Result<_, _>>().map_err(bad)?;
     let present = edge.door(&pair)?.policy.load_full();
     let policies = edge.policies.clone();
     let look = move || {
         let file = if file.is_empty() { present.file.clone() } else { PathBuf::from(file) };
-        config::candidate(&present, &policies, file, &parameters)
+        config::candidate(&present, &policies, file, &changes)
     };
     let candidate: Result<PolicyConfig, String> = tokio::task::spawn_blocking(look)
         .await

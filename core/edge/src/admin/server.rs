@@ -276,17 +276,7 @@ async fn entries(
     let limit = limit.clamp(1, JOURNAL_MAX);
     edge.door(&pair)?;
     let wanted = usize::try_from(limit).unwrap_or(usize::MAX);
-    let (mut entries, more) = edge.look(&pair, move |reader| reader.entries(from, wanted)).await?;
-    let mut next = None;
-    if more {
-        // Actions have the number of their event: the last number may not be complete.
-        let last = entries.last().map_or(0, |entry| entry.seq);
-        let whole = entries.iter().take_while(|entry| entry.seq < last).count();
-        next = Some(if whole > 0 { last } else { last + 1 });
-        if whole > 0 {
-            entries.truncate(whole);
-        }
-    }
+    let (entries, next) = edge.look(&pair, move |reader| reader.page(from, wanted)).await?;
     Ok(Json(Journal { entries, next }))
 }
 

@@ -8,6 +8,7 @@ mod edge;
 mod journal;
 mod lints;
 mod pair;
+mod parameter;
 mod policies;
 mod policy;
 mod probe;
@@ -18,6 +19,7 @@ mod sides;
 mod table;
 mod users;
 
+pub use parameter::Change;
 pub use probe::ProbeConfig;
 pub use problem::Problem;
 pub use secrets::SecretFiles;
@@ -266,9 +268,9 @@ pub(crate) fn candidate(
     present: &PolicyConfig,
     policies: &PoliciesConfig,
     file: PathBuf,
-    changed: &serde_json::Map<String, serde_json::Value>,
+    changes: &[Change],
 ) -> Result<PolicyConfig, String> {
-    policy::candidate(present, policies, file, changed)
+    policy::candidate(present, policies, file, changes)
 }
 
 fn read(path: &Path) -> Result<String, Report> {

@@ -2,7 +2,7 @@
 
 use super::problem::{Finding, Problems};
 use super::table::{Placed, Places, Table, nearest};
-use super::{PoliciesConfig, PolicyConfig};
+use super::{Change, PoliciesConfig, PolicyConfig};
 use lockstep_policy::host::{InstanceError, ParameterError, Plugin, PluginFile, TrustError, TrustList};
 use lockstep_policy::setup::{Detect, SideSetup};
 use lockstep_policy::{Setup, Sides, Traits};
@@ -147,24 +147,23 @@ pub(super) fn read<'i>(
     Some(PolicyConfig { file, plugin, setup, traits, expected_delay, absent_max })
 }
 
-/// Another policy for a running pair: a plugin that is trusted, and the present parameters but for some.
+/// Another policy for a running pair: a plugin that is trusted, and the present parameters but for some; another
+/// vendor's has none of them.
 pub(super) fn candidate(
     present: &PolicyConfig,
     policies: &PoliciesConfig,
     file: PathBuf,
-    changed: &serde_json::Map<String, serde_json::Value>,
+    changes: &[Change],
 ) -> Result<PolicyConfig, String> {
     let said = |error: &dyn std::fmt::Display| error.to_string();
     let read = PluginFile::read(&file).map_err(|error| said(&error))?;
     TrustList::read(&policies.trust).and_then(|list| list.admit(&read)).map_err(|error| said(&error))?;
     let plugin = Plugin::open(read, policies.terms.clone()).map_err(|error| said(&error))?;
     let mut setup = present.setup.clone();
-    for (key, value) in changed {
-        match value {
-            serde_json::Value::Null => drop(setup.parameters.remove(key)),
-            value => drop(setup.parameters.insert(key.clone(), value.clone())),
-        }
+    if plugin.id() != present.plugin.id() {
+        setup.parameters.clear();
     }
+    changes.iter().for_each(|change| change.apply(&mut setup));
     let judged = judge(&plugin, &setup);
     plugin.dismiss();
     let (traits, expected_delay) = judged?;

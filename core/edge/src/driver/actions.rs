@@ -23,10 +23,12 @@ impl Driver {
                 if let Err(why) = self.probes.watch(watch, &servers) {
                     self.result(of, Outcome::Refused, &why);
                 }
+                self.share_probes();
             }
             Action::Unwatch(probe) => {
                 self.probes.unwatch(probe);
                 Side::BOTH.into_iter().for_each(|side| drop(self.sides[side].probes.remove(&probe)));
+                self.share_probes();
             }
             Action::ProbeNow(probe) => {
                 if let Err(why) = self.probes.now(probe) {

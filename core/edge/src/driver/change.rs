@@ -10,6 +10,7 @@ use lockstep_policy::host::Snapshot;
 use lockstep_policy::{At, Level};
 use lockstep_wire::clock;
 use serde_json::json;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 
@@ -55,7 +56,8 @@ impl Driver {
             let _ = changing.reply.send(vec![text]);
             return;
         }
-        self.config.policy = changing.wanted.clone();
+        self.takes_over(changing.wanted.clone());
+        self.promoted.clear();
         self.seat.reconfigure(changing.wanted);
         let pending = answer.pending.iter().map(|pending| format!("{}: from {} on", pending.key, pending.until));
         let _ = changing.reply.send(std::iter::once("in force".to_owned()).chain(pending).collect());
@@ -72,7 +74,8 @@ impl Driver {
         let Some(Changing { wanted, reply, .. }) = self.changing.take() else { return };
         let snapshot = snapshot.filter(|snapshot| snapshot.policy == wanted.plugin.id());
         let from = if snapshot.is_some() { "with its state" } else { "without a state" };
-        self.config.policy = wanted.clone();
+        self.takes_over(wanted.clone());
+        self.promoted.clear();
         self.seat.config = wanted;
         let filled = self.seat.fill(clock::now(), snapshot);
         if let Err(why) = &filled {
@@ -80,6 +83,12 @@ impl Driver {
         }
         let said = filled.map_or_else(|why| why, |()| format!("in force: the policy was made again {from}"));
         let _ = reply.send(vec![said]);
+    }
+
+    /// This is the policy in force now.
+    pub(super) fn takes_over(&mut self, policy: PolicyConfig) {
+        self.in_force.store(Arc::new(policy.clone()));
+        self.config.policy = policy;
     }
 
     /// A policy that does not answer has not taken the change.

@@ -33,10 +33,8 @@ pub(crate) enum Reply {
     Stored(Ticket, Result<(), String>),
     /// A pause, or its end, is durable, or is not.
     Paused(Option<Pause>, Result<(), String>, oneshot::Sender<Result<Option<Pause>, String>>),
-    /// What the seat's occupant of this number reports.
+    /// What the occupant of this number reports: that of the seat, or that of the policy in shadow.
     Policy(u64, Report),
-    /// The same of the policy in shadow.
-    Shadow(u64, Report),
 }
 
 /// What operators ask.

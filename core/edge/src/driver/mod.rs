@@ -25,12 +25,13 @@ mod status;
 pub(crate) use feed::{Ask, Feed};
 
 use crate::agents::{AgentOf, AgentPings, Links};
-use crate::config::PairConfig;
+use crate::config::{PairConfig, PolicyConfig};
 use crate::journal::PairJournal;
 use crate::probe::{Means, Probes};
 use crate::proxy::PairProxy;
 use crate::store::{Found, Store};
 use alarm::Alarms;
+use arc_swap::ArcSwap;
 use change::Changing;
 use course::{Course, Shared};
 use feed::Reply;
@@ -74,6 +75,8 @@ pub(crate) fn inlet() -> (mpsc::Sender<Feed>, mpsc::Receiver<Feed>) {
 pub(crate) struct Parts {
     pub edge: String,
     pub config: PairConfig,
+    /// The policy that decides, for who asks about it.
+    pub in_force: Arc<ArcSwap<PolicyConfig>>,
     pub found: Found,
     pub store: Store,
     pub journal: PairJournal,
@@ -86,6 +89,7 @@ pub(crate) struct Parts {
 pub(crate) struct Driver {
     edge: String,
     config: PairConfig,
+    in_force: Arc<ArcSwap<PolicyConfig>>,
     coordinator: Course,
     proxy: Arc<PairProxy>,
     store: Store,
@@ -99,7 +103,11 @@ pub(crate) struct Driver {
     /// Its life, as it began.
     began: Option<LifeRecord>,
     shadow: Shadow,
+    /// Seats that there have been.
+    seats: u64,
     promotion: Option<Promotion>,
+    /// By whom and when a policy was promoted that does not stand in the configuration; empty: none was.
+    promoted: String,
     /// Actions of the policy that was in force before, which are also of the one that is now.
     inherited: BTreeMap<ActionOf, u64>,
     changing: Option<Changing>,
@@ -124,7 +132,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub fn new(parts: Parts) -> Driver {
-        let Parts { edge, config, found, store, journal, means, proxy, inlet: (feeds, inbox) } = parts;
+        let Parts { edge, config, in_force, found, store, journal, means, proxy, inlet: (feeds, inbox) } = parts;
         let now = clock::now();
         // As many answers as were asked for: the store's and the policy's own queues bound them.
         let (replies, answers) = mpsc::unbounded_channel();
@@ -152,7 +160,9 @@ impl Driver {
             standing: Standing::default(),
             began: None,
             shadow: Shadow::default(),
+            seats: 0,
             promotion: None,
+            promoted: String::new(),
             inherited: BTreeMap::new(),
             changing: None,
             changes: 0,
@@ -166,6 +176,7 @@ impl Driver {
             proxy,
             store,
             config,
+            in_force,
             feeds,
             replies,
             inbox,
@@ -222,8 +233,8 @@ impl Driver {
                 self.coordinate(Input::StoreFailed { ticket, why });
             }
             Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
-            Reply::Policy(occupant, report) => self.seat_reported(occupant, report),
-            Reply::Shadow(occupant, report) => self.shadow_reported(occupant, report),
+            Reply::Policy(occupant, report) if self.seat.is_of(occupant) => self.seat_reported(report),
+            Reply::Policy(occupant, report) => self.shadow_reported(occupant, report),
         }
     }
 
@@ -262,7 +273,8 @@ impl Driver {
 
     fn deadline(&self) -> At {
         let window = self.window + WINDOW;
-        let others = [self.coordinator.deadline(), self.seat.deadline(), self.orders.deadline()];
+        let seat = self.seat.deadline(self.promotion.is_none());
+        let others = [self.coordinator.deadline(), seat, self.orders.deadline()];
         let more = [self.sharing_deadline(), self.alarm_deadline(), self.shadow_deadline(), self.change_deadline()];
         others.into_iter().chain(more).flatten().fold(window, At::min)
     }

@@ -18,22 +18,20 @@ impl Driver {
         }
     }
 
-    pub(super) fn seat_reported(&mut self, occupant: u64, report: Report) {
-        if !self.seat.is_of(occupant) {
-            return;
-        }
+    pub(super) fn seat_reported(&mut self, report: Report) {
         let now = clock::now();
         match report {
             Report::Began(record) => self.began(&record),
             Report::Stepped(outcome) => self.stepped(outcome),
             Report::Saved { seq, snapshot } => {
                 self.notes.snapshot(now, seq, &snapshot);
-                self.saved_for_shadow(seq, &snapshot);
+                self.saved_for_shadow(&snapshot);
                 self.saved_for_change(snapshot);
             }
             Report::Skipped { seq, why } => {
                 self.seat.settled(now, seq);
                 self.notes.skipped(now, seq, &why);
+                self.cannot_compare(seq);
             }
             Report::Away => self.seat.away(now),
             Report::Back => {
@@ -43,10 +41,12 @@ impl Driver {
             Report::Gone(why) => {
                 self.probes.clear();
                 self.clear_alarms();
+                self.shadow_is_alone();
                 self.seat.gone(now, &why);
             }
             Report::Alert { level, text } => self.notes.alert(now, level, "edge", &text),
         }
+        self.change_places_when_both_are_ready();
     }
 
     /// A life has begun: it is told where the pair stands.
@@ -54,9 +54,10 @@ impl Driver {
         let relieved = self.seat.began(record);
         self.began = Some(record.clone());
         self.standing = Standing::default();
+        self.shadow_is_alone();
         self.probes.clear();
+        self.clear_alarms();
         if record.restored.is_none() {
-            self.clear_alarms();
             self.forget_what_was_told_of_sessions();
         }
         self.notes.life(clock::now(), record);
@@ -92,9 +93,7 @@ impl Driver {
 
     /// Tells the policy, and the journal.
     pub(super) fn tell(&mut self, what: What) {
-        if self.waits_for_promotion(&what) {
-            return;
-        }
+        let Some(what) = self.waits_for_promotion(what, false) else { return };
         let now = clock::now();
         let event = Event { seq: self.notes.next_seq(now), at: now, what };
         self.notes.event(&event);
@@ -111,7 +110,10 @@ impl Driver {
     /// Who decides, as time passes.
     pub(super) fn watch_seat(&mut self) {
         let now = clock::now();
-        while let Some(timer) = self.seat.timers.due(now) {
+        // A timer is that of the policy that has set it: none rings while two change places.
+        while self.promotion.is_none()
+            && let Some(timer) = self.seat.timers.due(now)
+        {
             self.tell(What::Timer(timer));
         }
         if self.seat.refill_due(now) {

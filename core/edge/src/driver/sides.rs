@@ -153,10 +153,15 @@ impl Driver {
 
     /// What became of an action, for the policy that gave it, or that has taken its place and gave the same.
     pub(super) fn result(&mut self, of: ActionOf, outcome: Outcome, why: &str) {
-        let action = if of.life == self.seat.life() { Some(of.action) } else { self.inherited.remove(&of) };
         // Number 0: the edge itself has said again what the policy had declared.
-        if let Some(action) = action.filter(|action| *action != 0) {
-            self.tell(What::Result(ActionResult { action, outcome, why: why.to_owned() }));
+        if of.action == 0 {
+            return;
+        }
+        let given = if of.life == self.seat.life() { Some(of.action) } else { self.inherited.remove(&of) };
+        let result = |action| ActionResult { action, outcome, why: why.to_owned() };
+        match given {
+            Some(action) => self.tell(What::Result(result(action))),
+            None => self.result_for_shadow(of.life, result(of.action)),
         }
     }
 }

@@ -106,6 +106,8 @@ impl Driver {
             isolation: policy.plugin.terms().isolation.name().to_owned(),
             worker_pid,
             restarts,
+            promoted: self.promoted.clone(),
+            in_shadow: self.in_shadow(),
         }
     }
 

@@ -65,8 +65,28 @@ impl Reader {
         segments
     }
 
+    /// A page of entries from a number on, in the order of their numbers, and the number that the next page begins with.
+    /// Actions have the number of their event, and are not torn from it: a page may have more than was wanted.
+    pub fn page(&self, from: u64, wanted: usize) -> (Vec<JournalEntry>, Option<u64>) {
+        let mut limit = wanted;
+        loop {
+            let (mut entries, more) = self.entries(from, limit);
+            if !more {
+                return (entries, None);
+            }
+            // The last number may not be complete.
+            let last = entries.last().map_or(from, |entry| entry.seq);
+            let whole = entries.partition_point(|entry| entry.seq < last);
+            if whole > 0 || limit > wanted + BEHIND {
+                entries.truncate(if whole > 0 { whole } else { entries.len() });
+                return (entries, Some(if whole > 0 { last } else { last.saturating_add(1) }));
+            }
+            limit *= 2;
+        }
+    }
+
     /// Some entries from a number on, in the order of their numbers; and whether there may be more.
-    pub fn entries(&self, from: u64, limit: usize) -> (Vec<JournalEntry>, bool) {
+    fn entries(&self, from: u64, limit: usize) -> (Vec<JournalEntry>, bool) {
         let mut found = Vec::new();
         'segments: for (_, path) in self.segments_from(from) {
             // A segment that has just been taken away as too old is none.

@@ -82,13 +82,19 @@ async fn what_is_noted_is_read_back() {
     }
     pair.note(50, At::from_millis(51), &Note { kind: "operator".into(), what: json!({"by": "eva"}) });
     let reader = journal.reader("phones").await;
-    let (all, more) = reader.entries(0, 1000);
-    assert!(!more);
+    let (all, next) = reader.page(0, 1000);
+    assert_eq!(next, None);
     assert_eq!(all.len(), 50 + 5 + 1);
     assert_eq!(all[10].kind, "action");
     assert_eq!(all[10].what, json!({"number": 1, "action": {"prepare": "b"}}));
     assert_eq!((all[10].seq, all[10].at_ms), (10, 10.0));
-    assert_eq!(reader.entries(45, 3).0.iter().map(|entry| entry.seq).collect::<Vec<_>>(), [45, 46, 47]);
+    let page = |from, wanted| {
+        let (entries, next) = reader.page(from, wanted);
+        (entries.iter().map(|entry| entry.seq).collect::<Vec<_>>(), next)
+    };
+    assert_eq!(page(45, 3), (vec![45, 46], Some(47)), "the last number may have more");
+    assert_eq!(page(10, 1), (vec![10, 10], Some(11)), "an event is not torn from its actions");
+    assert_eq!(page(50, 1), (vec![50; 3], None));
     assert_eq!(reader.events(&[7, 3, 99]).iter().map(|entry| entry.seq).collect::<Vec<_>>(), [3, 7]);
     journal.close().await;
 }

@@ -52,7 +52,7 @@ async fn only_who_has_the_token_is_answered() {
         assert!(answer.starts_with("HTTP/1.1 401"), "{answer}");
     }
     let error = Client::new(place.admin, &wrong).unwrap().status().await.unwrap_err();
-    assert!(error.to_string().contains("admin token is missing or not the present one"), "{error}");
+    assert!(error.to_string().contains("the token is missing, or neither the present admin token"), "{error}");
     edge.stop().await;
 }
 
@@ -176,7 +176,7 @@ async fn a_bad_configuration_changes_nothing_and_a_good_one_what_it_can() {
 
     let slow = place.client().status().await.unwrap().pairs[0].policy.expected_delay_ms;
     write(&text.replace("fast = true", "fast = false").replace("max_wait = \"100ms\"", "max_wait = \"1s\""));
-    let said = reload(&place, "pair.policy and pair.detect: applied").await;
+    let said = reload(&place, "pair.policy and pair.detect: in force").await;
     assert!(
         said.contains(&"pair \"phones\": pair.hold: has changed, and needs a restart of the edge".to_owned()),
         "{said:?}"

@@ -27,7 +27,7 @@ const BACK_SOON: Duration = Duration::from_secs(1);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// No seat sees so many lives.
-const LIVES: u64 = 1 << 32;
+const LIVES: u64 = 1_000_000;
 
 /// The built-in policy that stands in while the configured one stays away: it keeps the route, obeys operators, and
 /// never switches by itself.
@@ -92,22 +92,23 @@ impl Seat {
         }
     }
 
-    /// A seat whose lives have numbers that those of another one have not.
-    pub fn counting_from(self, life: u64) -> Seat {
-        Seat { life: life + LIVES, ..self }
+    /// The pair's seat of this number: neither its occupants nor their lives have numbers that another seat's have.
+    pub fn of_number(self, seat: u64) -> Seat {
+        Seat { number: seat * LIVES, life: seat * LIVES, ..self }
     }
 
     /// Has an instance made of the configured plugin, from a snapshot if one is given; the former one ends. An error is
     /// new trouble; it is then tried again.
     pub fn fill(&mut self, now: At, restored: Option<Snapshot>) -> Result<(), String> {
         self.number += 1;
-        self.life += 1;
         self.leave(now);
         self.occupant = None;
         let (tell, number) = (Arc::clone(&self.tell), self.number);
         let deliver = move |report| tell(number, report);
         let PolicyConfig { plugin, setup, .. } = &self.config;
-        match Occupant::new(plugin, setup, self.life, fastrand::u64(..), restored, deliver) {
+        // Until that life has begun nothing is handed to it: the first thing that it is told is where the pair stands.
+        let life = self.life + 1;
+        match Occupant::new(plugin, setup, life, fastrand::u64(..), restored, deliver) {
             Ok(occupant) => {
                 self.occupant = Some(occupant);
                 self.presence = Presence::Nobody;
@@ -213,6 +214,11 @@ impl Seat {
         }
     }
 
+    /// Whether all that was handed over is answered.
+    pub fn has_answered(&self) -> bool {
+        self.unanswered.is_empty()
+    }
+
     pub fn life(&self) -> u64 {
         self.life
     }
@@ -276,13 +282,14 @@ impl Seat {
         matches!(self.presence, Presence::Unmanned(until) if now >= until)
     }
 
-    /// When there is something to do without any event.
-    pub fn deadline(&self) -> Option<At> {
+    /// When there is something to do without any event, with or without its timers.
+    pub fn deadline(&self, timers: bool) -> Option<At> {
         let refill = match self.presence {
             Presence::Unmanned(until) => Some(until),
             Presence::Nobody | Presence::Working | Presence::Away(_) => None,
         };
         let stuck = self.unanswered.front().filter(|_| !self.told_stuck).map(|(_, since)| *since + STUCK);
-        [self.timers.earliest(), refill, stuck, self.stand_in_at()].into_iter().flatten().min()
+        let timer = if timers { self.timers.earliest() } else { None };
+        [timer, refill, stuck, self.stand_in_at()].into_iter().flatten().min()
     }
 }

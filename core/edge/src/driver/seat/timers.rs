@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 /// Timers that one policy may have set.
 const TIMERS: usize = 256;
 
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub(in crate::driver) struct Timers {
     set: BTreeMap<TimerId, At>,
 }

@@ -52,6 +52,13 @@ impl Comparison {
         self.its.remove(&seq);
     }
 
+    /// What both were told until now will not be answered by one of them.
+    pub fn forget_all(&mut self) {
+        self.told.clear();
+        self.ours.clear();
+        self.its.clear();
+    }
+
     pub fn ours(&mut self, seq: u64, when: &str, first: u64, actions: &[Action]) -> Option<Both> {
         if self.told.contains(&seq) {
             self.ours.insert(seq, (first, actions.to_vec()));
@@ -100,8 +107,22 @@ impl Comparison {
     }
 }
 
+/// Whether the policy waits for what becomes of it.
+pub(super) fn has_a_result(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Prepare(_)
+            | Action::Switch(_)
+            | Action::StandDown(_)
+            | Action::Share(_)
+            | Action::RestartService(_)
+            | Action::ConfirmGate(_)
+            | Action::RunHook(_)
+    )
+}
+
 /// Whether it changes anything beyond what is watched and shown.
-pub(super) fn is_decision(action: &Action) -> bool {
+fn is_decision(action: &Action) -> bool {
     !matches!(
         action,
         Action::Watch(_)

@@ -1,15 +1,16 @@
-//! A second policy beside the one in force: told the same, its answers compared and not done; and how the two change
-//! places.
+//! A second policy beside the one in force: told the same, its answers compared and not done.
 //!
-//! The candidate goes on from the present policy's state, if it can. It is told every event of the pair, but for the
-//! timers, probes and results that are the other one's own, and has its own. Both change places between two events:
-//! what happens meanwhile waits for the milliseconds that it takes to save the candidate's state for the journal. The
-//! one that was in force is then the shadow, told everything, and can take its place again in the same way.
+//! The candidate goes on from the present policy's state, if it can, and is told where the pair stands. Then it is told
+//! every event of the pair, but for the timers, probes and results that are the other one's own, and has its own. The
+//! two can change places ([`promotion`]); the one that was in force is then the shadow, told everything, and can take
+//! its place again in the same way.
 
 mod compare;
+mod promotion;
+
+pub(super) use promotion::Promotion;
 
 use super::feed::Reply;
-use super::orders::ActionOf;
 use super::seat::Seat;
 use super::standing::Standing;
 use super::{Driver, Feed};
@@ -17,7 +18,7 @@ use crate::admin::api::ShadowStatus;
 use crate::config::PolicyConfig;
 use crate::probe::{Means, Probes};
 use crate::wall;
-use compare::{Both, Comparison, is_decision};
+use compare::{Both, Comparison, has_a_result};
 use lockstep_policy::event::{ActionResult, Event, Outcome, ProbeId, ProbeResult, What};
 use lockstep_policy::host::{LifeRecord, Report, Sent, Snapshot, StepOutcome};
 use lockstep_policy::{Action, At, Level};
@@ -34,7 +35,7 @@ pub(super) type Reached = oneshot::Sender<Result<String, String>>;
 /// A policy that works saves its state in no time.
 const SAVE: Duration = Duration::from_secs(2);
 
-/// Events that may wait for the state that a candidate begins with, or for the change of places.
+/// Events that may wait for the change of places.
 const WAITING: usize = 4096;
 
 /// Our actions whose results the shadow waits for.
@@ -48,12 +49,11 @@ const NOT_DONE: &str = "in shadow: recorded, and not done";
 pub(super) enum Shadow {
     #[default]
     None,
-    /// The present policy's state is waited for, and the events since are kept.
+    /// The present policy's state is waited for.
     Beginning {
         wanted: Box<PolicyConfig>,
         by: String,
         until: At,
-        since: Vec<Event>,
         reply: Reached,
     },
     Beside(Box<Beside>),
@@ -66,23 +66,19 @@ pub(super) struct Beside {
     /// Those of its probes that the policy in force does not have.
     probes: Probes,
     comparison: Comparison,
+    /// Actions of the policy in force that are its own as well, by both numbers.
     same: BTreeMap<u64, u64>,
     /// Its life, as it began.
     began: Option<LifeRecord>,
+    /// The last event that it was told.
+    told: u64,
     by: String,
     since: String,
     /// It was in force before the two changed places.
     was_in_force: bool,
+    /// It is the one that stands in the configuration.
+    configured: bool,
     trouble: String,
-}
-
-/// The two are changing places.
-pub(super) struct Promotion {
-    by: String,
-    until: At,
-    /// What is to be told afterwards; true: it is the shadow's own.
-    waiting: Vec<(What, bool)>,
-    reply: Reached,
 }
 
 /// Operators' verbs.
@@ -98,9 +94,10 @@ impl Driver {
             json!({ "shadow": wanted.plugin.id(), "version": wanted.plugin.version(),
             "fingerprint": wanted.plugin.fingerprint().to_string(), "by": by }),
         );
-        let wanted = Box::new(wanted);
-        let until = now + SAVE;
-        self.shadow = Shadow::Beginning { wanted, by, until, since: Vec::new(), reply };
+        let beginning = Shadow::Beginning { wanted: Box::new(wanted), by, until: now + SAVE, reply };
+        if let Shadow::Beginning { reply, .. } = std::mem::replace(&mut self.shadow, beginning) {
+            let _ = reply.send(Err("another policy was put into shadow meanwhile".to_owned()));
+        }
         if self.seat.is_working(now) {
             self.seat.save();
         } else {
@@ -109,10 +106,9 @@ impl Driver {
     }
 
     /// The state that the candidate goes on from is there, or there is none.
-    fn shadow_begins(&mut self, restored: Option<(u64, Snapshot)>) {
-        let Shadow::Beginning { wanted, by, since, reply, .. } = std::mem::take(&mut self.shadow) else { return };
-        let now = clock::now();
-        let snapshot = restored.as_ref().filter(|(_, snapshot)| snapshot.policy == wanted.plugin.id());
+    fn shadow_begins(&mut self, present: Option<Snapshot>) {
+        let Shadow::Beginning { wanted, by, reply, .. } = std::mem::take(&mut self.shadow) else { return };
+        let snapshot = present.filter(|snapshot| snapshot.policy == wanted.plugin.id());
         let from =
             if snapshot.is_some() { "goes on from the present policy's state" } else { "begins without a state" };
         let said = format!(
@@ -120,18 +116,11 @@ impl Driver {
             wanted.plugin.id(),
             wanted.plugin.version()
         );
+        self.seats += 1;
         let mut beside = Beside::new(self, *wanted, by);
-        if snapshot.is_some() {
-            beside.standing = self.standing.clone();
-            beside.seat.timers = self.seat.timers.clone();
-        }
-        if let Err(why) = beside.seat.fill(now, snapshot.map(|(_, snapshot)| snapshot.clone())) {
+        if let Err(why) = beside.seat.fill(clock::now(), snapshot) {
             let _ = reply.send(Err(why));
             return;
-        }
-        let after = restored.map_or(0, |(seq, _)| seq);
-        for event in since.into_iter().filter(|event| event.seq > after) {
-            beside.hear(now, &event, false);
         }
         self.shadow = Shadow::Beside(Box::new(beside));
         let _ = reply.send(Ok(said));
@@ -142,12 +131,19 @@ impl Driver {
             return Err("the policies of this pair are changing places now".to_owned());
         }
         match std::mem::take(&mut self.shadow) {
-            Shadow::None => Err("this pair has no policy in shadow".to_owned()),
-            Shadow::Beginning { .. } | Shadow::Beside(_) => {
-                self.notes.operator(clock::now(), json!({ "shadow": "ended", "by": by }));
-                Ok("no policy is in shadow any more".to_owned())
-            }
+            Shadow::None => return Err("this pair has no policy in shadow".to_owned()),
+            Shadow::Beginning { reply, .. } => drop(reply.send(Err(format!("ended by {by}")))),
+            Shadow::Beside(_) => {}
         }
+        self.notes.operator(clock::now(), json!({ "shadow": "ended", "by": by }));
+        Ok("no policy is in shadow any more".to_owned())
+    }
+
+    /// The policy in shadow, for the pair's status.
+    pub(super) fn in_shadow(&self) -> String {
+        let Shadow::Beside(beside) = &self.shadow else { return String::new() };
+        let PolicyConfig { plugin, .. } = &beside.seat.config;
+        format!("{} {}", plugin.id(), plugin.version())
     }
 
     pub(super) fn shadow_status(&self) -> Option<ShadowStatus> {
@@ -169,140 +165,44 @@ impl Driver {
             latest: beside.comparison.latest.iter().cloned().collect(),
         })
     }
-
-    /// The shadow takes the place of the policy in force; `back`: only if it was there before.
-    pub(super) fn promote(&mut self, back: bool, by: String, reply: Reached) {
-        let now = clock::now();
-        let refusal = match &self.shadow {
-            _ if self.promotion.is_some() => Some("the policies of this pair are changing places already"),
-            Shadow::None | Shadow::Beginning { .. } => {
-                Some("this pair has no policy in shadow: `lockstep policy shadow` first")
-            }
-            Shadow::Beside(beside) if back && !beside.was_in_force => Some("the policy in shadow was never in force"),
-            Shadow::Beside(beside) if !beside.seat.is_working(now) => Some("the policy in shadow does not work"),
-            Shadow::Beside(beside) => {
-                beside.seat.save();
-                None
-            }
-        };
-        if let Some(why) = refusal {
-            let _ = reply.send(Err(why.to_owned()));
-            return;
-        }
-        self.promotion = Some(Promotion { by, until: now + SAVE, waiting: Vec::new(), reply });
-    }
-}
-
-/// The change of places.
-impl Driver {
-    /// Keeps an event back while the two change places; false: it is to be told now.
-    pub(super) fn waits_for_promotion(&mut self, what: &What) -> bool {
-        let Some(promotion) = &mut self.promotion else { return false };
-        if promotion.waiting.len() >= WAITING {
-            return false;
-        }
-        promotion.waiting.push((what.clone(), false));
-        true
-    }
-
-    /// The shadow's state is saved, and everything that it was told is in it: between two events.
-    fn change_places(&mut self, snapshot: Snapshot) {
-        let Shadow::Beside(beside) = &mut self.shadow else { return };
-        let Some(began) = beside.began.take() else { return };
-        let Some(promotion) = self.promotion.take() else { return };
-        let now = clock::now();
-        // What the former policy asked for and the other one too ends for that one.
-        let former = self.seat.life();
-        let same = std::mem::take(&mut beside.same).into_iter();
-        self.inherited = same.map(|(action, its)| (ActionOf { life: former, action }, its)).collect();
-        std::mem::swap(&mut self.seat, &mut beside.seat);
-        std::mem::swap(&mut self.standing, &mut beside.standing);
-        beside.was_in_force = true;
-        beside.comparison = Comparison::default();
-        beside.began = self.began.take();
-        self.config.policy = self.seat.config.clone();
-        let record = LifeRecord { given: snapshot.given, restored: Some(snapshot), ..began };
-        self.notes.life(now, &record);
-        self.began = Some(record);
-        let before = beside.standing.clone();
-        self.exchange_probes();
-        self.clear_alarms();
-        let life = self.seat.life();
-        for action in self.standing.again(&before) {
-            self.act(ActionOf { life, action: 0 }, action);
-        }
-        let PolicyConfig { plugin, .. } = &self.config.policy;
-        let text = format!(
-            "policy `{}` {} decides from now on, by {}; the former one is told everything and can be taken back",
-            plugin.id(),
-            plugin.version(),
-            promotion.by
-        );
-        self.notes.alert(now, Level::Warning, "edge", &text);
-        for (what, _) in promotion.waiting {
-            self.tell(what);
-        }
-        let _ = promotion.reply.send(Ok(text));
-    }
-
-    /// What is probed is what the policy in force declares; the shadow's own are those that it has alone.
-    fn exchange_probes(&mut self) {
-        let Shadow::Beside(beside) = &mut self.shadow else { return };
-        let present: Vec<_> = self.probes.watches().cloned().collect();
-        for watch in &present {
-            if self.standing.watches.get(&watch.probe) != Some(watch) {
-                self.probes.unwatch(watch.probe);
-                self.sides[watch.side].probes.remove(&watch.probe);
-            }
-        }
-        for watch in self.standing.watches.values().filter(|watch| !present.contains(watch)) {
-            let servers = &self.config.sides[watch.side].servers;
-            // It was declared before, so that it can be sent is known.
-            let _ = self.probes.watch(watch.clone(), servers);
-        }
-        beside.probes.clear();
-        for watch in beside.standing.watches.values() {
-            if self.standing.watches.get(&watch.probe) != Some(watch) {
-                let _ = beside.probes.watch(watch.clone(), &self.config.sides[watch.side].servers);
-            }
-        }
-    }
 }
 
 /// What the shadow is told.
 impl Driver {
     /// An event of the pair. What is the other policy's own is left out.
     pub(super) fn tell_shadow(&mut self, event: &Event, ours: bool) {
-        match &mut self.shadow {
-            Shadow::None => {}
-            Shadow::Beginning { since, .. } if since.len() < WAITING => since.push(event.clone()),
-            Shadow::Beginning { .. } => {}
-            Shadow::Beside(beside) => match &event.what {
-                What::Timer(_) | What::Config(_) => {}
-                What::Probe(result) if !beside.shares(result.probe, &self.standing) => {}
-                What::Result(result) => {
-                    if let Some(action) = beside.same.remove(&result.action) {
-                        let what = What::Result(ActionResult { action, ..result.clone() });
-                        beside.hear(event.at, &Event { what, ..event.clone() }, ours);
-                    }
+        let Shadow::Beside(beside) = &mut self.shadow else { return };
+        match &event.what {
+            What::Timer(_) | What::Config(_) | What::Start(_) => {}
+            What::Probe(result) if !beside.shares(result.probe, &self.standing) => {}
+            What::Result(result) => {
+                if let Some(action) = beside.same.remove(&result.action) {
+                    let what = What::Result(ActionResult { action, ..result.clone() });
+                    beside.hear(event.at, &Event { what, ..event.clone() }, ours);
                 }
-                _ => beside.hear(event.at, event, ours),
-            },
+            }
+            _ => beside.hear(event.at, event, ours),
         }
     }
 
     /// Something that only the shadow is told: the journal of the policy in force knows that it is not its own.
     fn tell_shadow_alone(&mut self, what: What) {
         let now = clock::now();
-        let Shadow::Beside(beside) = &mut self.shadow else { return };
-        if let Some(promotion) = self.promotion.as_mut().filter(|promotion| promotion.waiting.len() < WAITING) {
-            return promotion.waiting.push((what, true));
+        if matches!(self.shadow, Shadow::Beside(_))
+            && let Some(what) = self.waits_for_promotion(what, true)
+            && let Shadow::Beside(beside) = &mut self.shadow
+        {
+            let event = Event { seq: self.notes.next_seq(now), at: now, what };
+            self.notes.event(&event);
+            self.notes.skipped(now, event.seq, "it is the shadow's own");
+            beside.hear(now, &event, false);
         }
-        let seq = self.notes.next_seq(now);
-        let event = Event { seq, at: now, what };
-        self.notes.event(&event);
-        self.notes.skipped(now, seq, "it is the shadow's own");
-        beside.hear(now, &event, false);
+    }
+
+    /// A candidate that begins is told what a new policy is told.
+    fn tell_shadow_where_all_stands(&mut self, restored: bool) {
+        let told: Vec<What> = std::iter::once(self.start(restored)).chain(self.where_sides_stand()).collect();
+        told.into_iter().for_each(|what| self.tell_shadow_alone(what));
     }
 
     pub(super) fn shadow_probed(&mut self, declaration: u64, result: ProbeResult) {
@@ -313,11 +213,88 @@ impl Driver {
         }
     }
 
+    /// What became of an action that the shadow gave when it was in force.
+    pub(super) fn result_for_shadow(&mut self, life: u64, result: ActionResult) {
+        if matches!(&self.shadow, Shadow::Beside(beside) if beside.seat.life() == life) {
+            self.tell_shadow_alone(What::Result(result));
+        }
+    }
+
+    /// What both watch in the same way is probed once, for the policy in force; the rest of the shadow's for it alone.
+    pub(super) fn share_probes(&mut self) {
+        let Shadow::Beside(beside) = &mut self.shadow else { return };
+        let own: Vec<_> = beside.probes.watches().cloned().collect();
+        for watch in &own {
+            if beside.standing.watches.get(&watch.probe) != Some(watch) || beside.shares(watch.probe, &self.standing) {
+                beside.probes.unwatch(watch.probe);
+            }
+        }
+        for watch in beside.standing.watches.values() {
+            if self.standing.watches.get(&watch.probe) != Some(watch) && !own.contains(watch) {
+                let servers = &self.config.sides[watch.side].servers;
+                if let Err(why) = beside.probes.watch(watch.clone(), servers) {
+                    beside.trouble = why;
+                }
+            }
+        }
+    }
+
+    /// All that is due of it by now.
+    pub(super) fn watch_shadow(&mut self, now: At) {
+        self.watch_promotion(now);
+        while self.promotion.is_none()
+            && let Shadow::Beside(beside) = &mut self.shadow
+            && let Some(timer) = beside.seat.timers.due(now)
+        {
+            self.tell_shadow_alone(What::Timer(timer));
+        }
+        if matches!(&self.shadow, Shadow::Beginning { until, .. } if now >= *until) {
+            self.shadow_begins(None);
+        }
+    }
+
+    pub(super) fn shadow_deadline(&self) -> Option<At> {
+        let promotion = self.promotion_deadline();
+        let shadow = match &self.shadow {
+            Shadow::None => None,
+            Shadow::Beginning { until, .. } => Some(*until),
+            Shadow::Beside(_) if promotion.is_some() => None,
+            Shadow::Beside(beside) => beside.seat.timers.earliest(),
+        };
+        promotion.into_iter().chain(shadow).min()
+    }
+}
+
+/// What the two answer.
+impl Driver {
+    /// The present policy's state was saved: a candidate may wait for it.
+    pub(super) fn saved_for_shadow(&mut self, snapshot: &Snapshot) {
+        if matches!(self.shadow, Shadow::Beginning { .. }) {
+            self.shadow_begins(Some(snapshot.clone()));
+        }
+    }
+
     /// What we have answered, for the comparison.
     pub(super) fn compare_ours(&mut self, seq: u64, first: u64, actions: &[Action]) {
         if let Shadow::Beside(beside) = &mut self.shadow {
             let both = beside.comparison.ours(seq, &wall::now(), first, actions);
             self.settle(both);
+        }
+    }
+
+    /// We have left an event out.
+    pub(super) fn cannot_compare(&mut self, seq: u64) {
+        if let Shadow::Beside(beside) = &mut self.shadow {
+            beside.comparison.forget(seq);
+        }
+    }
+
+    /// What we were told is answered no more, and nothing is watched for us.
+    pub(super) fn shadow_is_alone(&mut self) {
+        self.standing.watches.clear();
+        self.share_probes();
+        if let Shadow::Beside(beside) = &mut self.shadow {
+            beside.comparison.forget_all();
         }
     }
 
@@ -330,7 +307,7 @@ impl Driver {
         while beside.same.len() > SAME {
             beside.same.pop_first();
         }
-        for (action, _) in both.alone.into_iter().filter(|(_, action)| is_decision(action)) {
+        for (action, _) in both.alone.into_iter().filter(|(_, action)| has_a_result(action)) {
             let why = NOT_DONE.to_owned();
             self.tell_shadow_alone(What::Result(ActionResult { action, outcome: Outcome::Refused, why }));
         }
@@ -344,23 +321,9 @@ impl Driver {
             return;
         }
         match report {
-            Report::Began(record) => {
-                beside.seat.began(&record);
-                beside.trouble.clear();
-                let fresh = record.restored.is_none();
-                beside.began = Some(*record);
-                if fresh {
-                    beside.standing = Standing::default();
-                    beside.probes.clear();
-                    self.tell_shadow_where_all_stands();
-                }
-            }
+            Report::Began(record) => self.shadow_began(*record),
             Report::Stepped(outcome) => self.shadow_stepped(outcome),
-            Report::Saved { snapshot, .. } => {
-                if self.promotion.is_some() {
-                    self.change_places(snapshot);
-                }
-            }
+            Report::Saved { seq, snapshot } => self.shadow_saved(seq, snapshot),
             Report::Skipped { seq, why } => {
                 beside.seat.settled(now, seq);
                 beside.comparison.forget(seq);
@@ -370,7 +333,10 @@ impl Driver {
             Report::Back => drop(beside.seat.back()),
             Report::Gone(why) => {
                 beside.seat.gone(now, &why);
+                beside.comparison.forget_all();
+                beside.probes.clear();
                 beside.trouble = why;
+                self.abandon_promotion("the policy in shadow has failed");
             }
             Report::Alert { text, .. } => {
                 beside.trouble.clone_from(&text);
@@ -379,22 +345,28 @@ impl Driver {
         }
     }
 
+    fn shadow_began(&mut self, record: LifeRecord) {
+        self.abandon_promotion("the policy in shadow has begun anew");
+        let Shadow::Beside(beside) = &mut self.shadow else { return };
+        beside.seat.began(&record);
+        beside.standing = Standing::default();
+        beside.comparison.forget_all();
+        beside.same.clear();
+        let restored = record.restored.is_some();
+        beside.began = Some(record);
+        self.share_probes();
+        self.tell_shadow_where_all_stands(restored);
+    }
+
     fn shadow_stepped(&mut self, outcome: StepOutcome) {
         let Shadow::Beside(beside) = &mut self.shadow else { return };
         beside.seat.answered(clock::now(), &outcome);
         let StepOutcome { seq, first, actions, .. } = outcome;
+        let mut watches = false;
         for action in &actions {
             beside.standing.note(action);
             match action {
-                // What both watch in the same way is probed once.
-                Action::Watch(watch) if self.standing.watches.get(&watch.probe) != Some(watch) => {
-                    let servers = &self.config.sides[watch.side].servers;
-                    if let Err(why) = beside.probes.watch(watch.clone(), servers) {
-                        beside.trouble = why;
-                    }
-                }
-                Action::Watch(watch) => beside.probes.unwatch(watch.probe),
-                Action::Unwatch(probe) => beside.probes.unwatch(*probe),
+                Action::Watch(_) | Action::Unwatch(_) => watches = true,
                 Action::ProbeNow(probe) => drop(beside.probes.now(*probe)),
                 Action::SetTimer(timer, at) => drop(beside.seat.timers.set(*timer, *at)),
                 Action::CancelTimer(timer) => beside.seat.timers.cancel(*timer),
@@ -402,54 +374,10 @@ impl Driver {
             }
         }
         let both = beside.comparison.its(seq, &wall::now(), first, &actions);
+        if watches {
+            self.share_probes();
+        }
         self.settle(both);
-    }
-
-    /// All that is due of it by now.
-    pub(super) fn watch_shadow(&mut self, now: At) {
-        while self.promotion.is_none()
-            && let Shadow::Beside(beside) = &mut self.shadow
-            && let Some(timer) = beside.seat.timers.due(now)
-        {
-            self.tell_shadow_alone(What::Timer(timer));
-        }
-        if matches!(&self.shadow, Shadow::Beginning { until, .. } if now >= *until) {
-            self.shadow_begins(None);
-        }
-        if self.promotion.as_ref().is_some_and(|promotion| now >= promotion.until)
-            && let Some(Promotion { waiting, reply, .. }) = self.promotion.take()
-        {
-            for (what, its_own) in waiting {
-                if its_own { self.tell_shadow_alone(what) } else { self.tell(what) }
-            }
-            let _ = reply.send(Err(format!(
-                "the policy in shadow has not saved its state within {SAVE:?}; nothing was changed"
-            )));
-        }
-    }
-
-    pub(super) fn shadow_deadline(&self) -> Option<At> {
-        let promotion = self.promotion.as_ref().map(|promotion| promotion.until);
-        let shadow = match &self.shadow {
-            Shadow::None => None,
-            Shadow::Beginning { until, .. } => Some(*until),
-            Shadow::Beside(_) if promotion.is_some() => None,
-            Shadow::Beside(beside) => beside.seat.timers.earliest(),
-        };
-        promotion.into_iter().chain(shadow).min()
-    }
-
-    /// The present policy's state was saved: a candidate may wait for it.
-    pub(super) fn saved_for_shadow(&mut self, seq: u64, snapshot: &Snapshot) {
-        if matches!(self.shadow, Shadow::Beginning { .. }) {
-            self.shadow_begins(Some((seq, snapshot.clone())));
-        }
-    }
-
-    /// A candidate that begins without a state is told what a new policy is told.
-    fn tell_shadow_where_all_stands(&mut self) {
-        let told: Vec<What> = std::iter::once(self.start(false)).chain(self.where_sides_stand()).collect();
-        told.into_iter().for_each(|what| self.tell_shadow_alone(what));
     }
 }
 
@@ -458,19 +386,21 @@ impl Beside {
         let feeds = driver.feeds.clone();
         let deliver = move |declaration, result| drop(feeds.try_send(Feed::ShadowProbe(declaration, result)));
         let replies = driver.replies.clone();
-        let tell = Arc::new(move |occupant, report| drop(replies.send(Reply::Shadow(occupant, report))));
+        let tell = Arc::new(move |occupant, report| drop(replies.send(Reply::Policy(occupant, report))));
         let means: Arc<Means> = Arc::clone(&driver.means);
         let probes = Probes::new(Arc::new(deliver)).with_means(means).with_agents(Arc::new(driver.pings.clone()));
         Beside {
-            seat: Seat::new(wanted, tell).counting_from(driver.seat.life()),
+            seat: Seat::new(wanted, tell).of_number(driver.seats),
             standing: Standing::default(),
             probes,
             comparison: Comparison::default(),
             same: BTreeMap::new(),
             began: None,
+            told: 0,
             by,
             since: wall::now(),
             was_in_force: false,
+            configured: false,
             trouble: String::new(),
         }
     }
@@ -482,8 +412,15 @@ impl Beside {
 
     fn hear(&mut self, now: At, event: &Event, compared: bool) {
         match self.seat.send(now, event) {
-            Ok(Sent::Told) if compared => self.comparison.told(event.seq),
-            Ok(_) => {}
+            Ok(Sent::Told) => {
+                self.told = event.seq;
+                if compared {
+                    self.comparison.told(event.seq);
+                }
+            }
+            Ok(Sent::Unknown) => {}
+            // Before its first life has begun there is nobody, and nothing is wrong.
+            Err(_) if self.began.is_none() => {}
             Err(unheard) => self.trouble = unheard.to_string(),
         }
     }
