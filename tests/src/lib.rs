@@ -1,5 +1,15 @@
-//! What the tests that cross rooms share.
+//! What the tests that cross rooms share: worlds of their own, the beds in them, and how stories are told and judged.
 #![forbid(unsafe_code)]
+#![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
+
+pub mod bed;
+pub mod configuration;
+pub mod network;
+pub mod processes;
+pub mod replay;
+pub mod stream;
+pub mod witness;
+pub mod world;
 
 use std::path::{Path, PathBuf};
 
@@ -39,4 +49,11 @@ pub fn lockstep() -> PathBuf {
         Some(binary) => binary,
         None => panic!("no `lockstep` above {}: say `cargo build --workspace` first", test.display()),
     }
+}
+
+/// Where failed stories leave what was written, and figures are collected: `target/tmp`.
+#[must_use]
+pub fn kept() -> PathBuf {
+    let test = std::env::current_exe().unwrap_or_default();
+    test.ancestors().nth(3).unwrap_or(Path::new("/")).join("tmp")
 }

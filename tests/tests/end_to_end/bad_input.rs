@@ -48,7 +48,7 @@ fn of_no_library(dir: &Path) -> String {
 fn check_refuses_every_bad_configuration() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    configuration::trust_plugin(dir);
+    configuration::trust_plugin(dir, "telisca");
     let good = configuration::edge(dir, "");
     let line_of = |text: &str| 1 + good.lines().position(|line| line.contains(text)).unwrap();
     let plugin = lockstep_tests::plugin("telisca").display().to_string();

@@ -1,7 +1,7 @@
 //! The whole of lockstep on real processes and a real network: an edge, two nodes and a client that counts, in network
 //! namespaces of their own.
 //!
-//! A test reads as a story: [`bed::Bed`] sets everything up, breaks it and waits for it; the judgement at the end rests on the
+//! A test reads as a story: [`lockstep_tests::bed::Bed`] sets everything up, breaks it and waits for it; the judgement at the end rests on the
 //! logs of the client, the applications and the CTI services, and not on what the edge says about itself. What must hold on any machine
 //! is asserted; times are printed as figures, to be compared with their targets, and asserted with a wide margin only.
 //!
@@ -9,14 +9,6 @@
 //! collected in `target/tmp/figures.txt`, and what the actors of a failed story wrote is kept beside it.
 #![forbid(unsafe_code)]
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
-
-mod bed;
-mod configuration;
-mod network;
-mod processes;
-mod stream;
-mod witness;
-mod world;
 
 mod agent_deaths;
 mod bad_input;
@@ -26,3 +18,5 @@ mod journal;
 mod planned;
 mod the_bed;
 mod verbs;
+
+use lockstep_tests::{bed, configuration, network, processes, stream, world};

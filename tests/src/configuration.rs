@@ -5,7 +5,7 @@ use crate::processes::lockstep;
 use lockstep_demo::{activity, app};
 use lockstep_policy::Side;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 /// The bed's one pair.
@@ -27,28 +27,11 @@ pub fn vip() -> SocketAddr {
     SocketAddr::new(VIP, HTTP)
 }
 
-/// The binary `lockstep`, beside this program's own folder.
-pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().unwrap();
-    let binary = test.parent().and_then(Path::parent).unwrap().join("lockstep");
-    assert!(
-        binary.exists(),
-        "{} is missing: `cargo build --workspace` makes it, as `make test` does",
-        binary.display()
-    );
-    binary
-}
-
-/// Trusts the plugin, as an operator must before an edge loads it.
-pub fn trust_plugin(dir: &Path) {
+/// Trusts a plugin, as an operator must before an edge loads it.
+pub fn trust_plugin(dir: &Path, plugin: &str) {
     let list = dir.join("policies.trust");
-    let trusted = lockstep()
-        .args(["policy", "trust"])
-        .arg(lockstep_tests::plugin("telisca"))
-        .arg("--trust-file")
-        .arg(list)
-        .output()
-        .unwrap();
+    let trusted =
+        lockstep().args(["policy", "trust"]).arg(crate::plugin(plugin)).arg("--trust-file").arg(list).output().unwrap();
     assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
 }
 
@@ -76,7 +59,7 @@ profile = "lan"
 {a}{b}"#,
         state = dir.join("edge"),
         vip = vip(),
-        plugin = lockstep_tests::plugin("telisca"),
+        plugin = crate::plugin("telisca"),
         a = side(Side::A),
         b = side(Side::B),
     )
@@ -85,7 +68,7 @@ profile = "lan"
 /// A side's `agent.toml`, for the pair of that name.
 pub fn agent(dir: &Path, side: Side, pair: &str) -> String {
     let (node, lock) = (address(side), dir.join(format!("cti-{side}.lock")));
-    let program = |name: &str| format!("{:?}, \"simulate\", {name:?}, \"--side\", \"{side}\"", binary());
+    let program = |name: &str| format!("{:?}, \"simulate\", {name:?}, \"--side\", \"{side}\"", crate::lockstep());
     format!(
         r#"[agent]
 pair = "{pair}"

@@ -1,7 +1,7 @@
 //! The network of a world: the edge and its clients on a bridge, and two nodes with a cable each.
 //!
-//! The edge's namespace is the world's own. Each node has a namespace, which lives as long as its holder, a `cat` that waits for
-//! input.
+//! The edge's namespace is the world's own. Each node, and each other place, has a namespace, which lives as long as its holder, a
+//! `cat` that waits for input.
 
 use lockstep_policy::{Side, Sides};
 use std::ffi::OsStr;
@@ -21,10 +21,21 @@ pub fn address(side: Side) -> IpAddr {
     }
 }
 
+/// The edge's address on the second network.
+pub const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 78, 0, 100));
+
+/// A node's address on the second network.
+pub fn second_address(side: Side) -> IpAddr {
+    match side {
+        Side::A => IpAddr::V4(Ipv4Addr::new(10, 78, 0, 1)),
+        Side::B => IpAddr::V4(Ipv4Addr::new(10, 78, 0, 2)),
+    }
+}
+
 /// Bridge, cables and the nodes' namespaces.
 #[derive(Debug)]
 pub struct Network {
-    nodes: Sides<Child>,
+    nodes: Sides<Place>,
 }
 
 impl Network {
@@ -35,33 +46,26 @@ impl Network {
         run("ip link add bridge type bridge forward_delay 0");
         run("ip link set bridge address 02:00:00:00:00:64 up");
         run(&format!("ip address add {VIP}/24 dev bridge"));
-        let nodes = Sides::from_fn(|_| hold_namespace());
-        let network = Network { nodes };
-        Side::BOTH.into_iter().for_each(|side| network.lay_cable(side));
-        network
+        Network { nodes: Sides::from_fn(|side| Place::lay(&port(side), address(side))) }
     }
 
-    fn lay_cable(&self, side: Side) {
-        let (port, holder, node) = (port(side), self.nodes[side].id(), address(side));
-        run(&format!("ip link add {port} type veth peer name eth0 netns {holder}"));
-        run(&format!("ip link set {port} master bridge up"));
-        self.run_on(side, "ip link set lo up");
-        self.run_on(side, &format!("ip address add {node}/24 dev eth0"));
-        self.run_on(side, "ip link set eth0 up");
+    /// Lays a second bridge, by which edge and nodes reach each other beside the first one: `eth1` on the nodes.
+    pub fn lay_second(&self) {
+        run("ip link add second type bridge forward_delay 0");
+        run("ip link set second address 02:00:00:00:01:64 up");
+        run(&format!("ip address add {SECOND}/24 dev second"));
+        for (side, node) in self.nodes.iter() {
+            node.lay_cable(&format!("second-{side}"), "second", "eth1", second_address(side));
+        }
     }
 
     /// A program that will run on a node, as a process of this very number (nothing forks).
     pub fn command_on(&self, side: Side, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.nodes[side].id().to_string(), "--net", "--"]).arg(program);
-        command
+        self.nodes[side].command(program)
     }
 
     fn run_on(&self, side: Side, line: &str) {
-        let mut words = line.split_whitespace();
-        let mut command = self.command_on(side, words.next().unwrap());
-        command.args(words);
-        finish(command, line);
+        self.nodes[side].run(line);
     }
 
     /// Pulls a node's cable. Who talked to it gets no answer any more, and no error either.
@@ -86,6 +90,43 @@ impl Network {
     /// Undoes [`Network::cut_port`].
     pub fn heal_port(&self, side: Side) {
         self.run_on(side, "nft delete table inet cut");
+    }
+}
+
+/// A machine of its own on the bridge.
+#[derive(Debug)]
+pub struct Place {
+    holder: Child,
+}
+
+impl Place {
+    /// Lays it; `port` is the name of its cable's end at the bridge, of at most 15 letters.
+    pub fn lay(port: &str, address: IpAddr) -> Place {
+        let place = Place { holder: hold_namespace() };
+        place.run("ip link set lo up");
+        place.lay_cable(port, "bridge", "eth0", address);
+        place
+    }
+
+    fn lay_cable(&self, port: &str, bridge: &str, interface: &str, address: IpAddr) {
+        run(&format!("ip link add {port} type veth peer name {interface} netns {}", self.holder.id()));
+        run(&format!("ip link set {port} master {bridge} up"));
+        self.run(&format!("ip address add {address}/24 dev {interface}"));
+        self.run(&format!("ip link set {interface} up"));
+    }
+
+    /// A program that will run there, as a process of this very number (nothing forks).
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("nsenter");
+        command.args(["--target", &self.holder.id().to_string(), "--net", "--"]).arg(program);
+        command
+    }
+
+    fn run(&self, line: &str) {
+        let mut words = line.split_whitespace();
+        let mut command = self.command(words.next().unwrap());
+        command.args(words);
+        finish(command, line);
     }
 }
 

@@ -1,14 +1,15 @@
 //! The test bed: an edge, two nodes, and what can be done to them.
 //!
-//! Nothing here waits for a length of time: each wait is for a condition, with [`PATIENCE`] as the bound of it.
+//! Nothing here waits for a length of time: each wait is for a condition, with [`processes::PATIENCE`] as the bound of it.
 
 use crate::configuration::{self, ADMIN, AGENT_PORT, PAIR};
 use crate::network::Network;
 use crate::processes::{self, Life, lockstep};
+pub use crate::processes::{PATIENCE, until};
 use crate::stream::Stream;
 use lockstep_demo::activity;
 use lockstep_demo::play::processes::{DEMO, NODE, Process, of_node, signal_all};
-use lockstep_edge::admin::api::{Handover, PairStatus, PauseOrder, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::api::{Handover, JournalEntry, PairStatus, PauseOrder, SwitchAnswer, SwitchOrder};
 use lockstep_edge::admin::client::{Client, ClientError};
 use lockstep_pair::RouteKind;
 use lockstep_pair::record::Outcome;
@@ -18,30 +19,13 @@ use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-/// Nothing that is waited for takes nearly as long.
-pub const PATIENCE: Duration = Duration::from_secs(20);
-/// From one look to the next.
-const LOOK: Duration = Duration::from_millis(5);
-
-/// Waits until there is something.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
-    let begin = Instant::now();
-    loop {
-        if let Some(found) = look() {
-            return found;
-        }
-        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
-        std::thread::sleep(LOOK);
-    }
-}
 
 /// A pair with its edge, in a world of their own.
 #[derive(Debug)]
 pub struct Bed {
     dir: PathBuf,
     network: Network,
+    pair: &'static str,
     edge: Option<Life>,
     agents: Sides<Option<Life>>,
 }
@@ -55,13 +39,19 @@ impl Bed {
 
     /// The same with other lines for the policy.
     pub fn with_policy(dir: &Path, policy: &str) -> Bed {
-        let bed = Bed { dir: dir.to_owned(), network: Network::lay(), edge: None, agents: Sides { a: None, b: None } };
-        configuration::trust_plugin(dir);
+        let bed = Bed::bare(dir, PAIR, "telisca");
         bed.configure_edge(&configuration::edge(dir, policy));
         for side in Side::BOTH {
             bed.configure_agent(side, &configuration::agent(dir, side, PAIR));
         }
         bed
+    }
+
+    /// A bed for one pair, of whichever policy, that has no configurations yet.
+    pub fn bare(dir: &Path, pair: &'static str, plugin: &str) -> Bed {
+        configuration::trust_plugin(dir, plugin);
+        let agents = Sides { a: None, b: None };
+        Bed { dir: dir.to_owned(), network: Network::lay(), pair, edge: None, agents }
     }
 
     /// A bed on which side A serves and side B could.
@@ -96,6 +86,11 @@ impl Bed {
     /// Where the edge, `edge`, or an agent, `agent-a`, writes what it logs.
     pub fn log(&self, name: &str) -> String {
         std::fs::read_to_string(self.dir.join(format!("{name}.log"))).unwrap_or_default()
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
     }
 
     /// The bed's directory.
@@ -159,7 +154,7 @@ impl Bed {
     }
 
     fn agent_command(&self, side: Side) -> Command {
-        let mut command = self.network.command_on(side, configuration::binary());
+        let mut command = self.network.command_on(side, crate::lockstep());
         command.arg("agent").arg("--config").arg(self.dir.join(format!("agent-{side}.toml")));
         command.env(DEMO, &self.dir).env(NODE, side.to_string());
         command
@@ -251,12 +246,25 @@ impl Bed {
     /// How the pair stands; none while the edge does not answer.
     pub fn pair(&self) -> Option<PairStatus> {
         let status = self.ask(async |operator| operator.status().await).ok()?;
-        status.pairs.into_iter().find(|pair| pair.name == PAIR)
+        status.pairs.into_iter().find(|pair| pair.name == self.pair)
     }
 
     /// The side that is active, while nothing is under way.
     pub fn active(&self) -> Option<Side> {
         active(&self.pair()?)
+    }
+
+    /// What the whole journal of the pair says.
+    pub fn journal(&self) -> Vec<JournalEntry> {
+        self.ask(async |operator| operator.journal(self.pair, 0, 100_000).await).unwrap().entries
+    }
+
+    /// Types something to `lockstep` as a person of that name; what it answers, and with which exit code.
+    pub fn type_as(&self, name: &str, words: &[&str]) -> (i32, String) {
+        let output = lockstep().args(words).arg("--config").arg(self.edge_file()).env("USER", name).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap()).concat();
+        println!("$ lockstep {}\n{text}", words.join(" "));
+        (output.status.code().expect("it ends by itself"), text)
     }
 
     /// Asks the edge something.
@@ -266,7 +274,7 @@ impl Bed {
 
     /// Moves the active role as an operator does, and waits for the end, which must be good.
     pub fn switch(&self, to: Side) -> Handover {
-        match order(&self.dir, to) {
+        match order(&self.dir, self.pair, to) {
             Ok(SwitchAnswer::Ended(handover)) => {
                 let record = &handover.record;
                 assert_eq!(record.outcome, Some(Outcome::Completed), "{}", record.why);
@@ -278,18 +286,18 @@ impl Bed {
 
     /// Orders a switch, and does not wait for its end.
     pub fn order_switch(&self, to: Side) -> JoinHandle<Result<SwitchAnswer, ClientError>> {
-        let dir = self.dir.clone();
-        std::thread::spawn(move || order(&dir, to))
+        let (dir, pair) = (self.dir.clone(), self.pair);
+        std::thread::spawn(move || order(&dir, pair, to))
     }
 
     /// Has the policy's own switches refused.
     pub fn pause(&self) {
-        self.ask(async |operator| operator.pause(PAIR, &pause_order()).await).unwrap();
+        self.ask(async |operator| operator.pause(self.pair, &pause_order()).await).unwrap();
     }
 
     /// Lets the policy switch again.
     pub fn resume(&self) {
-        self.ask(async |operator| operator.resume(PAIR, &pause_order()).await).unwrap();
+        self.ask(async |operator| operator.resume(self.pair, &pause_order()).await).unwrap();
     }
 
     /// Waits until a side serves and nothing is under way.
@@ -320,7 +328,9 @@ impl Bed {
 
     /// Prints the latest handover in one line, for who compares figures.
     pub fn print_handover(&self) {
-        let Ok(Handover { record, .. }) = self.ask(async |operator| operator.why(PAIR, None).await) else { return };
+        let Ok(Handover { record, .. }) = self.ask(async |operator| operator.why(self.pair, None).await) else {
+            return;
+        };
         let at = |phase: &lockstep_pair::record::PhaseRecord| {
             format!("{:?} +{} ms", phase.phase, phase.began.since(record.began).as_millis())
         };
@@ -361,7 +371,7 @@ impl Bed {
     /// Copies the files of the bed's directory out of its world.
     fn keep_files(&self) -> std::io::Result<PathBuf> {
         let world = self.dir.file_name().unwrap_or_default();
-        let kept = Path::new(env!("CARGO_TARGET_TMPDIR")).join(world);
+        let kept = crate::kept().join(world);
         std::fs::create_dir_all(&kept)?;
         for entry in std::fs::read_dir(&self.dir)? {
             let path = entry?.path();
@@ -400,7 +410,7 @@ fn pause_order() -> PauseOrder {
     PauseOrder { by: "the test".to_owned(), reason: "a story".to_owned() }
 }
 
-fn order(dir: &Path, to: Side) -> Result<SwitchAnswer, ClientError> {
+fn order(dir: &Path, pair: &str, to: Side) -> Result<SwitchAnswer, ClientError> {
     let order = SwitchOrder { to, confirmed: false, by: "the test".to_owned() };
-    ask(dir, async |operator| operator.switch(PAIR, &order).await)
+    ask(dir, async |operator| operator.switch(pair, &order).await)
 }

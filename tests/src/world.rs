@@ -4,7 +4,7 @@
 //! process in it and takes down its network; nothing outside is touched.
 
 use crate::configuration::LEASE;
-use crate::journal;
+use crate::replay;
 use crate::witness::{STANDSTILL, Witness};
 use nix::mount::{MsFlags, mount};
 use std::any::Any;
@@ -83,7 +83,7 @@ fn inside<F: FnOnce(&Path)>(story: F, dir: &Path) {
     let witness = Witness::begin();
     let Err(failure) = catch_unwind(AssertUnwindSafe(|| story(dir))) else {
         // No machine is so slow that a policy may do otherwise for it.
-        return journal::plays_again(dir);
+        return replay::plays_again(dir);
     };
     let stood = witness.longest_standstill();
     if stood > STANDSTILL && !is_never_excused(&*failure) {

@@ -9,6 +9,7 @@ use lockstep_demo::{activity, app, now};
 use lockstep_policy::Side;
 use nix::sys::signal::Signal;
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,11 +27,16 @@ pub struct Stream {
 impl Stream {
     /// Starts it, and waits for its first good answer.
     pub fn start(dir: &Path, rate: u32) -> Stream {
-        let log = dir.join("client.jsonl");
+        Stream::start_to(dir, "client", vip(), &["--post-every", "10", "--rate", &rate.to_string()])
+    }
+
+    /// The same to any address, with options of `simulate client`. The name is that of its logs.
+    pub fn start_to(dir: &Path, name: &str, to: SocketAddr, options: &[&str]) -> Stream {
+        let log = dir.join(format!("{name}.jsonl"));
         let mut command = lockstep();
-        command.args(["simulate", "client", "--post-every", "10", "--url", &format!("http://{}/work", vip())]);
-        command.args(["--rate", &rate.to_string(), "--log"]).arg(&log).env(DEMO, dir);
-        let stream = Stream { life: Life::begin(command, &dir.join("client.log"), None), log };
+        command.args(["simulate", "client", "--url", &format!("http://{to}/work")]).args(options);
+        command.arg("--log").arg(&log).env(DEMO, dir);
+        let stream = Stream { life: Life::begin(command, &dir.join(format!("{name}.log")), None), log };
         stream.let_flow(1);
         stream
     }
@@ -44,7 +50,8 @@ impl Stream {
         });
     }
 
-    fn exchanges(&self) -> Vec<Exchange> {
+    /// What it has seen until now.
+    pub fn exchanges(&self) -> Vec<Exchange> {
         if self.log.exists() { tally::read(&self.log).unwrap() } else { Vec::new() }
     }
 
@@ -55,12 +62,17 @@ impl Stream {
 
     /// The same, but a request that was sent when `excused` says so may have been served by a side whose CTI was not active.
     pub fn finish_but(self, bed: &Bed, excused: impl Fn(u64) -> bool) -> Seen {
+        let seen = self.end();
+        seen.judge(bed, excused);
+        seen
+    }
+
+    /// Ends it and waits for the answers under way; whoever tells the story judges.
+    pub fn end(self) -> Seen {
         self.life.signal(Signal::SIGTERM);
         let status = self.life.wait("the client");
         assert!(status.success(), "the client failed: {status}");
-        let seen = Seen { exchanges: tally::read(&self.log).unwrap() };
-        seen.judge(bed, excused);
-        seen
+        Seen { exchanges: tally::read(&self.log).unwrap() }
     }
 }
 
@@ -84,6 +96,11 @@ impl Seen {
         assert!(by_standby.is_empty(), "I2: served by a side whose CTI was not active: {by_standby:#?}");
         judge_logs(bed, excused);
         all_agree(bed);
+    }
+
+    /// All of it.
+    pub fn exchanges(&self) -> &[Exchange] {
+        &self.exchanges
     }
 
     /// All of it, in numbers.
@@ -146,7 +163,7 @@ pub fn figure(name: &str, found: Duration, target: Duration) {
     let ms = |time: Duration| time.as_secs_f64() * 1_000.0;
     let line = format!("figure: {name} {:.1} ms, target {:.1} ms", ms(found), ms(target));
     println!("{line}");
-    let file = Path::new(env!("CARGO_TARGET_TMPDIR")).join("figures.txt");
+    let file = crate::kept().join("figures.txt");
     let mut figures = std::fs::OpenOptions::new().append(true).create(true).open(file).unwrap();
     writeln!(figures, "{line}").unwrap();
     assert!(found <= 3 * target + MACHINE, "{line}: beyond three times the target and {} ms", MACHINE.as_millis());

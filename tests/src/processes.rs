@@ -1,20 +1,36 @@
 //! Processes that a story starts and kills itself.
 
-use crate::bed::until;
-use crate::configuration::binary;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::fs::OpenOptions;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 /// The points at which a process can be told to die.
 const CRASH_AT: &str = "LOCKSTEP_CRASH_AT";
 
+/// Nothing that is waited for takes nearly as long.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+/// From one look to the next.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Waits until there is something.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begin = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(begin.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(LOOK);
+    }
+}
+
 /// The binary, for a verb.
 pub fn lockstep() -> Command {
-    let mut command = Command::new(binary());
+    let mut command = Command::new(crate::lockstep());
     command.env_remove("LOCKSTEP_ADMIN").env_remove("LOCKSTEP_TOKEN_FILE");
     command
 }
