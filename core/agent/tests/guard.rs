@@ -246,6 +246,22 @@ fn readiness_is_heard_by_notify() {
 }
 
 #[test]
+fn a_service_may_name_the_process_that_matters() {
+    let directory = tempfile::tempdir().unwrap();
+    let socket = directory.path().join("cti.notify");
+    let script = "import os,socket; s=socket.socket(socket.AF_UNIX,socket.SOCK_DGRAM); \
+                  s.sendto(b'MAINPID=\\nMAINPID=0\\nMAINPID=-7\\nMAINPID=99999999999\\nMAINPID=4711\\nREADY=1\\n', \
+                  os.environ['NOTIFY_SOCKET']); import time; time.sleep(1000)";
+    let command = ["python3", "-c", script];
+    let lock = directory.path().join("lock");
+    let mut guard =
+        Guard::begin(Begin { lock: &lock, command: &command, notify: Some(&socket), reach: None, stop_max: ms(300) });
+    guard.started();
+    assert_eq!(guard.hear()["started"]["pid"], 4711, "what is no process is passed over");
+    assert_eq!(guard.hear(), "ready");
+}
+
+#[test]
 fn a_program_that_is_not_there_is_named() {
     let directory = tempfile::tempdir().unwrap();
     let mut guard = begin(&directory.path().join("lock"), &["/no/such/program"], None);

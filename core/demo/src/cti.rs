@@ -13,8 +13,8 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr as UnixAddr, UnixDatagram};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// What `simulate cti` is told.
 #[derive(Clone, Debug, clap::Args)]
@@ -44,13 +44,19 @@ pub struct Options {
 /// # Errors
 /// Its files cannot be written, it cannot listen, or another process holds its lock: two services of *one* side.
 pub fn run(options: &Options) -> anyhow::Result<()> {
+    // A connection is taken and closed: it proves that somebody is there.
+    run_with(options, drop)
+}
+
+/// The same, and each connection is handed on.
+pub(crate) fn run_with(options: &Options, attend: impl Fn(TcpStream)) -> anyhow::Result<()> {
     let pen = Pen::open(&options.log)?;
     pen.mark(Mark::Start)?;
     std::thread::Builder::new().name("ticks".into()).spawn({
         let pen = Pen::open(&options.log)?;
         move || tick(&pen)
     })?;
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(live(options, &pen))?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(live(options, &pen, attend))?;
     pen.mark(Mark::End)?;
     Ok(())
 }
@@ -67,21 +73,21 @@ fn tick(pen: &Pen) {
     }
 }
 
-async fn live(options: &Options, pen: &Pen) -> anyhow::Result<()> {
+async fn live(options: &Options, pen: &Pen, attend: impl Fn(TcpStream)) -> anyhow::Result<()> {
     let mut stop = signal(SignalKind::terminate())?;
     let stopped_early = tokio::select! {
         _ = stop.recv() => true,
         () = tokio::time::sleep(options.start_time) => false,
     };
     if !stopped_early {
-        be_active(options, pen, &mut stop).await?;
+        be_active(options, pen, &mut stop, attend).await?;
     }
     pen.mark(Mark::Stopping)?;
     tokio::time::sleep(options.stop_time).await;
     Ok(())
 }
 
-async fn be_active(options: &Options, pen: &Pen, stop: &mut tokio::signal::unix::Signal) -> anyhow::Result<()> {
+async fn be_active(options: &Options, pen: &Pen, stop: &mut Signal, attend: impl Fn(TcpStream)) -> anyhow::Result<()> {
     let lock = ActiveLock::open(&options.lock)?;
     if !lock.take()? {
         anyhow::bail!(
@@ -99,28 +105,32 @@ async fn be_active(options: &Options, pen: &Pen, stop: &mut tokio::signal::unix:
     loop {
         tokio::select! {
             _ = stop.recv() => break,
-            Ok(_) = accept(listener.as_ref()) => {}
+            Ok(stream) = accept(listener.as_ref()) => attend(stream),
         }
     }
     lock.release()?;
     Ok(())
 }
 
-/// A connection is taken and closed: it proves that somebody is there.
-async fn accept(listener: Option<&TcpListener>) -> std::io::Result<()> {
+async fn accept(listener: Option<&TcpListener>) -> std::io::Result<TcpStream> {
     match listener {
-        Some(listener) => listener.accept().await.map(|_| ()),
+        Some(listener) => listener.accept().await.map(|(stream, _)| stream),
         None => std::future::pending().await,
     }
 }
 
-/// sd_notify's READY=1, when somebody has asked for it by `NOTIFY_SOCKET`.
+/// sd_notify's READY=1.
 fn say_ready() -> std::io::Result<()> {
+    tell_manager("READY=1")
+}
+
+/// Says something to the service manager, when somebody listens at `NOTIFY_SOCKET`.
+pub(crate) fn tell_manager(state: &str) -> std::io::Result<()> {
     let Some(to) = std::env::var_os("NOTIFY_SOCKET") else { return Ok(()) };
     let address = match to.as_encoded_bytes().strip_prefix(b"@") {
         Some(name) => UnixAddr::from_abstract_name(name)?,
         None => UnixAddr::from_pathname(&to)?,
     };
-    UnixDatagram::unbound()?.send_to_addr(b"READY=1", &address)?;
+    UnixDatagram::unbound()?.send_to_addr(state.as_bytes(), &address)?;
     Ok(())
 }

@@ -72,7 +72,7 @@ pub(crate) fn reserve(stop: Duration) -> Duration {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Event {
-    /// The service's program runs.
+    /// The service's program runs, or it has named another process as its main one (`MAINPID=`).
     Started {
         /// Its process.
         pid: u32,

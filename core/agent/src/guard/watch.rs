@@ -296,7 +296,8 @@ impl Guard {
                     match line {
                         b"READY=1" => self.say(&Event::Ready),
                         b"WATCHDOG=1" => self.say(&Event::Alive),
-                        _ => {}
+                        // One that watches over the process that matters, and starts it again.
+                        other => drop(named_main(other).map(|pid| self.say(&Event::Started { pid }))),
                     }
                 }
             }
@@ -356,6 +357,12 @@ impl Guard {
         // An agent that has gone hears nothing.
         let _ = lines::write(stdout(), event);
     }
+}
+
+/// The process that a service names as its main one, `MAINPID=` (`sd_notify(3)`).
+fn named_main(line: &[u8]) -> Option<u32> {
+    let pid = std::str::from_utf8(line.strip_prefix(b"MAINPID=")?).ok()?;
+    pid.parse().ok().filter(|pid| *pid != 0)
 }
 
 /// Takes the lock, and lets it be inherited.
