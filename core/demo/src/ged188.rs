@@ -9,7 +9,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{Semaphore, watch};
@@ -52,15 +52,15 @@ const LOOK: Duration = Duration::from_millis(20);
 /// The longest message (GED-188, MAX_MSG).
 const BODY_MAX: usize = 4096;
 
-const FAILURE_CONF: u32 = 1;
+pub(crate) const FAILURE_CONF: u32 = 1;
 const FAILURE_EVENT: u32 = 2;
-const OPEN_REQ: u32 = 3;
-const OPEN_CONF: u32 = 4;
-const HEARTBEAT_REQ: u32 = 5;
-const HEARTBEAT_CONF: u32 = 6;
+pub(crate) const OPEN_REQ: u32 = 3;
+pub(crate) const OPEN_CONF: u32 = 4;
+pub(crate) const HEARTBEAT_REQ: u32 = 5;
+pub(crate) const HEARTBEAT_CONF: u32 = 6;
 const CLOSE_REQ: u32 = 7;
 const CLOSE_CONF: u32 = 8;
-const SYSTEM_EVENT: u32 = 31;
+pub(crate) const SYSTEM_EVENT: u32 = 31;
 
 /// Statuses of refusals.
 const INVALID_VERSION: u32 = 1;
@@ -244,7 +244,8 @@ fn numbers(body: &[u8]) -> Result<Vec<u32>, String> {
     }
 }
 
-async fn read(stream: &mut TcpStream) -> Result<(u32, Vec<u8>), String> {
+/// One message: what it is, and its body.
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<(u32, Vec<u8>), String> {
     let (length, kind) = async { std::io::Result::Ok((stream.read_u32().await?, stream.read_u32().await?)) }
         .await
         .map_err(|error| error.to_string())?;
@@ -254,7 +255,11 @@ async fn read(stream: &mut TcpStream) -> Result<(u32, Vec<u8>), String> {
     Ok((kind, body))
 }
 
-async fn write(stream: &mut TcpStream, kind: u32, numbers: &[u32]) -> Result<(), String> {
+pub(crate) async fn write(
+    stream: &mut (impl AsyncWrite + Unpin),
+    kind: u32,
+    numbers: &[u32],
+) -> Result<(), String> {
     // OPEN_CONF ends with a number of two bytes.
     let end = if kind == OPEN_CONF { numbers.len() * 4 - 2 } else { numbers.len() * 4 };
     let body: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).take(end).collect();

@@ -14,6 +14,7 @@ pub mod client;
 mod clock;
 pub mod cti;
 mod descriptors;
+pub mod finesse;
 pub mod ged188;
 mod lines;
 pub mod lock;
