@@ -1,10 +1,11 @@
 //! C15: two sides must not stay active. When the link between them is back, the one with the lower epoch stands down.
 
 use crate::Cic;
-use crate::timing::{HANDOVER_MAX, STALE_REPORT};
+use crate::timing::STALE_REPORT;
 use lockstep_policy::action::{Action, Alert, Level, StandDown};
 use lockstep_policy::event::{ActionResult, Outcome, Role};
 use lockstep_policy::sdk::Actions;
+use lockstep_policy::sdk::attempts::HANDOVER_MAX;
 use lockstep_policy::{At, Side};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;

@@ -46,7 +46,6 @@ mod view;
 
 pub use config::{Config, Mirror, Module};
 
-use attempt::Attempts;
 use backup::Stale;
 use drill::{ALARM, Drill};
 use dual::Dual;
@@ -55,6 +54,7 @@ use lockstep_policy::action::Action;
 use lockstep_policy::event::{
     AgentReport, Connection, Event, Handover, Link, ProbeResult, Role, Stage, Start, TimerId, Verdict, What,
 };
+use lockstep_policy::sdk::attempts::Attempts;
 use lockstep_policy::sdk::{Actions, Period, Policy};
 use lockstep_policy::setup::Detect;
 use lockstep_policy::{At, CommandInfo, Epoch, Lint, Rule, Setup, Side, Sides};
@@ -335,7 +335,7 @@ impl Cic {
         };
         self.confirmed = handover.active.is_some_and(says_active);
         if handover.stage == Stage::NoActive {
-            self.pause_after_failure(at);
+            self.attempts.pause_after_failure(self.timing.first_retry, at);
         }
     }
 

@@ -3,8 +3,9 @@
 use crate::Cic;
 use crate::change::AT_ONCE;
 use crate::config::{Config, Module};
-use crate::timing::{Delays, HANDOVER_MAX, RETRIES, SLOW_RETRY, Timing};
-use lockstep_policy::sdk::Period;
+use crate::timing::{Delays, Timing};
+use lockstep_policy::sdk::attempts::{HANDOVER_MAX, RETRIES, SLOW_RETRY};
+use lockstep_policy::sdk::{Period, wrapped};
 use lockstep_policy::{Rule, Setup};
 use std::fmt::Write;
 
@@ -191,19 +192,4 @@ fn in_force(config: &Config, timing: &Timing) -> Vec<(&'static str, String)> {
         ),
         ("handover without an end: given up after", Period(HANDOVER_MAX).to_string()),
     ]
-}
-
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.len() + 1 + word.len() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

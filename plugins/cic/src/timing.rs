@@ -7,14 +7,6 @@ use std::time::Duration;
 
 /// Agents report at least once a second: what came sooner after a handover may have been sent before it.
 pub(crate) const STALE_REPORT: Duration = Duration::from_secs(2);
-/// A handover that has not ended after this is counted as failed: every phase has a deadline far below.
-pub(crate) const HANDOVER_MAX: Duration = Duration::from_secs(300);
-/// Attempts at doubling distances; then one each [`SLOW_RETRY`].
-pub(crate) const RETRIES: u32 = 6;
-/// The longest pause between two attempts.
-pub(crate) const SLOW_RETRY: Duration = Duration::from_secs(60);
-/// The longest pause after a switch that was refused: what stood in its way may be gone at any time.
-pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
 /// So much longer than its own timeout an answer may be on its way to the policy.
 pub(crate) const SLACK: Duration = Duration::from_secs(2);
 /// Notifier pings are not sent more often, whatever their delay.
@@ -92,14 +84,6 @@ impl Timing {
             start_grace: Duration::from_secs(5),
             first_retry: Duration::from_secs(1),
         }
-    }
-
-    /// The pause after so many failed attempts in a row.
-    pub(crate) fn pause(&self, failed: u32) -> Duration {
-        if failed >= RETRIES {
-            return SLOW_RETRY;
-        }
-        (self.first_retry * 2_u32.pow(failed.saturating_sub(1))).min(SLOW_RETRY)
     }
 
     /// How long a ping of a look may take that is repeated so often: looks do not wait for each other.

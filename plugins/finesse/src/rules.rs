@@ -2,7 +2,7 @@
 
 use crate::config::{Config, Transport};
 use crate::timing::{DESKTOP_RELOAD, LOOK_SLACK, RETRY, Timing, WINDOW_SESSIONS, expected_delay};
-use lockstep_policy::sdk::Period;
+use lockstep_policy::sdk::{Period, wrapped};
 use lockstep_policy::{Rule, Setup};
 use std::fmt::Write;
 
@@ -188,20 +188,5 @@ fn delay(config: &Config, timing: &Timing) -> Vec<String> {
         Period(timing.cti.interval),
         Period(timing.cti.interval * timing.cti.failures),
     ));
-    lines
-}
-
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.len() + 1 + word.len() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
     lines
 }

@@ -6,9 +6,9 @@
 //! well (the new side's service has just been started), and gives up until tomorrow rather than risk the pair.
 
 use crate::Telisca;
-use crate::timing::HANDOVER_MAX;
 use lockstep_policy::action::{Action, Alert, Level, RestartService};
 use lockstep_policy::event::{ActionResult, Outcome, Role, TimerId};
+use lockstep_policy::sdk::attempts::HANDOVER_MAX;
 use lockstep_policy::sdk::{Actions, Period};
 use lockstep_policy::{At, Side};
 use serde::{Deserialize, Serialize};

@@ -1,10 +1,10 @@
 //! T3: two sides must not stay active (section 6.3.3).
 
 use crate::Telisca;
-use crate::timing::HANDOVER_MAX;
 use lockstep_policy::action::{Action, Alert, Level, StandDown};
 use lockstep_policy::event::{ActionResult, Outcome, Role};
 use lockstep_policy::sdk::Actions;
+use lockstep_policy::sdk::attempts::HANDOVER_MAX;
 use lockstep_policy::{At, Side, Sides};
 use serde::{Deserialize, Serialize};
 

@@ -43,12 +43,12 @@ mod watchdog;
 
 pub use config::{Balancer, Config, CtiStartup};
 
-use attempt::Attempts;
 use daily::{ALARM, Daily};
 use dual::Dual;
 use failover::Suspicion;
 use lockstep_policy::action::{Action, HttpProbe, ProbeKind, Watch};
 use lockstep_policy::event::{AgentReport, Event, Handover, ProbeId, Role, Stage, Start, TimerId, What};
+use lockstep_policy::sdk::attempts::Attempts;
 use lockstep_policy::sdk::{Actions, Policy};
 use lockstep_policy::{At, Epoch, Lint, Rule, Setup, Side, Sides};
 use monitor::MonitorPage;
@@ -298,7 +298,7 @@ impl Telisca {
         };
         self.confirmed = handover.active.is_some_and(says_active);
         if handover.stage == Stage::NoActive {
-            self.pause_after_failure(at);
+            self.attempts.pause_after_failure(self.timing.first_retry, at);
         }
     }
 

@@ -1,9 +1,10 @@
 //! The rules in words, and with the parameters in force.
 
 use crate::config::Config;
-use crate::timing::{HANDOVER_MAX, RETRIES, SLOW_RETRY, Timing, cti_startup, expected_delay};
+use crate::timing::{Timing, cti_startup, expected_delay};
 use crate::vip::VipTest;
-use lockstep_policy::sdk::Period;
+use lockstep_policy::sdk::attempts::{HANDOVER_MAX, RETRIES, SLOW_RETRY};
+use lockstep_policy::sdk::{Period, wrapped};
 use lockstep_policy::{Rule, Setup, Sides};
 use std::fmt::Write;
 
@@ -144,19 +145,4 @@ fn vip(setup: &Setup, config: &Config) -> String {
         }
         Ok(None) | Err(_) => "no".to_owned(),
     }
-}
-
-fn wrapped(text: &str, width: usize) -> Vec<String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        match lines.last_mut() {
-            Some(line) if line.is_empty() => line.push_str(word),
-            Some(line) if line.len() + 1 + word.len() <= width => {
-                line.push(' ');
-                line.push_str(word);
-            }
-            _ => lines.push(word.to_owned()),
-        }
-    }
-    lines
 }

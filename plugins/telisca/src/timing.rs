@@ -9,18 +9,6 @@ use std::time::Duration;
 /// sooner after a handover may have been sent before it.
 pub(crate) const STALE_REPORT: Duration = Duration::from_secs(2);
 
-/// A handover that has not ended after this is counted as failed: every phase has a deadline far below.
-pub(crate) const HANDOVER_MAX: Duration = Duration::from_secs(300);
-
-/// Attempts at doubling distances; then one each [`SLOW_RETRY`].
-pub(crate) const RETRIES: u32 = 6;
-/// The longest pause between two attempts.
-pub(crate) const SLOW_RETRY: Duration = Duration::from_secs(60);
-
-/// The longest pause after a switch that was refused: nothing was begun, and what stood in its way (an operator's pause,
-/// say) may be gone at any time.
-pub(crate) const REFUSED_RETRY: Duration = Duration::from_secs(5);
-
 /// The times in force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Timing {
@@ -84,14 +72,6 @@ impl Timing {
     /// About how long after A is well again it is rolled back to.
     pub(crate) fn rollback(&self) -> Duration {
         if self.fast { self.rollback_after } else { self.rollback_after.max(self.interval * self.failures) }
-    }
-
-    /// The pause after so many failed attempts in a row.
-    pub(crate) fn pause(&self, failed: u32) -> Duration {
-        if failed >= RETRIES {
-            return SLOW_RETRY;
-        }
-        (self.first_retry * 2_u32.pow(failed.saturating_sub(1))).min(SLOW_RETRY)
     }
 }
 

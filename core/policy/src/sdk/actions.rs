@@ -22,6 +22,11 @@ impl Actions {
         self.given + self.list.len() as u64
     }
 
+    /// Adds some actions whose results are not waited for.
+    pub fn extend(&mut self, actions: impl IntoIterator<Item = Action>) {
+        self.list.extend(actions);
+    }
+
     /// How many actions the instance has given, these included.
     #[must_use]
     pub fn given(&self) -> u64 {

@@ -42,13 +42,16 @@
 //! nothing else.
 
 mod actions;
+pub mod attempts;
 #[doc(hidden)]
 #[allow(unsafe_code, reason = "the plugin's side of the C boundary")]
 pub mod boundary;
 mod period;
+mod words;
 
 pub use actions::Actions;
 pub use period::Period;
+pub use words::wrapped;
 
 use crate::{CommandInfo, Event, Lint, Rule, Setup, Traits};
 use schemars::JsonSchema;
