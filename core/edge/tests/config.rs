@@ -263,6 +263,17 @@ fn pools_and_their_listeners() {
     let (a, b) = ("ucs = [\"10.0.0.1:81\"]", "ucs = [\"10.0.0.2:81\"]");
     let listeners = "[pair.listeners]\nucs = [\"10.0.0.100:81\"]\n";
     assert_eq!(pools(a, b, listeners), [""; 0]);
+    // Only probes go to a pool without a listener: both sides may have the same CTI servers, each of them once.
+    assert_eq!(pools("ucs = [\"10.0.0.1:81\"]", "ucs = [\"10.0.0.1:81\"]", ""), [""; 0]);
+    let twice = pools("ucs = [\"10.0.0.1:81\", \"10.0.0.1:81\"]", "ucs = [\"10.0.0.1:81\"]", "");
+    assert_eq!(
+        twice,
+        [
+            "edge.toml:20:23: pair.a.pools.ucs: 10.0.0.1:81 is a server of this pair in line 20 already; each server once"
+        ]
+    );
+    let both = pools("ucs = [\"10.0.0.1:81\"]", "ucs = [\"10.0.0.1:81\"]", listeners);
+    assert!(both.len() == 1 && both[0].ends_with("already; each server once"), "{both:?}");
     assert_eq!(
         pools(a, "", listeners),
         ["edge.toml:22:1: pair.a.pools.ucs: side b has no pool \"ucs\"; the same names in [pair.a.pools] and \

@@ -60,12 +60,15 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
     one.port() == other.port() && (a == b || takes(a, b) || takes(b, a))
 }
 
-/// A server is on one side only, and is no listener of this edge: requests would go in a ring.
+/// A server that requests go to is on one side only, and is no listener of this edge: requests would go in a ring. Pools without a
+/// listener are for probes: both sides may have what both of them need, such as the same two CTI servers.
 fn servers(pairs: &[Read], problems: &RefCell<Problems<'_>>) {
     let listeners: Vec<SocketAddr> = pairs.iter().flat_map(Read::listening).map(|listen| listen.value).collect();
     for pair in pairs {
-        let mut seen = BTreeMap::new();
+        let takes_requests = |pool: &str| pair.listeners.iter().any(|named| named.name == pool);
+        let mut served = BTreeMap::new();
         for (side, read) in pair.sides.iter() {
+            let mut own = BTreeMap::new();
             for (pool, server) in read.servers() {
                 let key = match pool {
                     "" => format!("pair.{side}.servers"),
@@ -75,7 +78,8 @@ fn servers(pairs: &[Read], problems: &RefCell<Problems<'_>>) {
                     let what = format!("{} is a listener of this edge: requests would go in a ring", server.value);
                     problems.borrow_mut().add(server.at, Finding::new(&key, what).valid("the server's own address"));
                 }
-                if let Some(at) = seen.insert(server.value, server.at) {
+                let others = takes_requests(pool).then(|| served.insert(server.value, server.at)).flatten();
+                if let Some(at) = own.insert(server.value, server.at).or(others) {
                     let line = problems.borrow().line(at);
                     let what = format!("{} is a server of this pair in line {line} already", server.value);
                     problems.borrow_mut().add(server.at, Finding::new(&key, what).valid("each server once"));
