@@ -4,6 +4,7 @@
 
 pub mod bed;
 pub mod configuration;
+pub mod http;
 pub mod network;
 pub mod processes;
 pub mod replay;

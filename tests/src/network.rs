@@ -91,6 +91,18 @@ impl Network {
     pub fn heal_port(&self, side: Side) {
         self.run_on(side, "nft delete table inet cut");
     }
+
+    /// A node's pings stay without an answer; all else goes through.
+    pub fn cut_pings(&self, side: Side) {
+        self.run_on(side, "nft add table inet pings");
+        self.run_on(side, "nft add chain inet pings in { type filter hook input priority 0 ; }");
+        self.run_on(side, "nft add rule inet pings in icmp type echo-reply drop");
+    }
+
+    /// Undoes [`Network::cut_pings`].
+    pub fn heal_pings(&self, side: Side) {
+        self.run_on(side, "nft delete table inet pings");
+    }
 }
 
 /// A machine of its own on the bridge.

@@ -325,6 +325,8 @@ pub enum Simulate {
     Cti(lockstep_demo::cti::Options),
     /// The telephony server of a CIC server
     TsServer(lockstep_demo::ts_server::Options),
+    /// The servers of an eServices site's pools
+    Pool(lockstep_demo::pool::Options),
     /// A steady stream of requests
     Client(lockstep_demo::client::Options),
     /// Kills what is left of a demo once its input has ended

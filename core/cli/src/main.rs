@@ -82,6 +82,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
             Simulate::Ged188(options) => lockstep_demo::ged188::run(&options),
             Simulate::Cti(options) => lockstep_demo::cti::run(&options),
             Simulate::TsServer(options) => lockstep_demo::ts_server::run(&options),
+            Simulate::Pool(options) => lockstep_demo::pool::run(&options),
             Simulate::Client(options) => lockstep_demo::client::run(options),
             Simulate::Keeper { dir } => lockstep_demo::play::processes::keep(&dir),
         }

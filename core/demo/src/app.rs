@@ -32,6 +32,8 @@ pub const MONITOR: &str = "/IPSCFG/admin/monitor.aspx";
 pub const SIDE_HEADER: &str = "x-side";
 /// The answer's header that says whether the side's CTI was active: `active` or `standby`.
 pub const CTI_HEADER: &str = "x-cti";
+/// The answer's header that names the server, where it has a name.
+pub const SERVER_HEADER: &str = "x-server";
 /// The request's header that the log repeats.
 pub const ID_HEADER: &str = "x-request-id";
 /// The largest body that is echoed.
@@ -43,6 +45,9 @@ pub struct Options {
     /// The side that this server is
     #[arg(long)]
     pub side: Side,
+    /// The name that it answers with, where a side has several servers
+    #[arg(long)]
+    pub name: Option<String>,
     /// Where it listens
     #[arg(long)]
     pub listen: SocketAddr,
@@ -243,13 +248,13 @@ impl Server {
     }
 
     fn reply_as(&self, status: StatusCode, body: Bytes, state: &str) -> io::Result<Response<Full<Bytes>>> {
-        Response::builder()
+        let head = Response::builder()
             .status(status)
             .header("content-type", "text/plain; charset=utf-8")
             .header(SIDE_HEADER, self.options.side.to_string())
-            .header(CTI_HEADER, state)
-            .body(Full::new(body))
-            .map_err(io::Error::other)
+            .header(CTI_HEADER, state);
+        let head = self.options.name.iter().fold(head, |head, name| head.header(SERVER_HEADER, name));
+        head.body(Full::new(body)).map_err(io::Error::other)
     }
 }
 

@@ -4,7 +4,7 @@
 //! own if none is idle. Nothing is ever sent twice: what a real client's library would hide by a retry is counted as a
 //! failure here.
 
-use crate::app::{CTI_HEADER, ID_HEADER, SIDE_HEADER};
+use crate::app::{CTI_HEADER, ID_HEADER, SERVER_HEADER, SIDE_HEADER};
 use crate::tally::{self, Exchange};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -14,10 +14,11 @@ use hyper_util::rt::TokioIo;
 use std::cell::{Cell, RefCell};
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::time::Duration;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, sleep_until, timeout};
 
@@ -36,6 +37,9 @@ pub struct Options {
     /// For how many seconds; until told to stop when left out
     #[arg(long)]
     pub seconds: Option<u64>,
+    /// The address that its connections come from; the system's choice when left out
+    #[arg(long)]
+    pub from: Option<IpAddr>,
     /// Every Nth request is a POST; none when 0
     #[arg(long, default_value_t = 0)]
     pub post_every: u64,
@@ -99,6 +103,7 @@ struct Client {
 struct Answer {
     status: u16,
     side: Option<lockstep_policy::Side>,
+    server: Option<String>,
     active: Option<bool>,
 }
 
@@ -145,6 +150,7 @@ impl Client {
             ended: crate::now(),
             status: answer.as_ref().map(|answer| answer.status),
             side: answer.as_ref().and_then(|answer| answer.side),
+            server: answer.as_ref().and_then(|answer| answer.server.clone()),
             active: answer.as_ref().and_then(|answer| answer.active),
             error,
         });
@@ -178,11 +184,19 @@ impl Client {
                 return Ok(idle);
             }
         }
-        let stream = TcpStream::connect(&self.authority).await.map_err(|error| format!("connect: {}", error.kind()))?;
+        let stream = self.connect().await.map_err(|error| format!("connect: {}", error.kind()))?;
         let _ = stream.set_nodelay(true);
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|error| cause(&error))?;
         tokio::task::spawn_local(connection);
         Ok(sender)
+    }
+
+    async fn connect(&self) -> std::io::Result<TcpStream> {
+        let Some(from) = self.options.from else { return TcpStream::connect(&self.authority).await };
+        let to = tokio::net::lookup_host(&self.authority).await?.find(|to| to.is_ipv4() == from.is_ipv4());
+        let socket = if from.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+        socket.bind(SocketAddr::new(from, 0))?;
+        socket.connect(to.ok_or(std::io::ErrorKind::AddrNotAvailable)?).await
     }
 
     fn note(&self, exchange: Exchange) {
@@ -204,6 +218,7 @@ fn read_head(response: &Response<()>) -> Answer {
     Answer {
         status: response.status().as_u16(),
         side: header(SIDE_HEADER).and_then(|side| side.parse().ok()),
+        server: header(SERVER_HEADER).map(str::to_owned),
         active: header(CTI_HEADER).map(|state| state == "active"),
     }
 }
@@ -244,6 +259,7 @@ mod tests {
                 rate: 10,
                 seconds: Some(1),
                 post_every: 0,
+                from: None,
                 timeout: Duration::from_secs(10),
                 most: 100,
                 log: None,

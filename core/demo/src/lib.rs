@@ -3,8 +3,8 @@
 //! Three programs stand in for what a site has: [`app`] (a telisca server's web application), [`cti`] (its CTI service,
 //! of which one of the pair may run at a time) and [`client`] (a steady stream of requests). Each writes down what it
 //! saw, and [`activity`] and [`tally`] judge those logs afterwards: the product under test is not asked whether it did
-//! well. [`play`] starts all of it, with the real edge and agents, and breaks it. [`ged188`] and [`ts_server`] are services of other
-//! vendors, for the tests of whom it concerns.
+//! well. [`play`] starts all of it, with the real edge and agents, and breaks it. [`ged188`], [`ts_server`] and [`pool`] are services of
+//! other vendors, for the tests of whom they concern.
 
 #![forbid(unsafe_code)]
 
@@ -19,6 +19,7 @@ pub mod ged188;
 mod lines;
 pub mod lock;
 pub mod play;
+pub mod pool;
 pub mod tally;
 pub mod ts_server;
 

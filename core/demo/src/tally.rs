@@ -28,6 +28,9 @@ pub struct Exchange {
     /// The side that answered, as it said itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub side: Option<Side>,
+    /// The server that answered, where it has a name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<String>,
     /// Whether that side's CTI was active, as it said itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
@@ -179,6 +182,7 @@ mod tests {
             ended: (sent + took) * MS,
             status: Some(200),
             side: Some(side),
+            server: None,
             active: Some(true),
             error: None,
         }

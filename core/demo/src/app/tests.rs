@@ -25,6 +25,7 @@ impl Bench {
         let listener = TcpListener::from_std(listener).unwrap();
         let options = Options {
             side: Side::A,
+            name: Some("first".to_owned()),
             listen: address,
             lock: dir.path().join("cti.lock"),
             log: dir.path().join(file_name(Side::A)),
@@ -76,7 +77,8 @@ fn the_monitor_answers_as_the_vendor_says() {
 fn work_served_without_an_active_cti_is_written_down() {
     on_a_bench(async |bench| {
         bench.cti.take().unwrap();
-        assert!(bench.get("/work").await.contains("x-cti: active"));
+        let answer = bench.get("/work").await;
+        assert!(answer.contains("x-cti: active") && answer.contains("x-server: first"), "{answer}");
         assert_eq!(bench.misplaced(), []);
         bench.cti.release().unwrap();
         assert!(bench.get("/work").await.ends_with("side a, CTI standby\n"));
