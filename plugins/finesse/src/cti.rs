@@ -1,7 +1,6 @@
 //! F7, seen from the other end: the CTI servers that a side may connect to, when they are asked themselves.
 
-use crate::Finesse;
-use crate::view;
+use crate::{Finesse, probes, view};
 use lockstep_policy::Side;
 use lockstep_policy::action::{Action, Alert, Level};
 use lockstep_policy::event::{ProbeResult, Verdict};
@@ -53,7 +52,10 @@ impl Finesse {
             _ if host.missed >= misses => host.state = State::Lost,
             _ => {}
         }
-        let lost = cti.hosts.values().all(|host| matches!(host.state, State::Lost | State::Standby));
+        // One that was not heard yet may be the active one.
+        let mut asked = self.watches.iter().filter(|watch| watch.side == side && probes::is_heartbeat(watch));
+        let state = |server| cti.hosts.get(&server).map_or(State::Unknown, |host| host.state);
+        let lost = asked.all(|watch| matches!(state(watch.server), State::Lost | State::Standby));
         if lost && !cti.told {
             let standby = cti.hosts.values().filter(|host| host.state == State::Standby).count();
             let text = format!(
