@@ -7,4 +7,5 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod balancer;
+mod finesse;
 mod telisca;
