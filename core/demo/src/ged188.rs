@@ -255,11 +255,7 @@ pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> Result<(u32, 
     Ok((kind, body))
 }
 
-pub(crate) async fn write(
-    stream: &mut (impl AsyncWrite + Unpin),
-    kind: u32,
-    numbers: &[u32],
-) -> Result<(), String> {
+pub(crate) async fn write(stream: &mut (impl AsyncWrite + Unpin), kind: u32, numbers: &[u32]) -> Result<(), String> {
     // OPEN_CONF ends with a number of two bytes.
     let end = if kind == OPEN_CONF { numbers.len() * 4 - 2 } else { numbers.len() * 4 };
     let body: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).take(end).collect();
