@@ -27,11 +27,15 @@ pub fn vip() -> SocketAddr {
     SocketAddr::new(VIP, HTTP)
 }
 
-/// Trusts a plugin, as an operator must before an edge loads it.
+/// Trusts a plugin of this workspace, as an operator must before an edge loads it.
 pub fn trust_plugin(dir: &Path, plugin: &str) {
+    trust_file(dir, &crate::plugin(plugin));
+}
+
+/// Trusts a plugin's file.
+pub fn trust_file(dir: &Path, file: &Path) {
     let list = dir.join("policies.trust");
-    let trusted =
-        lockstep().args(["policy", "trust"]).arg(crate::plugin(plugin)).arg("--trust-file").arg(list).output().unwrap();
+    let trusted = lockstep().args(["policy", "trust"]).arg(file).arg("--trust-file").arg(list).output().unwrap();
     assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 pub mod bed;
+pub mod compiled;
 pub mod configuration;
 pub mod http;
 pub mod network;

@@ -1,5 +1,6 @@
 //! What the edge has written down plays again: after every story.
 
+use crate::compiled;
 use lockstep_policy::host::replay::{lives, verify};
 use lockstep_policy::host::{Library, LifeRecord};
 use std::collections::BTreeSet;
@@ -14,7 +15,8 @@ pub fn plays_again(dir: &Path) {
         let of = |life: LifeRecord| (life.plugin, life.fingerprint);
         let plugins: BTreeSet<_> = lives(&journal).unwrap().into_iter().map(of).collect();
         for (plugin, fingerprint) in plugins {
-            let library = Library::open(&crate::plugin(&plugin)).unwrap();
+            let compiled = Some(compiled::file(dir, &plugin)).filter(|file| file.exists());
+            let library = Library::open(&compiled.unwrap_or_else(|| crate::plugin(&plugin))).unwrap();
             assert_eq!(library.fingerprint(), fingerprint, "plugin {plugin} was built anew while the story was told");
             match verify(&journal, &library) {
                 Ok(summary) => {

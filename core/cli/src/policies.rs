@@ -48,7 +48,7 @@ fn order() -> PolicyOrder {
 
 fn text(pair: &str, status: &ShadowStatus) -> String {
     let mut text = format!(
-        "{pair}: policy `{}` {} in shadow since {} by {}{}{}\n  {}, SHA-256 {}\n  {} events compared: {} decided otherwise, {} answered otherwise in all\n",
+        "{pair}: policy `{}` {} in shadow since {} by {}{}{}\n  {}, SHA-256 {}\n  told {} events, {} of them both were told: {} times it decided otherwise, {} times it answered otherwise in all\n",
         status.id,
         status.version,
         status.since,
@@ -57,6 +57,7 @@ fn text(pair: &str, status: &ShadowStatus) -> String {
         if status.working { "" } else { ", NOT WORKING" },
         status.file,
         status.fingerprint,
+        status.told,
         status.compared,
         status.decided_otherwise,
         status.otherwise,

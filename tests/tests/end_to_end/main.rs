@@ -14,8 +14,10 @@ mod agent_deaths;
 mod bad_input;
 mod edge_deaths;
 mod faults;
+mod hostile;
 mod journal;
 mod planned;
+mod policies;
 mod the_bed;
 mod verbs;
 

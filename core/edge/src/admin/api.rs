@@ -463,6 +463,9 @@ pub struct ShadowStatus {
     pub working: bool,
     /// What went wrong last; empty when nothing did.
     pub trouble: String,
+    /// Events that it was told.
+    #[serde(default)]
+    pub told: u64,
     /// Events that both have answered since it began, or since the two changed places.
     pub compared: u64,
     /// Events that it answered otherwise.

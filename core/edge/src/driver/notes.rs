@@ -75,7 +75,8 @@ impl Notes {
         self.times.get(index).copied()
     }
 
-    fn last_seq(&self) -> u64 {
+    /// The number of the last event that happened.
+    pub fn last_seq(&self) -> u64 {
         self.next_seq.saturating_sub(1)
     }
 }

@@ -4,6 +4,7 @@ use super::LoadError;
 use super::elf::{self, Section};
 use crate::abi::{BadStamp, MAJOR, STAMP_SECTION, Stamp, kind};
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
+use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 use std::fmt;
 use std::fs::File;
@@ -12,9 +13,14 @@ use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The most bytes of a plugin's file.
 const MAX_FILE: u64 = 128 * 1024 * 1024;
+
+/// How often memory is tried to be sealed, and how long it is let alone in between.
+const SEALING: u32 = 50;
+const SEALING_PAUSE: Duration = Duration::from_millis(20);
 
 /// SHA-256 of a plugin's file, shown as hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -173,6 +179,15 @@ fn sealed(file: &[u8]) -> io::Result<File> {
         .or_else(|_| memfd_create("lockstep-policy", flags))?;
     let mut memory = File::from(memory);
     memory.write_all(file)?;
-    fcntl_add_seals(&memory, SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL)?;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    // Linux refuses for as long as it holds a page itself, which it does when it looks for pages to reclaim or to move.
+    let mut tries = SEALING;
+    while let Err(error) = fcntl_add_seals(&memory, seals) {
+        tries -= 1;
+        if error != Errno::BUSY || tries == 0 {
+            return Err(error.into());
+        }
+        std::thread::sleep(SEALING_PAUSE);
+    }
     Ok(memory)
 }

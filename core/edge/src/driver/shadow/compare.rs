@@ -78,8 +78,26 @@ impl Comparison {
             return None;
         }
         self.told.remove(&seq);
-        let ((first, ours), (its_first, its)) = (self.ours.remove(&seq)?, self.its.remove(&seq)?);
+        let (ours, its) = (self.ours.remove(&seq)?, self.its.remove(&seq)?);
         self.compared += 1;
+        Some(self.compare(seq, when, ours, its))
+    }
+
+    /// We have decided something at an event that the other one was not told: it was our own, such as a timer.
+    pub fn ours_alone(&mut self, seq: u64, when: &str, actions: &[Action]) {
+        let decisions: Vec<_> = actions.iter().filter(|action| is_act(action)).cloned().collect();
+        if !self.told.contains(&seq) && !decisions.is_empty() {
+            self.compare(seq, when, (0, decisions), (0, Vec::new()));
+        }
+    }
+
+    /// The same of the other one's own events.
+    pub fn its_alone(&mut self, seq: u64, when: &str, first: u64, actions: &[Action]) -> Option<Both> {
+        let decides = !self.told.contains(&seq) && actions.iter().any(is_act);
+        decides.then(|| self.compare(seq, when, (0, Vec::new()), (first, actions.to_vec())))
+    }
+
+    fn compare(&mut self, seq: u64, when: &str, (first, ours): Answer, (its_first, its): Answer) -> Both {
         let (mut same, mut alone) = (Vec::new(), Vec::new());
         let mut left: Vec<(u64, &Action)> = (first..).zip(&ours).collect();
         for (number, action) in (its_first..).zip(&its) {
@@ -103,7 +121,7 @@ impl Comparison {
             });
             self.latest.truncate(SHOWN);
         }
-        Some(Both { same, alone })
+        Both { same, alone }
     }
 }
 
@@ -119,6 +137,11 @@ pub(super) fn has_a_result(action: &Action) -> bool {
             | Action::ConfirmGate(_)
             | Action::RunHook(_)
     )
+}
+
+/// Whether it is a decision of this moment, and no declaration.
+fn is_act(action: &Action) -> bool {
+    is_decision(action) && !matches!(action, Action::Answer(_) | Action::Unanswer(_) | Action::Roster(_))
 }
 
 /// Whether it changes anything beyond what is watched and shown.
@@ -155,9 +178,13 @@ mod tests {
         assert_eq!((both.same.len(), both.alone), (0, vec![(4, prepare)]));
         assert_eq!((comparison.otherwise, comparison.decided_otherwise), (2, 1));
         assert!(comparison.latest[0].decision && comparison.latest[0].present.is_empty());
-        // An event that only one of them was told is not compared.
-        assert!(comparison.ours(9, "now", 12, &[show]).is_none());
-        assert!(comparison.its(9, "now", 5, &[]).is_none());
+        // At an event that only one of them was told only decisions count.
+        comparison.ours_alone(9, "now", std::slice::from_ref(&show));
+        assert!(comparison.its_alone(9, "now", 5, &[show]).is_none());
+        assert_eq!((comparison.otherwise, comparison.decided_otherwise), (2, 1));
+        comparison.ours_alone(10, "now", &[Action::Prepare(Side::A)]);
+        let its = comparison.its_alone(11, "now", 6, &[Action::Prepare(Side::A)]).expect("it decides");
+        assert_eq!((its.alone[0].0, comparison.decided_otherwise, comparison.compared), (6, 3, 2));
         comparison.told(10);
         comparison.forget(10);
         assert_eq!((comparison.ours.len(), comparison.its.len(), comparison.told.len()), (0, 0, 0));

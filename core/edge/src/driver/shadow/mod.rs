@@ -72,6 +72,8 @@ pub(super) struct Beside {
     began: Option<LifeRecord>,
     /// The last event that it was told.
     told: u64,
+    /// The first event after those that told it where the pair stands.
+    from: u64,
     by: String,
     since: String,
     /// It was in force before the two changed places.
@@ -159,6 +161,7 @@ impl Driver {
             was_in_force: beside.was_in_force,
             working: beside.seat.is_working(clock::now()),
             trouble: beside.trouble.clone(),
+            told: beside.seat.events,
             compared: beside.comparison.compared,
             otherwise: beside.comparison.otherwise,
             decided_otherwise: beside.comparison.decided_otherwise,
@@ -277,7 +280,12 @@ impl Driver {
     /// What we have answered, for the comparison.
     pub(super) fn compare_ours(&mut self, seq: u64, first: u64, actions: &[Action]) {
         if let Shadow::Beside(beside) = &mut self.shadow {
-            let both = beside.comparison.ours(seq, &wall::now(), first, actions);
+            let when = wall::now();
+            let both = beside.comparison.ours(seq, &when, first, actions);
+            // What we were told before it began, or while it was not there, is nothing to compare.
+            if both.is_none() && seq >= beside.from && beside.seat.is_working(clock::now()) {
+                beside.comparison.ours_alone(seq, &when, actions);
+            }
             self.settle(both);
         }
     }
@@ -356,6 +364,10 @@ impl Driver {
         beside.began = Some(record);
         self.share_probes();
         self.tell_shadow_where_all_stands(restored);
+        let from = self.notes.last_seq() + 1;
+        if let Shadow::Beside(beside) = &mut self.shadow {
+            beside.from = from;
+        }
     }
 
     fn shadow_stepped(&mut self, outcome: StepOutcome) {
@@ -373,7 +385,12 @@ impl Driver {
                 _ => {}
             }
         }
-        let both = beside.comparison.its(seq, &wall::now(), first, &actions);
+        let when = wall::now();
+        let both = beside.comparison.its(seq, &when, first, &actions);
+        let both = both.or_else(|| {
+            let alone = seq >= beside.from;
+            alone.then(|| beside.comparison.its_alone(seq, &when, first, &actions)).flatten()
+        });
         if watches {
             self.share_probes();
         }
@@ -397,6 +414,7 @@ impl Beside {
             same: BTreeMap::new(),
             began: None,
             told: 0,
+            from: u64::MAX,
             by,
             since: wall::now(),
             was_in_force: false,

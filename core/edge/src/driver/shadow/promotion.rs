@@ -117,6 +117,7 @@ impl Driver {
         beside.was_in_force = true;
         beside.comparison = super::Comparison::default();
         beside.began = self.began.take();
+        beside.from = self.notes.last_seq() + 1;
         let before = beside.standing.clone();
         let record = LifeRecord { given: snapshot.given, restored: Some(snapshot), ..began };
         self.notes.life(now, &record);
