@@ -7,5 +7,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod balancer;
+mod eservices;
 mod finesse;
 mod telisca;

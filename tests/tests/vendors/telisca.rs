@@ -238,7 +238,10 @@ fn a_node_that_loses_its_lan_stands_down_by_itself() {
                 text.replace(&format!("{}:", address(side)), &format!("{}:", second_address(side)))
             })
         };
-        bed.configure_edge(&over_second(configuration::edge(dir, SWITCH_OFF)));
+        // Probes that a busy machine answers late are not what this is about.
+        let text =
+            configuration::edge(dir, SWITCH_OFF).replace("[pair.lease]", "[pair.detect]\nfailures = 10\n[pair.lease]");
+        bed.configure_edge(&over_second(text));
         for side in Side::BOTH {
             let lan = format!(
                 "[lan]\ninterval = \"100ms\"\nfailures = 2\ncarrier = \"eth0\"\ngateway = \"{}\"\n",
@@ -266,8 +269,9 @@ fn a_node_that_loses_its_lan_stands_down_by_itself() {
         bed.wait_well(A);
         client.let_flow(50);
 
-        let links = bed.journal().iter().filter(|entry| entry.what.to_string().contains("\"up\":false")).count();
-        assert_eq!(links, 0, "the edge's connections to the agents were there all the time");
+        let journal: Vec<String> = bed.journal().iter().map(|entry| entry.what.to_string()).collect();
+        let links = |up| journal.iter().filter(|entry| entry.contains(&format!("\"up\":{up}"))).count();
+        assert!(links(true) >= 4 && links(false) == 0, "the edge's connections to the agents were there all the time");
         let seen = client.finish(&bed);
         seen.nothing_lost();
         // The agent's two checks, of which a ping's takes its whole time, the word to the edge, and the CTI's start.
