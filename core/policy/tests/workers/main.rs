@@ -5,6 +5,7 @@ mod hostile;
 mod restart;
 mod rig;
 mod trust;
+mod unconfined;
 mod versions;
 
 /// Not a test: the workers of the others are this program with this test alone. By itself it has nobody to serve.
