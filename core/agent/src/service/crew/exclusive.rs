@@ -67,6 +67,8 @@ impl<L: Launch> Crew<L> {
             Urgency::Planned => latest,
             Urgency::Failover => latest.min(now + budget / 2),
         };
+        // An agent that was stopped itself learns late what has ended meanwhile: that has its time to be heard.
+        let by = if by <= now { now + self.stop_max } else { by };
         self.sequence = Sequence::Stopping(Stop { run, by, kill_at, flushes, killed: false });
         self.advance(now);
     }

@@ -275,6 +275,32 @@ fn one_that_cannot_be_killed_does_not_keep_the_others_alive_and_is_named() {
     assert!(!world.condition().running);
 }
 
+/// An agent that was stopped itself wakes up when its lease and all that was to be stopped by then are long over.
+#[test]
+fn what_has_ended_while_the_agent_was_stopped_has_its_time_to_be_heard() {
+    let mut world = World::active();
+    world.crew.terms(SECOND);
+    world.crew.stop(world.now, Run(3), world.now - SECOND, Urgency::Failover);
+    assert_eq!(world.orders("cti"), [Order::Stop { kill_at: world.now }], "it is killed at once all the same");
+    let of_run =
+        |said: &Said| matches!(said, Said::Node(Input::Stopped(Run(3)) | Input::StopFailed { run: Run(3), .. }));
+    assert!(!world.said().iter().any(of_run));
+    world.pass(SECOND / 2);
+    for service in ["web", "cti"] {
+        world.die(service);
+    }
+    assert!(!world.said().iter().any(of_run), "db is left");
+    let mut patient = world;
+    patient.die("db");
+    assert!(patient.said().contains(&Said::Node(Input::Stopped(Run(3)))));
+
+    let mut world = World::active();
+    world.crew.terms(SECOND);
+    world.crew.stop(world.now, Run(3), world.now - SECOND, Urgency::Failover);
+    world.pass(SECOND);
+    assert!(matches!(world.said().iter().find(|said| of_run(said)), Some(Said::Node(Input::StopFailed { .. }))));
+}
+
 #[test]
 fn a_start_fails_by_the_name_of_what_has_ended() {
     let mut world = World::booted();
