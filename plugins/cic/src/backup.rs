@@ -3,6 +3,7 @@
 use crate::Cic;
 use crate::monitor::Monitor;
 use crate::reconnect::{Lost, Reconnecting};
+use crate::timing::STALE_REPORT;
 use crate::view::{ServiceView, compare_releases};
 use lockstep_policy::action::{Action, Alert, Level, RestartService};
 use lockstep_policy::event::{ActionResult, Outcome, Replication, Role};
@@ -131,7 +132,10 @@ impl Cic {
             }
             let Some(report) = self.sides[side].word().cloned() else { continue };
             let Some(stale) = &mut self.stale[side] else { continue };
-            if report.role != Role::Standby || report.epoch < stale.epoch || report.at < stale.since {
+            // What was said under an earlier epoch may have been under way when the role moved; but a side that was out of
+            // reach then may not hear of the new epoch before its next activation.
+            let heard_later = report.at.since(stale.since) >= STALE_REPORT;
+            if report.role != Role::Standby || report.at < stale.since || (report.epoch < stale.epoch && !heard_later) {
                 continue;
             }
             let name = &self.config.backup_service;
