@@ -14,6 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 /// What `simulate ts-server` is told.
 #[derive(Clone, Debug, clap::Args)]
+#[group(skip)]
 pub struct Options {
     #[command(flatten)]
     service: cti::Options,

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod balancer;
+mod cic;
 mod eservices;
 mod finesse;
 mod telisca;
