@@ -25,10 +25,10 @@ fn setup(name: &str) -> Setup {
     let mut files: Vec<_> =
         std::fs::read_dir(scenarios).expect("it has scenarios").map(|file| file.expect("readable").path()).collect();
     files.sort();
-    let pairs = files.iter().map(|file| Scenario::read(file).expect("it is well formed").setup().clone());
+    let mut pairs = files.iter().map(|file| Scenario::read(file).expect("it is well formed").setup().clone());
     let library = Library::open(&plugin(name)).expect("it loads");
     let plain = Setup { parameters: serde_json::Map::new(), ..pairs.clone().next().expect("there is one") };
-    if library.instance(&plain, 0).is_ok() { plain } else { pairs.last().expect("there is one") }
+    if library.instance(&plain, 0).is_ok() { plain } else { pairs.next_back().expect("there is one") }
 }
 
 #[test]

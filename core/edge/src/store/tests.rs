@@ -108,7 +108,10 @@ fn a_store_of_version_1_is_brought_up_to_date() {
         INSERT INTO journal (pair, seq) VALUES ('phones', 3), ('phones', 12345), ('mail', 7);";
     sqlite(&directory).execute_batch(old).unwrap();
     let store = reopen(store, &directory).unwrap();
-    assert_eq!(store.find("phones").unwrap(), Found { stored: stored(7), pause: None, next_seq: 20_001, last_handover: None });
+    assert_eq!(
+        store.find("phones").unwrap(),
+        Found { stored: stored(7), pause: None, next_seq: 20_001, last_handover: None }
+    );
     assert_eq!(store.find("mail").unwrap().next_seq, 10_001);
     let tables: i64 = sqlite(&directory)
         .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'journal'", [], |row| row.get(0))
