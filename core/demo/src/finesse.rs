@@ -35,7 +35,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::app::SIDE_HEADER;
+use crate::app::{ID_HEADER, SIDE_HEADER};
 
 /// The vendor's own path of the state of a server.
 pub const SYSTEM_INFO: &str = "/finesse/api/SystemInfo";
@@ -216,8 +216,10 @@ impl Server {
         }
         let in_service = self.in_service();
         let kind = if path == EVENTS { Kind::Events } else { Kind::Desktop };
-        let client = request.headers().get("x-forwarded-for").and_then(|client| client.to_str().ok()?.parse().ok());
-        self.pen.write(kind, client, in_service)?;
+        let field = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+        let client = field("x-forwarded-for").and_then(|client| client.parse().ok());
+        let id = field(ID_HEADER).and_then(|id| id.parse().ok());
+        self.pen.write(&Seen { at: crate::now(), kind, client, id, in_service })?;
         match (in_service, kind) {
             (false, _) => self.reply(StatusCode::SERVICE_UNAVAILABLE, XML, texts::api_errors().into()),
             (true, Kind::Events) => Ok(self.head(StatusCode::OK, TEXT)?.map(|()| Answer::Events(Events::new(self)))),
@@ -232,7 +234,8 @@ impl Server {
             self.faltered.replace(text.unwrap_or_default());
         }
         let unavailable = matches!(word, Word::Unavailable | Word::Falter);
-        self.pen.write(Kind::Poll, None, self.in_service() && !unavailable)?;
+        let in_service = self.in_service() && !unavailable;
+        self.pen.write(&Seen { at: crate::now(), kind: Kind::Poll, client: None, id: None, in_service })?;
         if unavailable {
             return self.reply(StatusCode::SERVICE_UNAVAILABLE, XML, texts::api_errors().into());
         }

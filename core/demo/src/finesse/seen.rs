@@ -18,6 +18,9 @@ pub struct Seen {
     /// The desktop that asked, as the edge tells it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<IpAddr>,
+    /// The number that the desktop gave his request.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<u64>,
     /// Whether the server was in service; for a poll: whether it said so.
     pub in_service: bool,
 }
@@ -55,9 +58,8 @@ impl Pen {
         OpenOptions::new().append(true).create(true).open(path).map(Pen)
     }
 
-    pub(super) fn write(&self, kind: Kind, client: Option<IpAddr>, in_service: bool) -> io::Result<()> {
-        let seen = Seen { at: crate::now(), kind, client, in_service };
-        let line = serde_json::to_string(&seen).map_err(io::Error::other)?;
+    pub(super) fn write(&self, seen: &Seen) -> io::Result<()> {
+        let line = serde_json::to_string(seen).map_err(io::Error::other)?;
         (&self.0).write_all(format!("{line}\n").as_bytes())
     }
 }

@@ -22,7 +22,9 @@ fn options(dir: &std::path::Path, cti: Vec<SocketAddr>) -> Options {
 
 async fn get(listener: SocketAddr, path: &str) -> String {
     let mut stream = TcpStream::connect(listener).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 10.0.0.7\r\nconnection: close\r\n\r\n");
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 10.0.0.7\r\nx-request-id: 3\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -86,7 +88,8 @@ fn it_says_what_it_was_told_and_writes_down_who_asked() {
                 (poll, true)
             ]
         );
-        assert_eq!(read(&dir.join("log")).unwrap()[1].client, Some([10, 0, 0, 7].into()));
+        let asked = &read(&dir.join("log")).unwrap()[1];
+        assert_eq!((asked.client, asked.id), (Some([10, 0, 0, 7].into()), Some(3)));
     });
 }
 

@@ -125,6 +125,7 @@ fn f2_f5_sessions_leave_a_publisher_without_its_notification_service_and_come_ba
         assert!(sessions.reason.contains("F5: anna asks for it; a is eligible (F4)"), "{}", sessions.reason);
         let (first, _) = at_a_pace(&site, &desktops, A, ordered);
         assert!(Duration::from_nanos(first - ordered) >= WARNING, "F8: each is warned before");
+        desktops.iter().for_each(|desktop| desktop.stream.let_flow(2));
         site.nobody_came_back_since(&desktops, B, ordered);
         // The publisher served all the time, and the move disturbs nobody.
         desktops.iter().for_each(Desktop::nothing_lost);
@@ -141,6 +142,7 @@ fn f2_sessions_leave_a_publisher_whose_user_is_not_present_any_more() {
         site.say(A, "absent");
         let sessions = site.wait_on(B, u32::from(DESKTOPS));
         assert!(sessions.reason.contains("the presence of its user `finesse` is unavailable"), "{}", sessions.reason);
+        desktops.iter().for_each(|desktop| desktop.stream.let_flow(2));
         site.nobody_came_back(&desktops, A);
         site.say(A, "in-service");
         site.wait_shown(A, "In service");
@@ -236,6 +238,7 @@ fn f9_an_operator_empties_the_publisher_takes_it_down_and_has_it_back() {
         site.wait_told("F9: the sessions of a are on b, and a may be taken down: 8 moved");
         let (first, _) = at_a_pace(&site, &desktops, B, ordered);
         assert!(Duration::from_nanos(first - ordered) >= WARNING, "F9: each is warned before");
+        desktops.iter().for_each(|desktop| desktop.stream.let_flow(2));
         site.nobody_came_back(&desktops, A);
 
         site.kill_server(A);
@@ -265,6 +268,7 @@ fn f10_new_sessions_alternate_and_an_outage_moves_half_of_them() {
         site.say(A, "unavailable");
         let sessions = site.wait_on(B, u32::from(DESKTOPS));
         assert!(sessions.reason.contains("4 sessions move over 1s"), "{}", sessions.reason);
+        of_a.iter().for_each(|desktop| desktop.stream.let_flow(2));
         site.nobody_came_back(&of_a, A);
         of_b.iter().for_each(|desktop| desktop.is_served_by(B, 0));
 

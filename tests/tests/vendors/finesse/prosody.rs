@@ -68,6 +68,9 @@ pub fn furnish(dir: &Path, side: Side) {
 
 /// Starts it on its node.
 pub fn start(network: &Network, dir: &Path, side: Side) -> Life {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let is_there = std::env::split_paths(&path).any(|place| place.join("prosody").exists());
+    assert!(is_there, "missing: prosody. As root: apt-get install -y --no-install-recommends prosody");
     let mut command = network.command_on(side, "prosody");
     command.arg("--config").arg(place(dir, side).join("config.lua")).arg("-F");
     Life::begin(command, &dir.join(format!("prosody-{side}.log")), None)

@@ -14,6 +14,7 @@ use lockstep_tests::configuration::{ADMIN, vip};
 use lockstep_tests::network::{Place, address};
 use lockstep_tests::processes::{Life, until};
 use lockstep_tests::stream::Stream;
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -228,28 +229,34 @@ impl Site {
         Desktop { address, stream }
     }
 
-    /// When a desktop's requests since then came to a side.
-    fn came(&self, desktop: &Desktop, side: Side, from: u64) -> Vec<u64> {
-        let his = |seen: &finesse::Seen| seen.kind == Kind::Desktop && seen.client == Some(desktop.address);
-        self.asked(side).into_iter().filter(|seen| his(seen) && seen.at >= from).map(|seen| seen.at).collect()
-    }
-
     /// When a desktop's first request since then came to a side.
     pub fn turn(&self, desktop: &Desktop, side: Side, from: u64) -> Option<u64> {
-        self.came(desktop, side, from).into_iter().min()
+        self.of(desktop, side).filter(|seen| seen.at >= from).map(|seen| seen.at).min()
     }
 
-    /// None of them came to that side after his first request to the other one.
+    fn of(&self, desktop: &Desktop, side: Side) -> impl Iterator<Item = finesse::Seen> {
+        let address = desktop.address;
+        self.asked(side).into_iter().filter(move |seen| seen.kind == Kind::Desktop && seen.client == Some(address))
+    }
+
+    /// Nothing came to that side, by its own log, that they sent after they had had their first answer of the other one.
     pub fn nobody_came_back(&self, desktops: &[Desktop], left: Side) {
         self.nobody_came_back_since(desktops, left, 0);
     }
 
-    /// The same of what was asked since then. The servers' own logs tell.
+    /// The same of what they have sent since then.
     pub fn nobody_came_back_since(&self, desktops: &[Desktop], left: Side, from: u64) {
         for desktop in desktops {
-            let turn = self.turn(desktop, left.other(), from).expect("he has had his turn");
-            let late: Vec<_> = self.came(desktop, left, from).into_iter().filter(|at| *at > turn).collect();
-            assert!(late.is_empty(), "{} still came to {left} after his turn: {late:?}", desktop.address);
+            let sent = desktop.seen_since(from);
+            let of_other = sent.iter().filter(|exchange| exchange.side == Some(left.other()));
+            let turn = of_other.map(|exchange| exchange.ended).min().expect("he has had his turn");
+            let after: BTreeSet<u64> =
+                sent.iter().filter(|exchange| exchange.sent > turn).map(|exchange| exchange.n).collect();
+            let late: Vec<_> =
+                self.of(desktop, left).filter(|seen| seen.id.is_some_and(|id| after.contains(&id))).collect();
+            assert!(late.is_empty(), "{} still came to {left} after his turn: {late:#?}", desktop.address);
+            let there = self.of(desktop, left.other()).any(|seen| seen.id.is_some_and(|id| after.contains(&id)));
+            assert!(there, "{} has sent nothing after his turn", desktop.address);
         }
     }
 }
@@ -269,10 +276,10 @@ impl Desktop {
 
     /// All that he sent since then was answered well, and by that side.
     pub fn is_served_by(&self, side: Side, from: u64) {
-        let seen = self.seen_since(from);
+        let seen = until("an answer", || Some(self.seen_since(from)).filter(|seen| !seen.is_empty()));
         let wrong: Vec<_> =
             seen.iter().filter(|exchange| !exchange.is_good() || exchange.side != Some(side)).take(5).collect();
-        assert!(!seen.is_empty() && wrong.is_empty(), "{}: {wrong:#?}", self.address);
+        assert!(wrong.is_empty(), "{}: {wrong:#?}", self.address);
     }
 
     /// Nothing that he sent was lost.
