@@ -24,6 +24,8 @@ const BACK: Duration = Duration::from_millis(200);
 const BACK_AT_LAST: Duration = Duration::from_secs(2);
 /// A worker that dies sooner than this after its start is not started again at once for ever.
 const SETTLED: Duration = Duration::from_secs(5);
+/// A policy that is there has failed long before.
+const ANSWER: Duration = Duration::from_secs(1);
 /// In the environment: how often the worker is killed, for who wants the figure of more than a test has time for.
 const KILLS: &str = "LOCKSTEP_TEST_KILLS";
 
@@ -37,6 +39,8 @@ fn ready(dir: &Path, policies: &str, pairs: &str) -> Bed {
 /// The usual pair, which believes in silence only when it lasts, with other terms for policies and other pairs beside it.
 fn configured(dir: &Path, policies: &str, pairs: &str) -> String {
     let text = edge(dir, &format!("{STAYS}\n[pair.detect]\nfailures = 10\n[pair.hold]\nmax_requests = 5000"));
+    // How long a lease lasts is not what these stories are about, and some of them use all of a processor.
+    let text = text.replace("profile = \"lan\"", "profile = \"default\"");
     text.replacen("\n[[pair]]", &format!("\n[edge.policies]\n{policies}\n[[pair]]"), 1) + pairs
 }
 
@@ -239,7 +243,9 @@ fn hold_course_stands_in_for_a_policy_that_stays_away_and_operators_still_switch
             bed.wait("it to work", |pair| pair.policy.working);
             let before = pair_of(&bed, PAIR).policy.restarts;
             orders.push(order(dir, PAIR));
-            bed.wait("it to fail", |pair| pair.policy.restarts > before);
+            let asked = Instant::now();
+            // An order that comes in the moment in which it is made again is heard by nobody.
+            bed.wait("it to fail", |pair| pair.policy.restarts > before || asked.elapsed() > ANSWER);
         }
         bed.wait("hold-course", |pair| pair.policy.standing_in == "hold-course");
         assert!(pair_of(&bed, PAIR).alerts.iter().any(|alert| alert.text.contains("`hold-course` stands in for it")));

@@ -19,11 +19,16 @@ const DONE: i32 = 0;
 const REFUSED: i32 = 1;
 const STAYS: &str = "first_server_auto_restart_as_active = false";
 
-/// A bed whose policy believes in silence only when it lasts: what these stories are about must not hang on how busy the
-/// machine is.
+/// A configuration whose policy believes in silence only when it lasts: what these stories are about must not hang on how
+/// busy the machine is.
+fn configured(dir: &Path, policy: &str, detect: &str) -> String {
+    let hold = "[pair.hold]\nmax_requests = 5000";
+    edge(dir, &format!("{STAYS}\n{policy}\n[pair.detect]\nfailures = 10\n{detect}\n{hold}"))
+}
+
 fn ready(dir: &Path) -> Bed {
-    let mut bed =
-        Bed::with_policy(dir, &format!("{STAYS}\n[pair.detect]\nfailures = 10\n[pair.hold]\nmax_requests = 5000"));
+    let mut bed = Bed::new(dir);
+    bed.configure_edge(&configured(dir, "", ""));
     bed.start();
     bed
 }
@@ -137,8 +142,7 @@ fn parameters_that_are_changed_are_in_force_at_once_and_others_are_kept() {
         let worker = pair(&bed).policy.worker_pid;
         assert!(probe_interval(&pair(&bed)) > 50.0);
 
-        let faster =
-            edge(dir, &format!("{STAYS}\nrestart_time = \"7s\"\n[pair.detect]\nfailures = 20\ninterval = \"50ms\""));
+        let faster = configured(dir, "restart_time = \"7s\"", "interval = \"50ms\"");
         bed.configure_edge(&faster);
         let said = reload(&bed, "in force");
         assert!(said[0].contains("pair \"telisca\": pair.policy and pair.detect: in force"), "{said:?}");
@@ -173,15 +177,17 @@ fn a_change_that_the_policy_refuses_is_not_in_force() {
         let bed = ready(dir);
         let client = bed.client(500);
         let stubborn = lockstep_tests::compiled::hostile(dir, "STUBBORN");
-        let of = |more: &str| {
-            let plugin = format!("plugin = {:?}\nfast = true", lockstep_tests::plugin("telisca"));
-            edge(dir, more).replace(&plugin, &format!("plugin = {stubborn:?}"))
+        let of = |detect: &str| {
+            let good = format!("plugin = {:?}\nfast = true\n{STAYS}", lockstep_tests::plugin("telisca"));
+            let text = configured(dir, "", detect);
+            assert!(text.contains(&good));
+            text.replace(&good, &format!("plugin = {stubborn:?}"))
         };
         bed.configure_edge(&of(""));
         let said = reload(&bed, "in force");
         assert!(said[0].ends_with("in force: the policy was made again without a state"), "{said:?}");
         bed.wait("the other policy", |pair| pair.policy.id == "stubborn" && pair.policy.working);
-        bed.configure_edge(&of("[pair.detect]\nfailures = 9"));
+        bed.configure_edge(&of("interval = \"90ms\""));
         let said = reload(&bed, "refused by the policy");
         assert!(said[0].ends_with("the running parameters were kept: I never change"), "{said:?}");
         // It is asked again: nothing of the refused change has stayed.
@@ -326,7 +332,7 @@ fn users_are_known_by_their_tokens_and_may_what_they_have_a_right_to() {
         let client = bed.client(500);
         client.let_flow(100);
         let users = [user(&bed, "eva", &["operate"]), user(&bed, "adam", &[])].concat();
-        let text = edge(dir, STAYS);
+        let text = configured(dir, "", "");
         bed.configure_edge(&text.replace("\n[[pair]]", &format!("\n{users}\n[[pair]]")));
         reload(&bed, "[[edge.users]]: applied");
 
