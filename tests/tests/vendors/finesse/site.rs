@@ -178,16 +178,21 @@ impl Site {
         until(what, || Some(self.sessions()).filter(&wanted))
     }
 
-    /// Waits until all sessions are on a side, none moves, and the policy has been told, which is not at once.
+    /// Waits until all sessions are on a side and none moves.
     pub fn wait_on(&self, side: Side, count: u32) -> SessionsStatus {
-        let sessions = self.wait(&format!("{count} sessions on {side}"), |sessions| {
-            sessions.moving_from.is_none() && sessions.on[side] == count && sessions.on[side.other()] == 0
-        });
+        self.settle(Sides::from_fn(|each| if each == side { count } else { 0 }))
+    }
+
+    /// Waits until each side has so many sessions, none moves, and the policy has been told, which is not at once.
+    pub fn settle(&self, on: Sides<u32>) -> SessionsStatus {
+        let sessions =
+            self.wait(&format!("sessions on {on:?}"), |sessions| sessions.moving_from.is_none() && sessions.on == on);
         let told = || {
             let told = self.bed.journal().into_iter().rev().find_map(|entry| entry.what.get("sessions").cloned())?;
-            (told["ended"] == true && told["on"][side.to_string()] == count).then_some(())
+            let known = told["ended"] == true && told["on"]["a"] == on.a && told["on"]["b"] == on.b;
+            known.then_some(())
         };
-        until(&format!("the policy to know of {count} sessions on {side}"), told);
+        until(&format!("the policy to know of sessions on {on:?}"), told);
         sessions
     }
 
