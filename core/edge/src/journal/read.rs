@@ -77,9 +77,17 @@ impl Reader {
             // The last number may not be complete.
             let last = entries.last().map_or(from, |entry| entry.seq);
             let whole = entries.partition_point(|entry| entry.seq < last);
-            if whole > 0 || limit > wanted + BEHIND {
-                entries.truncate(if whole > 0 { whole } else { entries.len() });
-                return (entries, Some(if whole > 0 { last } else { last.saturating_add(1) }));
+            if whole > 0 {
+                // As many whole numbers as are wanted, and one at least.
+                let beyond = entries.get(wanted).filter(|_| whole > wanted).map_or(last, |entry| entry.seq);
+                let below = entries.partition_point(|entry| entry.seq < beyond);
+                let cut = if below > 0 { below } else { entries.partition_point(|entry| entry.seq <= beyond) };
+                let next = entries[cut].seq;
+                entries.truncate(cut);
+                return (entries, Some(next));
+            }
+            if limit > wanted + BEHIND {
+                return (entries, Some(last.saturating_add(1)));
             }
             limit *= 2;
         }
