@@ -8,6 +8,7 @@ use lockstep_pair::protocol::{Answer, Lease, Report, ToNode};
 use lockstep_policy::Epoch;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::{Outcome, Role, ServiceState};
+use std::time::Duration;
 use world::agent::Node;
 use world::edge::{Edge, TERMS};
 
@@ -151,12 +152,16 @@ command = ["sh", "-c", "until test -e DIR/go; do sleep 0.01; done"]
 #[tokio::test]
 async fn a_hooks_end_is_told_to_the_connection_that_asked() {
     let node = Node::new(
-        "[[hook]]\nname = \"wait\"\ncommand = [\"sh\", \"-c\", \"until test -e DIR/go; do sleep 0.01; done\"]\n",
+        "[[hook]]\nname = \"wait\"\n\
+         command = [\"sh\", \"-c\", \"touch DIR/begun; until test -e DIR/go; do sleep 0.01; done\"]\n",
     );
     let _agent = node.start();
-    let mut edge = Edge::connect(&node.address).await;
+    let edge = Edge::connect(&node.address).await;
     edge.run_hook(1, "wait", "");
-    edge.report("a word after it", |_| true).await;
+    // Only what has begun goes on without the connection.
+    while !node.path("begun").exists() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let mut edge = Edge::connect(&node.address).await;
     edge.run_hook(2, "wait", "");
     assert_eq!(edge.hook_ran().await.0, 2, "it runs already");
