@@ -257,7 +257,9 @@ impl Room {
             _ => {}
         }
         let post = frame.instance >> 16;
-        let Some(at) = self.posts.get_mut(&post).filter(|at| at.is_this_time(frame.instance)) else { return Ok(()) };
+        // An instance that has failed fails at all that was sent after, too: that is no other failure.
+        let there = |at: &&mut Post| at.state == State::Placed && at.is_this_time(frame.instance);
+        let Some(at) = self.posts.get_mut(&post).filter(there) else { return Ok(()) };
         match frame.kind {
             is::MADE => at.made(),
             is::STEPPED => at.stepped(frame, kept.terms.warn_cpu)?,

@@ -50,6 +50,20 @@ impl Place {
     }
 }
 
+/// What waits behind the event that an instance fails at is no other failure of it.
+#[test]
+fn one_that_fails_with_events_behind_it_has_failed_once() {
+    for sort in ["LIE", "FLOOD", "ABORT"] {
+        let fixture = Fixture::hostile(sort);
+        let mut place = Place::new(&fixture.plugin(short()));
+        place.order();
+        let last = (0..50).map(|_| place.timer()).last().expect("there are some");
+        assert_eq!(place.answer(last).first, 50);
+        let alerts: Vec<_> = place.seen.iter().filter(|report| matches!(report, Report::Alert { .. })).collect();
+        assert_eq!(alerts.len(), 2, "made again, and again without the event: {alerts:#?}");
+    }
+}
+
 #[test]
 fn one_that_aborts() {
     misbehaves("ABORT", "it aborted");
