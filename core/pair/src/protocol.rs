@@ -83,7 +83,7 @@ pub enum ToNode {
 }
 
 /// From a node to the coordinator.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum FromNode {
     /// How the node is. Every `renew`, and at each change. It asks for a renewal where one is due.
     Report(Report),
@@ -92,7 +92,7 @@ pub enum FromNode {
 }
 
 /// How a node is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Report {
     /// When it was written, on the node's clock.
     pub stamp: Stamp,

@@ -5,7 +5,7 @@ use lockstep_policy::{At, Epoch, Side};
 use serde::{Deserialize, Serialize};
 
 /// One attempt to move the active role, from its order to its end.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct HandoverRecord {
     /// The attempt's epoch.
     pub epoch: Epoch,
@@ -92,7 +92,7 @@ pub(crate) struct Motive {
 }
 
 /// One phase of a handover.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PhaseRecord {
     /// Which.
     pub phase: Phase,

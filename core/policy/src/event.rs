@@ -195,7 +195,7 @@ pub enum Role {
 }
 
 /// One service of a node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Service {
     /// Its name in the agent's configuration.
     pub name: String,
@@ -210,7 +210,7 @@ pub struct Service {
 }
 
 /// How a service is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ServiceState {
     /// Not running, as ordered.
@@ -352,7 +352,7 @@ pub struct Sessions {
 }
 
 /// The pair's handover moved on.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Handover {
     /// The attempt's epoch.
     pub epoch: Epoch,
@@ -365,7 +365,7 @@ pub struct Handover {
 }
 
 /// The stages of a handover that a policy is told of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// It has begun.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// The times of a pair. All are bounds: none is waited for when the thing itself is there earlier.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Settings {
     /// What the nodes are told too.
     pub terms: Terms,
@@ -45,7 +45,7 @@ impl Settings {
 }
 
 /// What happens to requests that are in flight when the drain's deadline is there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Leftover {
     /// Their connections are cut; what may be sent again waits for the new side.
@@ -56,7 +56,7 @@ pub enum Leftover {
 }
 
 /// What is durable. Written as a whole.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stored {
     /// The highest epoch ever used.
     pub epoch: Epoch,
@@ -67,7 +67,7 @@ pub struct Stored {
 }
 
 /// An attempt under way, as it is stored.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Intent {
     /// Its epoch.
     pub epoch: Epoch,
@@ -76,15 +76,15 @@ pub struct Intent {
 }
 
 /// Numbers the writes; they are done in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// Names an order to its giver.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OrderId(pub u64);
 
 /// An order to move the active role.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Order {
     /// Comes back in [`Output::Ended`].
     pub id: OrderId,
@@ -101,7 +101,7 @@ pub struct Order {
 }
 
 /// What a coordinator is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// Time has passed: [`super::Coordinator::deadline`] is there.
     Tick,
@@ -156,7 +156,7 @@ pub enum Input {
 }
 
 /// What a coordinator asks of its shell, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Make this durable, then say [`Input::Stored`].
     Store {
@@ -206,7 +206,7 @@ pub enum Output {
 }
 
 /// How an order ended.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum End {
     /// Not begun; nothing has changed.
     Refused(String),

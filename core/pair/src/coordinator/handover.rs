@@ -9,7 +9,7 @@ use lockstep_policy::event::{Role, Stage};
 use lockstep_policy::{At, Epoch, Side};
 
 /// A handover under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Handover {
     /// Who waits for its end.
     pub(super) orders: Vec<OrderId>,
@@ -25,7 +25,7 @@ pub(super) struct Handover {
     pub(super) record: HandoverRecord,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     Intent {
         ticket: Ticket,

@@ -29,7 +29,7 @@ use std::time::Duration;
 const STORE_AGAIN: Duration = Duration::from_secs(1);
 
 /// The coordinator of one pair.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Coordinator {
     settings: Settings,
     /// What the last write was told to make durable.
@@ -47,7 +47,7 @@ pub struct Coordinator {
     outputs: VecDeque<Output>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum State {
     /// Asking both agents after a start, until then at the most.
     Recovering {
@@ -59,7 +59,7 @@ enum State {
 }
 
 /// What `lockstep status` shows of a coordinator.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct View {
     /// The highest epoch used.
     pub epoch: Epoch,

@@ -7,7 +7,7 @@ use lockstep_policy::{At, Epoch};
 use std::time::Duration;
 
 /// One side, as the coordinator sees it. All times are on the edge's clock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SideView {
     /// The main connection to its agent is up.
     pub(super) linked: bool,
@@ -30,7 +30,7 @@ pub(super) struct SideView {
 
 /// How far behind reports come. The least difference between the edge's clock and a report's stamp that was ever seen
 /// is that of a report that came at once; what a report is behind it, it was under way.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Delay {
     session: Session,
     /// The least difference, in nanoseconds, and when it was last brought up to date.

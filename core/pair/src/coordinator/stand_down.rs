@@ -5,7 +5,7 @@ use crate::record::Outcome;
 use lockstep_policy::{At, Epoch, Side};
 
 /// An order to stop one side, under way.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct StandDown {
     id: OrderId,
     pub(super) side: Side,

@@ -7,7 +7,7 @@ use lockstep_policy::{At, Epoch};
 use serde::{Deserialize, Serialize};
 
 /// What is durable on a node.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Stored {
     /// The highest epoch that was obeyed.
     pub epoch: Epoch,
@@ -16,15 +16,15 @@ pub struct Stored {
 }
 
 /// Numbers the writes; they are done in order.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
 /// Numbers the runs of the services: what a shell says of an older run is not listened to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Run(pub u64);
 
 /// How the services are, all together.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Condition {
     /// All that is not exclusive runs and is ready.
     pub fit: bool,
@@ -45,7 +45,7 @@ pub struct Condition {
 }
 
 /// What a node is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Input {
     /// Time has passed: [`super::Node::deadline`] is there.
     Tick,
@@ -95,7 +95,7 @@ pub enum Input {
 }
 
 /// What a node asks of its shell, in this order.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Output {
     /// Make this durable, then say [`Input::Stored`].
     Store {

@@ -23,7 +23,7 @@ use std::time::Duration;
 const BOOT_STOP: Duration = Duration::from_secs(5);
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Node {
     session: Session,
     terms: Option<Terms>,
@@ -47,7 +47,7 @@ pub struct Node {
 }
 
 /// Where the node's exclusive services are.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Phase {
     Standby,
     /// An activation is being made durable. Services of an earlier epoch may run on meanwhile.
@@ -69,7 +69,7 @@ enum Phase {
 }
 
 /// A stand-down on its way to its answer: durable, then stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Fence {
     epoch: Epoch,
     ticket: Ticket,
