@@ -3,6 +3,7 @@
 
 mod error;
 mod file;
+mod service;
 #[cfg(test)]
 mod tests;
 mod watch;

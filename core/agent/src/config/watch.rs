@@ -1,6 +1,7 @@
 //! The tables of what is looked at, and of what may be run: liveness, hooks, replication, the LAN, the release.
 
-use super::file::{Check, ReadyTable};
+use super::file::Check;
+use super::service::ReadyTable;
 use super::{Alive, Auto, ConfigError, Driver, Hook, Lan, Ready, Release, Replication, ReplicationSource};
 use serde::Deserialize;
 use std::collections::BTreeSet;
