@@ -28,6 +28,8 @@ pub struct Bed {
     pair: &'static str,
     edge: Option<Life>,
     agents: Sides<Option<Life>>,
+    edge_environment: Vec<(String, String)>,
+    agent_environments: Sides<Vec<(String, String)>>,
 }
 
 impl Bed {
@@ -50,8 +52,15 @@ impl Bed {
     /// A bed for one pair, of whichever policy, that has no configurations yet.
     pub fn bare(dir: &Path, pair: &'static str, plugin: &str) -> Bed {
         configuration::trust_plugin(dir, plugin);
-        let agents = Sides { a: None, b: None };
-        Bed { dir: dir.to_owned(), network: Network::lay(), pair, edge: None, agents }
+        Bed {
+            dir: dir.to_owned(),
+            network: Network::lay(),
+            pair,
+            edge: None,
+            agents: Sides { a: None, b: None },
+            edge_environment: Vec::new(),
+            agent_environments: Sides::default(),
+        }
     }
 
     /// A bed on which side A serves and side B could.
@@ -110,6 +119,7 @@ impl Bed {
         assert!(self.edge.is_none(), "an edge runs already");
         let mut command = lockstep();
         command.arg("edge").arg("--config").arg(self.edge_file()).env(DEMO, &self.dir);
+        command.envs(self.edge_environment.iter().cloned());
         self.edge = Some(Life::begin(command, &self.dir.join("edge.log"), point));
     }
 
@@ -121,6 +131,16 @@ impl Bed {
     /// Waits until the edge has been killed at the point that it was started with.
     pub fn wait_edge_dead(&mut self) {
         self.edge.take().expect("an edge runs").wait_killed("the edge");
+    }
+
+    /// Whether the edge has ended, in whatever way, or was never started.
+    pub fn edge_has_ended(&mut self) -> bool {
+        has_ended("the edge", &mut self.edge)
+    }
+
+    /// What every edge that is started from now on finds in its environment.
+    pub fn set_edge_environment(&mut self, environment: Vec<(String, String)>) {
+        self.edge_environment = environment;
     }
 
     /// Sends a signal to the edge.
@@ -157,6 +177,7 @@ impl Bed {
         let mut command = self.network.command_on(side, crate::lockstep());
         command.arg("agent").arg("--config").arg(self.dir.join(format!("agent-{side}.toml")));
         command.env(DEMO, &self.dir).env(NODE, side.to_string());
+        command.envs(self.agent_environments[side].iter().cloned());
         command
     }
 
@@ -168,6 +189,16 @@ impl Bed {
     /// `kill -9` of a side's agent.
     pub fn kill_agent(&mut self, side: Side) {
         self.agents[side].take().expect("it has an agent").kill();
+    }
+
+    /// Whether a side's agent has ended, in whatever way, or was never started.
+    pub fn agent_has_ended(&mut self, side: Side) -> bool {
+        has_ended(&format!("the agent of side {side}"), &mut self.agents[side])
+    }
+
+    /// What every agent of that side that is started from now on finds in its environment, and what it starts.
+    pub fn set_agent_environment(&mut self, side: Side, environment: Vec<(String, String)>) {
+        self.agent_environments[side] = environment;
     }
 
     /// Whether the agent has been killed at the point that it was started with.
@@ -381,6 +412,15 @@ impl Bed {
         }
         Ok(kept)
     }
+}
+
+/// Takes a life that has ended away, and says how it ended.
+fn has_ended(what: &str, life: &mut Option<Life>) -> bool {
+    if life.as_mut().is_some_and(Life::has_ended) {
+        let status = life.take().expect("it is there").wait(what);
+        println!("{what} has ended: {status}");
+    }
+    life.is_none()
 }
 
 fn active(pair: &PairStatus) -> Option<Side> {

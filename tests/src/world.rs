@@ -56,19 +56,27 @@ pub fn in_a_world_of_its_own<F: FnOnce(&Path)>(story: F) {
     }
 }
 
+/// The command by which a test of this program is run in a world of its own, which has that directory. Its input must stay open for as
+/// long as the world shall last. For who tells many stories at once, and judges them as they are told; the others leave it to
+/// [`in_a_world_of_its_own`].
+pub fn command(test: &str, dir: &Path) -> Command {
+    let mut inside = Command::new("unshare");
+    inside.args(way()).args(NAMESPACES).args(FIRST);
+    inside.arg(std::env::current_exe().unwrap()).args([test, "--exact", "--nocapture"]);
+    inside.env("PATH", path()).env(INSIDE, dir).stdin(Stdio::piped());
+    inside
+}
+
+/// In a test that was begun by [`command`]: the world's directory, which is in memory. None outside of a world.
+pub fn enter() -> Option<PathBuf> {
+    let dir = PathBuf::from(std::env::var_os(INSIDE)?);
+    settle(&dir);
+    Some(dir)
+}
+
 fn tell(test: &str) -> ExitStatus {
     let dir = tempfile::Builder::new().prefix("lockstep-test-").tempdir().unwrap();
-    let mut inside = Command::new("unshare")
-        .args(way())
-        .args(NAMESPACES)
-        .args(FIRST)
-        .arg(std::env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture"])
-        .env("PATH", path())
-        .env(INSIDE, dir.path())
-        .stdin(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut inside = command(test, dir.path()).spawn().unwrap();
     // Its input stays open for as long as this process lives.
     let held_open = inside.stdin.take();
     let status = inside.wait().unwrap();
@@ -77,9 +85,7 @@ fn tell(test: &str) -> ExitStatus {
 }
 
 fn inside<F: FnOnce(&Path)>(story: F, dir: &Path) {
-    leave_with_the_test();
-    // In memory: no other program's writes to a disk hold up a node, and all is gone with the world.
-    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    settle(dir);
     let witness = Witness::begin();
     let Err(failure) = catch_unwind(AssertUnwindSafe(|| story(dir))) else {
         // No machine is so slow that a policy may do otherwise for it.
@@ -91,6 +97,12 @@ fn inside<F: FnOnce(&Path)>(story: F, dir: &Path) {
         std::process::exit(i32::from(SPOILT));
     }
     resume_unwind(failure);
+}
+
+fn settle(dir: &Path) {
+    leave_with_the_test();
+    // In memory: no other program's writes to a disk hold up a node, and all is gone with the world.
+    mount(Some("tmpfs"), dir, Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
 }
 
 /// The judge's sentences name the invariant that was violated.
@@ -115,7 +127,8 @@ fn leave_with_the_test() {
     });
 }
 
-fn demand_tools() {
+/// Stops where a tool is missing that worlds are made with.
+pub fn demand_tools() {
     let places: Vec<PathBuf> = std::env::split_paths(&path()).collect();
     let is_there = |tool: &str| places.iter().any(|place| place.join(tool).exists());
     let missing: Vec<_> = TOOLS.iter().filter(|(tool, _)| !is_there(tool)).collect();
