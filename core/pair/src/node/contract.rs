@@ -80,6 +80,11 @@ pub enum Input {
         /// For a person to read.
         why: String,
     },
+    /// While the node is active, an exclusive service has ended again and again, and the shell tries no more.
+    Broken {
+        /// For a person to read.
+        why: String,
+    },
     /// The services' condition has changed.
     Condition(Condition),
     /// The node has looked whether it is on the LAN.

@@ -121,6 +121,7 @@ impl Node {
             Input::Stopped(run) => self.stopped(now, run),
             Input::StopFailed { run, why } => self.stop_failed(now, run, &why),
             Input::Condition(condition) => self.condition_changed(condition),
+            Input::Broken { why } => self.broken(now, why),
             Input::Lan { lan, why, binding } => self.lan_looked_at(now, lan, why, binding),
         }
         if self.appearance(now) != before || now >= self.next_report {
@@ -454,6 +455,13 @@ impl Node {
             _ => None,
         }
     }
+    /// It gives the role up, and says that it has failed: who is active next is the policy's decision.
+    fn broken(&mut self, now: At, why: String) {
+        if self.phase == Phase::Active {
+            self.stop(now + self.stop_max(), Urgency::Planned, Some((self.stored.epoch, why)));
+        }
+    }
+
 
     fn condition_changed(&mut self, condition: Condition) {
         self.condition = condition;

@@ -231,6 +231,29 @@ fn services_that_do_not_stop_are_reported_as_running() {
     assert!(rig.node.report(At::from_millis(rig.now)).running);
 }
 
+/// Not at once, as if the node were hung: what is left of its services is stopped in order.
+#[test]
+fn a_service_that_cannot_be_kept_up_costs_the_node_its_role() {
+    let mut standby = Rig::standby(Stored::default());
+    standby.say(Input::Broken { why: "of an earlier run".into() });
+    assert_eq!(standby.outputs(), []);
+
+    let mut rig = Rig::active();
+    rig.say(Input::Broken { why: "`cti` has ended 4 times".into() });
+    let said = rig.carry_out();
+    let by = At::from_millis(rig.now + 250);
+    assert!(
+        said.iter().any(|output| matches!(output, Output::Stop { by: at, urgency: Urgency::Planned, .. } if *at == by)),
+        "{said:?}"
+    );
+    assert_eq!(answers(&said), [Answer::Failed { epoch: Epoch(1), why: "`cti` has ended 4 times".into() }]);
+    assert_eq!(rig.role(), Role::Failed);
+    // It can be tried again, by who decides.
+    rig.message(ToNode::Activate { epoch: Epoch(2), lease: rig.lease() });
+    rig.carry_out();
+    assert_eq!(rig.role(), Role::Active);
+}
+
 #[test]
 fn an_active_node_that_is_activated_in_a_later_epoch_goes_on_without_a_stop() {
     let mut rig = Rig::active();
@@ -348,7 +371,7 @@ proptest! {
     /// an epoch in which the node has stood down, or of a lower one, is ever confirmed.
     #[test]
     fn invariants_hold_for_inputs_in_any_order(
-        inputs in prop::collection::vec((0_u64..400, 0_u8..10, 0_u64..6, any::<bool>()), 1..200),
+        inputs in prop::collection::vec((0_u64..400, 0_u8..11, 0_u64..6, any::<bool>()), 1..200),
     ) {
         let mut rig = Rig::standby(Stored::default());
         let mut stood_down = Epoch(0);
@@ -362,7 +385,8 @@ proptest! {
                 5 => rig.say(Input::Started(Run(number))),
                 6 => rig.say(Input::StopFailed { run: Run(number), why: "why".into() }),
                 7 => rig.say(Input::StoreFailed { ticket: Ticket(number), why: "why".into() }),
-                8 => rig.lan(if flag { Lan::Isolated } else { Lan::Connected }, true),
+                8 => rig.say(Input::Broken { why: "why".into() }),
+                9 => rig.lan(if flag { Lan::Isolated } else { Lan::Connected }, true),
                 _ => rig.say(Input::Condition(Condition { fit: flag, ready: flag, ..Condition::default() })),
             }
             if flag {
