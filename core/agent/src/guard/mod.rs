@@ -17,19 +17,16 @@
 //! The guard holds an exclusive lock on the service's lock file, and the service and all that it starts inherit the
 //! descriptor: as long as the lock is held, something of the service lives.
 //!
-//! No part of this runs in the agent's process, and no part of it uses threads or `unsafe`: a second start of the same
-//! program ([`stage`]) sets what must be set between fork and exec.
+//! No part of this runs in the agent's process. That is Linux; what stands in its place on Windows is told in `windows`.
 
-mod alarm;
-mod deadman;
-mod descendants;
-pub(crate) mod lines;
+mod linux;
 pub(crate) mod order;
-pub(crate) mod own;
-mod stage;
-mod watch;
 
-use std::ffi::{CStr, OsString};
+pub(crate) use linux::{Orders, command, own, sweep};
+
+use linux as system;
+
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -41,21 +38,13 @@ pub const ORPHAN_GRACE: Duration = Duration::from_millis(100);
 /// outlives its CTI by a moment answers as a standby in it.
 const ORPHAN_LEAD: Duration = Duration::from_millis(30);
 
-/// What a guard's process is called.
-pub(crate) const NAME: &CStr = c"lockstep-guard";
-
-/// A service's environment names its lock file here, so that what has closed the inherited lock is found too.
-pub(crate) const MARK: &str = "LOCKSTEP_GUARDED";
-
 /// The hidden subcommand `lockstep guard`: `args` is what follows the word `guard`.
 ///
-/// The agent starts `PROGRAM guard NAME`, and that starts `PROGRAM guard --exec …` for the service. `PROGRAM` is
-/// `/proc/self/exe`, so both are the agent's own build even while its file is being replaced.
+/// The agent starts `PROGRAM guard NAME`, where `PROGRAM` is the agent's own build.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     match args.next() {
-        Some(first) if first == stage::FLAG => stage::run(args),
-        Some(name) => watch::run(&name),
+        Some(first) => system::run(first, args),
         None => {
             eprintln!("lockstep guard: started by an agent for one of its services, never by hand");
             ExitCode::from(2)

@@ -1,15 +1,14 @@
 //! The driver `exec`: a service under a guard.
 
 use super::{Event, Order, Post, earlier};
-use crate::guard::lines;
 use crate::guard::order::{self, Begin};
+use crate::guard::{self, Orders};
 use lockstep_wire::clock;
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::process::{Child, ChildStdout};
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
 
@@ -41,23 +40,19 @@ pub(crate) async fn run(program: PathBuf, name: String, begin: Begin, mut orders
 /// A guard that runs, and the two pipes to it.
 struct Guarded {
     guard: Child,
-    orders: OwnedFd,
+    orders: Orders,
     events: Lines<BufReader<ChildStdout>>,
 }
 
 impl Guarded {
     fn start(program: &Path, name: &str) -> io::Result<Guarded> {
-        let mut command = Command::new(program);
-        // A group of its own: what a terminal sends to the agent is not for its guards.
-        command.arg0("lockstep").args(["guard", name]).process_group(0);
+        let mut command = guard::command(program, name);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut guard = command.spawn()?;
         let missing = || io::Error::other("a pipe is missing");
         let stdin = guard.stdin.take().ok_or_else(missing)?;
         let stdout = guard.stdout.take().ok_or_else(missing)?;
-        let orders = stdin.into_owned_fd()?;
-        lines::never_wait(orders.as_fd())?;
-        Ok(Guarded { guard, orders, events: BufReader::new(stdout).lines() })
+        Ok(Guarded { guard, orders: Orders::new(stdin)?, events: BufReader::new(stdout).lines() })
     }
 
     fn begin(&self, mut begin: Begin, orders: &mut mpsc::Receiver<Order>) -> io::Result<()> {
@@ -69,7 +64,7 @@ impl Guarded {
                 Order::Stop { .. } => stop = Some(order),
             }
         }
-        lines::write(&self.orders, &order::Order::Begin(begin))?;
+        self.orders.write(&order::Order::Begin(begin))?;
         if let Some(stop) = stop {
             self.pass(stop);
         }
@@ -122,8 +117,8 @@ impl Guarded {
             Order::Release => order::Order::Release,
             Order::Stop { kill_at } => order::Order::Stop { kill_at },
         };
-        // A guard that does not listen is its kernel timers' business.
-        if let Err(error) = lines::write(&self.orders, &order) {
+        // A guard that does not listen is its own deadline's business.
+        if let Err(error) = self.orders.write(&order) {
             tracing::warn!(pid = self.guard.id(), %error, "a guard does not listen");
         }
     }

@@ -2,7 +2,7 @@
 //! systemd stops the units that are bound to it.
 
 use super::deadman::Switch;
-use super::order::Reach;
+use crate::guard::order::Reach;
 use std::io;
 use std::sync::mpsc;
 use std::thread;

@@ -3,8 +3,9 @@
 use super::deadman::Switch;
 use super::descendants::{kill_children, kill_group, reap, signal_group};
 use super::lines::{self, Lines};
-use super::order::{Begin, Event, Order, Reach};
-use super::{MARK, ORPHAN_GRACE, ORPHAN_LEAD, alarm, stage};
+use super::{MARK, alarm, stage};
+use crate::guard::order::{Begin, Event, Order, Reach};
+use crate::guard::{ORPHAN_GRACE, ORPHAN_LEAD};
 use lockstep_policy::At;
 use lockstep_wire::clock;
 use nix::sys::signal::{SigSet, Signal as NixSignal};

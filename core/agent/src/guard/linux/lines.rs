@@ -1,6 +1,6 @@
 //! Lines from a pipe that is never waited for, and lines into one.
 
-use super::order::LINE_MAX;
+use crate::guard::order::LINE_MAX;
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
 use rustix::io::Errno;
 use serde::Serialize;
@@ -9,7 +9,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
 /// Makes reads and writes return at once.
-pub(crate) fn never_wait(pipe: BorrowedFd<'_>) -> rustix::io::Result<()> {
+pub(super) fn never_wait(pipe: BorrowedFd<'_>) -> rustix::io::Result<()> {
     fcntl_setfl(pipe, fcntl_getfl(pipe)? | OFlags::NONBLOCK)
 }
 
@@ -52,7 +52,7 @@ impl Lines {
 }
 
 /// Writes one line, at once or not at all: neither agent nor guard waits for the other.
-pub(crate) fn write(pipe: impl AsFd, value: &impl Serialize) -> io::Result<()> {
+pub(super) fn write(pipe: impl AsFd, value: &impl Serialize) -> io::Result<()> {
     let mut line = serde_json::to_vec(value)?;
     line.push(b'\n');
     if line.len() > LINE_MAX {

@@ -1,6 +1,6 @@
 //! The dead-man's switch: kernel timers, which need nobody's processor time to fire.
 
-use super::order::Reach;
+use crate::guard::order::Reach;
 use lockstep_policy::At;
 use nix::sys::signal::{SigEvent, SigevNotify, Signal};
 use nix::sys::time::TimeSpec;
