@@ -115,7 +115,7 @@ fn process_state(pid: u32) -> Option<char> {
 
 async fn fault_when_asked(service: &config::Service, vital: Vital) -> Option<String> {
     let (check, patience) = match (&service.alive, &service.ready) {
-        (Some(Alive { check: Ready::Notify, timeout }), _) => {
+        (Some(Alive { check: Ready::Notify, timeout, .. }), _) => {
             let late = vital.heard.is_none_or(|heard| clock::now().since(heard) > *timeout);
             return late.then(|| format!("it has not said WATCHDOG=1 for {timeout:?}"));
         }

@@ -1,7 +1,7 @@
 //! The file as it is written, and its way into a [`Config`].
 
 use super::service::ServiceTable;
-use super::watch::{HookTable, LanTable, ReleaseValue, ReplicationTable};
+use super::watch::{HookTable, LanTable, ReleaseValue, ReplicationTable, WatchdogTable};
 use super::{Bus, Config, ConfigError, Release};
 use lockstep_policy::Side;
 use serde::Deserialize;
@@ -28,6 +28,7 @@ struct AgentFile {
     hooks: Vec<Spanned<HookTable>>,
     replication: Option<Spanned<ReplicationTable>>,
     lan: Option<Spanned<LanTable>>,
+    watchdog: Option<WatchdogTable>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +95,7 @@ impl Check<'_> {
         let replication = file.replication.map(|table| self.replication(table)).transpose()?;
         let lan = file.lan.map(|table| self.lan(table)).transpose()?;
         let release = release.map(|release| self.release(release)).transpose()?;
+        let watchdog = file.watchdog.map(|table| self.watchdog(table)).transpose()?;
         let mut names = BTreeSet::new();
         let services =
             file.services.into_iter().map(|table| self.service(table, &mut names)).collect::<Result<_, _>>()?;
@@ -111,6 +113,7 @@ impl Check<'_> {
             hooks,
             replication,
             lan,
+            watchdog,
             guard: PathBuf::from("/proc/self/exe"),
         })
     }

@@ -1,6 +1,7 @@
 //! `agent.toml`: what the agent is told. [`load`] gives a whole, checked [`Config`] or a sentence that names file, line,
 //! key and remedy.
 
+mod calls;
 mod error;
 mod file;
 mod service;
@@ -16,6 +17,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use std::ops::RangeInclusive;
 /// What an agent needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -39,6 +41,8 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// How it is known whether the node is on its LAN; none: it is not known.
     pub lan: Option<Lan>,
+    /// The machine's own watchdog; none: it is not used.
+    pub watchdog: Option<Watchdog>,
     /// The program that is started as `PROGRAM guard …`. Not in the file: `/proc/self/exe`, unless a test has another.
     pub guard: PathBuf,
 }
@@ -66,6 +70,37 @@ pub struct Service {
 pub enum Driver {
     /// By the agent itself, under a guard. The program stays in the foreground.
     Exec {
+    /// How its start is tried.
+    pub start: Attempts,
+    /// Its part of the time that a stop has; none: as much as the others that name none.
+    pub stop_timeout: Option<Duration>,
+    /// How often the agent starts it again by itself. None: an exclusive one never, the others by the agent's own rule.
+    pub restarts: Option<Restarts>,
+}
+
+/// How a start is tried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Attempts {
+    /// One that is not ready by then has failed; none: the edge's deadline is the only one.
+    pub timeout: Option<Duration>,
+    /// How often it is tried again, in one start of what is exclusive.
+    pub retries: u32,
+    /// How long after the one before.
+    pub pause: Duration,
+}
+
+/// A budget of restarts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Restarts {
+    /// So many.
+    pub most: u32,
+    /// Within so long.
+    pub window: Duration,
+}
+
+impl Restarts {
+    /// The window of who names none.
+    pub const WINDOW: Duration = Duration::from_secs(600);
         /// Program and arguments; no shell reads them.
         command: Vec<String>,
     },
@@ -83,6 +118,71 @@ pub enum Driver {
 pub enum Ready {
     /// A GET of this `http://` address is answered with a status below 400.
     Http(http::Uri),
+    /// By nobody: a step, done when a program has ended.
+    Run {
+        /// Program and arguments; no shell reads them.
+        command: Vec<String>,
+        /// What takes it back at the stop; none: there is nothing to take back.
+        undo: Option<Vec<String>>,
+        /// The exit codes that mean that it is done.
+        expected: Vec<i32>,
+    },
+    /// By somebody else, who is told over HTTP.
+    Http(Box<HttpService>),
+}
+
+/// A service that is started and stopped by calls.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpService {
+    /// Starts it.
+    pub start: Call,
+    /// Stops it. Its expected answer is the proof that it is stopped, as far as there is no `status`.
+    pub stop: Call,
+    /// How it is asked how it is; none: nobody knows.
+    pub status: Option<HttpStatus>,
+    /// Whom `https` trusts, in PEM; none: the system's roots.
+    pub ca: Option<PathBuf>,
+    /// A file with USER:PASSWORD.
+    pub login: Option<PathBuf>,
+    /// What surely ends it, run by the guard at the deadline. Without it nothing on this node bounds it.
+    pub kill: Option<Vec<String>>,
+}
+
+/// A call over HTTP.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// GET, POST, …
+    pub method: http::Method,
+    /// `http` or `https`.
+    pub uri: http::Uri,
+    /// Beside those that every request has.
+    pub headers: Vec<(http::HeaderName, http::HeaderValue)>,
+    /// May be empty.
+    pub body: String,
+    /// The answer that means that it is done.
+    pub expected: Expected,
+    /// An answer that comes later does not count.
+    pub timeout: Duration,
+}
+
+/// What an answer must be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// Its status is in one of them.
+    pub statuses: Vec<RangeInclusive<u16>>,
+    /// This stands in its body; empty: whatever stands there.
+    pub contains: String,
+}
+
+/// How a service is asked how it is. An answer that is neither of the two says nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpStatus {
+    /// The call, and the answer of one that runs.
+    pub running: Call,
+    /// The answer of one that is stopped.
+    pub stopped: Expected,
+    /// From one call to the next.
+    pub interval: Duration,
     /// `host:port` accepts a connection.
     Tcp(String),
     /// The program ends with status 0.
@@ -105,6 +205,10 @@ pub struct Alive {
 pub enum Release {
     /// It stands in the configuration; empty: it is not known.
     Text(String),
+    /// From one check to the next, when the agent watches by itself ([`Service::restarts`]).
+    pub interval: Duration,
+    /// So many failures in a row mean that it hangs.
+    pub failures: u32,
     /// The first line that a program writes.
     Command(Vec<String>),
     /// The first line of a file.
@@ -165,6 +269,15 @@ pub struct Lan {
     pub neighbours: Vec<IpAddr>,
     /// Whether an isolated node may not be active.
     pub binding: bool,
+}
+
+/// The machine's watchdog, which resets it when nobody feeds it any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Watchdog {
+    /// As `/dev/watchdog`.
+    pub device: PathBuf,
+    /// The device's own timeout, where the system does not tell it.
+    pub timeout: Option<Duration>,
 }
 
 /// Found out, given, or left out.

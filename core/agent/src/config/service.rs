@@ -1,32 +1,78 @@
 //! The tables of services, and of their readiness.
 
+use super::calls::{CallTable, StatusTable};
 use super::file::Check;
 use super::watch::AliveTable;
-use super::{ConfigError, Driver, Ready, Service};
+use super::{Attempts, ConfigError, Driver, Ready, Restarts, Service};
 use serde::Deserialize;
 use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::{Range, RangeInclusive};
+use std::path::PathBuf;
+use std::time::Duration;
 use toml::Spanned;
+
+/// How often a start is tried again at most, and a service started again within its window.
+const RETRIES_MAX: u32 = 100;
+const RESTARTS_MAX: u32 = 1000;
+/// So many statuses of a step may be good.
+const EXPECTED_MAX: usize = 16;
+/// How long a step may take that says nothing of it.
+const STEP: Duration = Duration::from_secs(60);
+
+const STEP_TIME: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
+const PAUSE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
+const WINDOW: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(24 * 3600);
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ServiceTable {
     name: Spanned<String>,
     driver: DriverName,
-    command: Option<Spanned<Vec<String>>>,
-    unit: Option<Spanned<String>>,
     #[serde(default)]
     exclusive: bool,
     flush: Option<Spanned<bool>>,
     ready: Option<Spanned<ReadyTable>>,
     alive: Option<Spanned<AliveTable>>,
+    start_timeout: Option<Spanned<String>>,
+    stop_timeout: Option<Spanned<String>>,
+    retries: Option<Spanned<u32>>,
+    retry_pause: Option<Spanned<String>>,
+    restarts: Option<Spanned<u32>>,
+    window: Option<Spanned<String>>,
+    // Those of single drivers.
+    command: Option<Spanned<Vec<String>>>,
+    unit: Option<Spanned<String>>,
+    undo: Option<Spanned<Vec<String>>>,
+    expected: Option<Spanned<Vec<i32>>>,
+    start: Option<Spanned<CallTable>>,
+    stop: Option<Spanned<CallTable>>,
+    status: Option<Spanned<StatusTable>>,
+    ca: Option<Spanned<PathBuf>>,
+    login: Option<Spanned<PathBuf>>,
+    kill: Option<Spanned<Vec<String>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum DriverName {
+pub(super) enum DriverName {
     Exec,
     Systemd,
     Gate,
+    Run,
+    Http,
+}
+
+impl fmt::Display for DriverName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            DriverName::Exec => "exec",
+            DriverName::Systemd => "systemd",
+            DriverName::Gate => "gate",
+            DriverName::Run => "run",
+            DriverName::Http => "http",
+        })
+    }
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -38,6 +84,37 @@ pub(super) struct ReadyTable {
     pub(super) notify: Option<Spanned<bool>>,
 }
 
+impl ServiceTable {
+    /// The first key that this service's driver does not have, and the drivers that do.
+    fn stray(&self) -> Option<(Range<usize>, &'static str, &'static [DriverName])> {
+        fn of<T>(value: Option<&Spanned<T>>) -> Option<Range<usize>> {
+            value.map(Spanned::span)
+        }
+        use DriverName::{Exec, Http, Run, Systemd};
+        let keys: [(Option<Range<usize>>, &str, &[DriverName]); 17] = [
+            (of(self.command.as_ref()), "command", &[Exec, Run]),
+            (of(self.unit.as_ref()), "unit", &[Systemd]),
+            (of(self.undo.as_ref()), "undo", &[Run]),
+            (of(self.expected.as_ref()), "expected", &[Run]),
+            (of(self.start.as_ref()), "start", &[Http]),
+            (of(self.stop.as_ref()), "stop", &[Http]),
+            (of(self.status.as_ref()), "status", &[Http]),
+            (of(self.ca.as_ref()), "ca", &[Http]),
+            (of(self.login.as_ref()), "login", &[Http]),
+            (of(self.kill.as_ref()), "kill", &[Http]),
+            (of(self.start_timeout.as_ref()), "start_timeout", &[Exec, Systemd, Run, Http]),
+            (of(self.stop_timeout.as_ref()), "stop_timeout", &[Exec, Systemd, Run, Http]),
+            (of(self.retries.as_ref()), "retries", &[Exec, Systemd, Run, Http]),
+            (of(self.retry_pause.as_ref()), "retry_pause", &[Exec, Systemd, Run, Http]),
+            (of(self.restarts.as_ref()), "restarts", &[Exec, Systemd, Run, Http]),
+            (of(self.window.as_ref()), "window", &[Exec, Systemd, Run, Http]),
+            (of(self.alive.as_ref()), "alive", &[Exec, Systemd, Http]),
+        ];
+        keys.into_iter()
+            .find_map(|(span, key, drivers)| Some((span?, key, drivers)).filter(|_| !drivers.contains(&self.driver)))
+    }
+}
+
 impl Check<'_> {
     pub(super) fn service(
         &self,
@@ -45,38 +122,127 @@ impl Check<'_> {
         names: &mut BTreeSet<String>,
     ) -> Result<Service, ConfigError> {
         let span = table.span();
-        let table = table.into_inner();
+        let mut table = table.into_inner();
         self.name(&table.name, names)?;
-        let name = table.name.into_inner();
-        let missing = |key: &str, driver: &str| {
-            let what = format!("service `{name}` has no `{key}`, which `driver = \"{driver}\"` needs");
+        if let Some((at, key, drivers)) = table.stray() {
+            let all: Vec<String> = drivers.iter().map(|driver| format!("`driver = \"{driver}\"`")).collect();
+            let why = match (table.driver, key) {
+                (DriverName::Gate, "alive") => ": a gate is passed when a person confirms it".to_owned(),
+                (DriverName::Gate, _) => ": a gate runs nothing".to_owned(),
+                (DriverName::Run, "alive") => ": of a step nothing runs on".to_owned(),
+                (driver, _) => format!("; this service's is \"{driver}\""),
+            };
+            let what = format!("`{key}` belongs to {}{why}", all.join(", "));
+            return Err(ConfigError::at(self.path, self.text, at, what));
+        }
+        let start = self.attempts(&mut table)?;
+        let stop_timeout = self.time(table.stop_timeout.take(), "stop_timeout", STEP_TIME)?;
+        let restarts = self.restarts(&mut table)?;
+        let (exclusive, flush, ready, alive) =
+            (table.exclusive, table.flush.take(), table.ready.take(), table.alive.take());
+        let name = table.name.get_ref().clone();
+        let driver = self.driver(table, &span)?;
+        let ready = ready.map(|ready| self.ready(ready, &driver)).transpose()?;
+        let flush = flush.map(|flush| self.flush(&flush, &driver, exclusive)).transpose()?.unwrap_or(false);
+        let alive = alive.map(|alive| self.alive(alive, &driver, ready.as_ref(), restarts.is_some())).transpose()?;
+        Ok(Service { name, driver, exclusive, flush, ready, alive, start, stop_timeout, restarts })
+    }
+
+    fn driver(&self, table: ServiceTable, span: &Range<usize>) -> Result<Driver, ConfigError> {
+        let missing = |key: &str| {
+            let what = format!(
+                "service `{}` has no `{key}`, which `driver = \"{}\"` needs",
+                table.name.get_ref(),
+                table.driver
+            );
             ConfigError::at(self.path, self.text, span.clone(), what)
         };
-        let driver = match (table.driver, table.command, table.unit) {
-            (DriverName::Exec, Some(command), None) => Driver::Exec { command: self.command(command, "command")? },
-            (DriverName::Systemd, None, Some(unit)) => Driver::Systemd { unit: self.unit(unit)? },
-            (DriverName::Exec, _, Some(unit)) => {
-                return Err(self.fault(&unit, "`unit` belongs to `driver = \"systemd\"`; this service's is \"exec\""));
+        Ok(match table.driver {
+            DriverName::Gate => Driver::Gate,
+            DriverName::Exec => {
+                let command = table.command.ok_or_else(|| missing("command"))?;
+                Driver::Exec { command: self.command(command, "command")? }
             }
-            (DriverName::Systemd, Some(command), _) => {
-                return Err(
-                    self.fault(&command, "`command` belongs to `driver = \"exec\"`; this service's is \"systemd\"")
-                );
+            DriverName::Systemd => Driver::Systemd { unit: self.unit(table.unit.ok_or_else(|| missing("unit"))?)? },
+            DriverName::Run => {
+                let command = table.command.ok_or_else(|| missing("command"))?;
+                Driver::Run {
+                    command: self.command(command, "command")?,
+                    undo: table.undo.map(|undo| self.command(undo, "undo")).transpose()?,
+                    expected: self.expected(table.expected)?,
+                }
             }
-            (DriverName::Gate, None, None) => Driver::Gate,
-            (DriverName::Gate, Some(command), _) => {
-                return Err(self.fault(&command, "`command` belongs to `driver = \"exec\"`: a gate runs nothing"));
+            DriverName::Http => {
+                if let Some(kill) = table.kill.as_ref().filter(|_| !table.exclusive) {
+                    let what = "`kill` is for exclusive services: no other one must be gone by a deadline";
+                    return Err(self.fault(kill, what));
+                }
+                let start = table.start.ok_or_else(|| missing("start"))?;
+                let stop = table.stop.ok_or_else(|| missing("stop"))?;
+                Driver::Http(Box::new(super::HttpService {
+                    start: self.call(start, http::Method::POST, "start", table.login.is_some())?,
+                    stop: self.call(stop, http::Method::POST, "stop", table.login.is_some())?,
+                    status: table.status.map(|status| self.status(status, table.login.is_some())).transpose()?,
+                    ca: table.ca.map(Spanned::into_inner),
+                    login: table.login.map(Spanned::into_inner),
+                    kill: table.kill.map(|kill| self.command(kill, "kill")).transpose()?,
+                }))
             }
-            (DriverName::Gate, None, Some(unit)) => {
-                return Err(self.fault(&unit, "`unit` belongs to `driver = \"systemd\"`: a gate runs nothing"));
-            }
-            (DriverName::Exec, None, None) => return Err(missing("command", "exec")),
-            (DriverName::Systemd, None, None) => return Err(missing("unit", "systemd")),
-        };
-        let ready = table.ready.map(|ready| self.ready(ready, &driver)).transpose()?;
-        let flush = table.flush.map(|flush| self.flush(&flush, &driver, table.exclusive)).transpose()?;
-        let alive = table.alive.map(|alive| self.alive(alive, &driver, ready.as_ref())).transpose()?;
-        Ok(Service { name, driver, exclusive: table.exclusive, flush: flush.unwrap_or(false), ready, alive })
+        })
+    }
+
+    /// How the start is tried.
+    fn attempts(&self, table: &mut ServiceTable) -> Result<Attempts, ConfigError> {
+        let timeout = self.time(table.start_timeout.take(), "start_timeout", STEP_TIME)?;
+        let given = [table.retries.as_ref().map(Spanned::span), table.retry_pause.as_ref().map(Spanned::span)];
+        if let Some(span) = given.into_iter().flatten().next().filter(|_| !table.exclusive) {
+            let what = "`retries` and `retry_pause` are for exclusive services: what is not exclusive is started again by \
+                        `restarts` and `window`, whether it was ready before or not";
+            return Err(ConfigError::at(self.path, self.text, span, what));
+        }
+        let retries = self.count(table.retries.take(), "retries", RETRIES_MAX)?;
+        let pause = self.time(table.retry_pause.take(), "retry_pause", PAUSE)?;
+        let timeout = timeout.or((table.driver == DriverName::Run).then_some(STEP));
+        Ok(Attempts { timeout, retries: retries.unwrap_or(0), pause: pause.unwrap_or(Duration::from_secs(1)) })
+    }
+
+    fn restarts(&self, table: &mut ServiceTable) -> Result<Option<Restarts>, ConfigError> {
+        if let Some(window) = table.window.as_ref().filter(|_| table.restarts.is_none()) {
+            return Err(self.fault(window, "`window` goes with `restarts`: so many within so long"));
+        }
+        if let Some(restarts) = table.restarts.as_ref().filter(|_| table.exclusive && table.driver == DriverName::Run) {
+            let what = "`restarts` is for what runs on, or is not exclusive: a step of an activation is tried again by `retries`";
+            return Err(self.fault(restarts, what));
+        }
+        let window = self.time(table.window.take(), "window", WINDOW)?;
+        let most = self.count(table.restarts.take(), "restarts", RESTARTS_MAX)?;
+        Ok(most.map(|most| Restarts { most, window: window.unwrap_or(Restarts::WINDOW) }))
+    }
+
+    fn expected(&self, codes: Option<Spanned<Vec<i32>>>) -> Result<Vec<i32>, ConfigError> {
+        let Some(codes) = codes else { return Ok(vec![0]) };
+        let valid = |code: &i32| (0..=255).contains(code);
+        if codes.get_ref().is_empty() || codes.get_ref().len() > EXPECTED_MAX || !codes.get_ref().iter().all(valid) {
+            let what = format!("`expected` is 1 to {EXPECTED_MAX} exit codes of 0 to 255, as in [0, 3]");
+            return Err(self.fault(&codes, what));
+        }
+        Ok(codes.into_inner())
+    }
+
+    fn count(&self, count: Option<Spanned<u32>>, key: &str, most: u32) -> Result<Option<u32>, ConfigError> {
+        match count {
+            Some(count) if *count.get_ref() > most => Err(self.fault(&count, format!("`{key}` is 0 to {most}"))),
+            count => Ok(count.map(Spanned::into_inner)),
+        }
+    }
+
+    fn time(
+        &self,
+        text: Option<Spanned<String>>,
+        key: &str,
+        range: RangeInclusive<Duration>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        text.map(|text| self.duration(Some(text), key, Duration::ZERO, range)).transpose()
     }
 
     fn flush(&self, flush: &Spanned<bool>, driver: &Driver, exclusive: bool) -> Result<bool, ConfigError> {
@@ -109,7 +275,7 @@ impl Check<'_> {
     pub(super) fn check(
         &self,
         table: ReadyTable,
-        span: std::ops::Range<usize>,
+        span: Range<usize>,
         key: &str,
         driver: &Driver,
     ) -> Result<Ready, ConfigError> {
@@ -148,12 +314,18 @@ impl Check<'_> {
         if !notify.get_ref() {
             return Err(self.fault(notify, format!("`notify = false` says nothing: leave `{key}` out")));
         }
-        if let Driver::Systemd { .. } = driver {
-            let what = format!(
-                "`notify` belongs to `driver = \"exec\"`: a unit of `Type=notify` says it to systemd; leave `{key}` out"
-            );
-            return Err(self.fault(notify, what));
+        match driver {
+            Driver::Exec { .. } => Ok(Ready::Notify),
+            Driver::Systemd { .. } => {
+                let what = format!(
+                    "`notify` belongs to `driver = \"exec\"`: a unit of `Type=notify` says it to systemd; leave `{key}` out"
+                );
+                Err(self.fault(notify, what))
+            }
+            Driver::Gate | Driver::Run { .. } | Driver::Http(_) => {
+                Err(self
+                    .fault(notify, "`notify` belongs to `driver = \"exec\"`: nobody else has a socket of the agent"))
+            }
         }
-        Ok(Ready::Notify)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::file::Check;
 use super::service::ReadyTable;
-use super::{Alive, Auto, ConfigError, Driver, Hook, Lan, Ready, Release, Replication, ReplicationSource};
+use super::{Alive, Auto, ConfigError, Driver, Hook, Lan, Ready, Release, Replication, ReplicationSource, Watchdog};
 use serde::Deserialize;
 use std::collections::BTreeSet;
 use std::net::IpAddr;
@@ -20,6 +20,8 @@ const INTERFACE_MAX: usize = 15;
 const CHECK: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(60);
 const RUN: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
 const LOOK: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
+/// A watchdog that bites sooner could not be fed surely by a loop that also works.
+const BITE: RangeInclusive<Duration> = Duration::from_secs(2)..=Duration::from_secs(24 * 3600);
 const AGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(30 * 24 * 3600);
 
 #[derive(Debug, Deserialize)]
@@ -29,6 +31,15 @@ pub(super) struct AliveTable {
     tcp: Option<Spanned<String>>,
     exec: Option<Spanned<Vec<String>>>,
     notify: Option<Spanned<bool>>,
+    timeout: Option<Spanned<String>>,
+    interval: Option<Spanned<String>>,
+    failures: Option<Spanned<u32>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct WatchdogTable {
+    device: Spanned<PathBuf>,
     timeout: Option<Spanned<String>>,
 }
 
@@ -91,9 +102,19 @@ impl Check<'_> {
         table: Spanned<AliveTable>,
         driver: &Driver,
         ready: Option<&Ready>,
+        watched: bool,
     ) -> Result<Alive, ConfigError> {
         let span = table.span();
-        let AliveTable { http, tcp, exec, notify, timeout } = table.into_inner();
+        let AliveTable { http, tcp, exec, notify, timeout, interval, failures } = table.into_inner();
+        let own = [interval.as_ref().map(Spanned::span), failures.as_ref().map(Spanned::span)];
+        if let Some(span) = own.into_iter().flatten().next().filter(|_| !watched) {
+            let what = "`interval` and `failures` of `alive` go with `restarts`: without it the check is run when it is \
+                        asked for, and nothing follows from it here";
+            return Err(ConfigError::at(self.path, self.text, span, what));
+        }
+        if let Some(failures) = failures.as_ref().filter(|failures| !(1..=100).contains(failures.get_ref())) {
+            return Err(self.fault(failures, "`failures` is 1 to 100"));
+        }
         let table = ReadyTable { http, tcp, exec, notify };
         let check = self.check(table, span.clone(), "alive", driver)?;
         if check == Ready::Notify && ready.is_some_and(|ready| *ready != Ready::Notify) {
@@ -102,7 +123,17 @@ impl Check<'_> {
             return Err(ConfigError::at(self.path, self.text, span, what));
         }
         let timeout = self.duration(timeout, "timeout", Duration::from_secs(1), CHECK)?;
-        Ok(Alive { check, timeout })
+        let interval = self.duration(interval, "interval", Duration::from_secs(5), LOOK)?;
+        Ok(Alive { check, timeout, interval, failures: failures.map_or(3, Spanned::into_inner) })
+    }
+
+    pub(super) fn watchdog(&self, table: WatchdogTable) -> Result<Watchdog, ConfigError> {
+        let WatchdogTable { device, timeout } = table;
+        if !device.get_ref().is_absolute() {
+            return Err(self.fault(&device, "`device` is a whole path, as in \"/dev/watchdog\""));
+        }
+        let timeout = timeout.map(|text| self.duration(Some(text), "timeout", Duration::ZERO, BITE)).transpose()?;
+        Ok(Watchdog { device: device.into_inner(), timeout })
     }
 
     pub(super) fn hooks(&self, tables: Vec<Spanned<HookTable>>) -> Result<Vec<Hook>, ConfigError> {
@@ -220,7 +251,7 @@ impl Check<'_> {
             .map_err(|_| self.fault::<String>(text, format!("`{}` is none: {rule}, as in 10.0.0.254", text.get_ref())))
     }
 
-    fn duration(
+    pub(super) fn duration(
         &self,
         text: Option<Spanned<String>>,
         key: &str,

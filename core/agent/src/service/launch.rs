@@ -1,7 +1,7 @@
 //! What a crew needs done in the world.
 
 use super::{Event, Order, Post, earlier, exec, gate, ready, systemd};
-use crate::config::{Bus, Driver, Ready, Service};
+use crate::config::{Alive, Bus, Driver, Ready, Service};
 use crate::guard::order::{Begin, Reach};
 use crate::guard::own::OwnSwitch;
 use std::path::PathBuf;
@@ -26,6 +26,9 @@ pub(crate) trait Launch {
 
     /// Begins to check whether a service is ready.
     fn check(&self, ready: &Ready, post: Post) -> AbortHandle;
+
+    /// Begins to look again and again whether a service is well.
+    fn watch(&self, alive: &Alive, post: Post) -> AbortHandle;
 
     /// How long exclusive services may live; none: none does.
     fn reach(&self, reach: Option<Reach>);
@@ -82,7 +85,7 @@ impl Launch for Drivers {
             Driver::Systemd { unit } => {
                 tokio::spawn(systemd::run(self.bus, unit.clone(), orders, post));
             }
-            Driver::Gate => {
+            Driver::Gate | Driver::Run { .. } | Driver::Http(_) => {
                 tokio::spawn(gate::run(orders, post));
             }
         }
@@ -97,7 +100,7 @@ impl Launch for Drivers {
                 tokio::spawn(systemd::end(self.bus, unit.clone(), orders, post));
             }
             // A unit goes on without a break: starting one that runs changes nothing. A gate leaves nothing.
-            Driver::Systemd { .. } | Driver::Gate => {
+            Driver::Systemd { .. } | Driver::Gate | Driver::Run { .. } | Driver::Http(_) => {
                 tokio::spawn(async move { post.say(Event::Gone).await });
             }
         }
@@ -105,6 +108,10 @@ impl Launch for Drivers {
 
     fn check(&self, ready: &Ready, post: Post) -> AbortHandle {
         tokio::spawn(ready::watch(ready.clone(), post)).abort_handle()
+    }
+
+    fn watch(&self, alive: &Alive, post: Post) -> AbortHandle {
+        tokio::spawn(ready::watch_alive(alive.clone(), post)).abort_handle()
     }
 
     fn reach(&self, reach: Option<Reach>) {

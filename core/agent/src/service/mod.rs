@@ -6,7 +6,7 @@
 //! - [`ready`] checks whether a service that runs is ready.
 //! - [`earlier`] ends what an earlier life of the agent has left.
 
-pub(crate) mod backoff;
+pub(crate) mod budget;
 pub(crate) mod crew;
 pub(crate) mod earlier;
 pub(crate) mod exec;
@@ -43,6 +43,8 @@ pub(crate) enum Event {
     Unready,
     /// It says that it is well.
     Alive,
+    /// Its liveness check has failed, as often as is borne.
+    Hung { why: String },
     /// It has ended, or could not be started. Something of it may still run.
     Exited { how: String },
     /// Nothing of it runs any more. The last event of a life.

@@ -1,7 +1,7 @@
 //! Whether a service that runs is ready.
 
 use super::{Event, Post};
-use crate::config::Ready;
+use crate::config::{Alive, Ready};
 use http_body_util::Empty;
 use hyper_util::rt::TokioIo;
 use std::pin::pin;
@@ -46,6 +46,17 @@ pub(crate) async fn watch(ready: Ready, post: Post) {
             sleep(WORRIED).await;
         }
     }
+}
+
+/// Looks whether a service is well for as long as it is let to, or until it is not.
+pub(crate) async fn watch_alive(alive: Alive, post: Post) {
+    let mut failures = 0;
+    while failures < alive.failures {
+        sleep(alive.interval).await;
+        failures = if check(&alive.check, alive.timeout).await { 0 } else { failures + 1 };
+    }
+    let check = text(&alive.check);
+    post.say(Event::Hung { why: format!("its check ({check}) has failed {failures} times in a row") }).await;
 }
 
 /// Looks once. What takes longer than `patience` has failed.

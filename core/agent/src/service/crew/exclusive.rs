@@ -7,6 +7,7 @@ use crate::service::launch::Launch;
 use lockstep_pair::node::{Input, Run};
 use lockstep_policy::action::Urgency;
 use lockstep_policy::{At, Epoch};
+use std::time::Duration;
 
 /// What the exclusive services are doing, all together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,10 @@ impl<L: Launch> Crew<L> {
         self.epoch = epoch;
         for slot in self.slots.iter_mut().filter(|slot| slot.config.exclusive) {
             slot.ended = None;
+            slot.tries = 0;
+            slot.retry_at = None;
+            slot.returns = false;
+            slot.budget.forget();
             // What has ended by itself is waited for, and started again.
             if let Some(life) = slot.life.as_mut().filter(|life| life.exited) {
                 life.stopping = true;
@@ -69,6 +74,10 @@ impl<L: Launch> Crew<L> {
         };
         // An agent that was stopped itself learns late what has ended meanwhile: that has its time to be heard.
         let by = if by <= now { now + self.stop_max } else { by };
+        for slot in self.slots.iter_mut().filter(|slot| slot.config.exclusive) {
+            slot.retry_at = None;
+            slot.returns = false;
+        }
         self.sequence = Sequence::Stopping(Stop { run, by, kill_at, flushes, killed: false });
         self.advance(now);
     }
@@ -97,13 +106,15 @@ impl<L: Launch> Crew<L> {
         match self.sequence {
             Sequence::Stopping(stop) if stop.killed => Some(stop.by),
             Sequence::Stopping(stop) => Some(stop.kill_at),
-            _ => None,
+            Sequence::Starting(_) | Sequence::Up => self.of(true).filter_map(super::Slot::retry).min(),
+            Sequence::Rest => None,
         }
     }
 
     pub(super) fn advance_sequence(&mut self, now: At) {
         match self.sequence {
-            Sequence::Rest | Sequence::Up => {}
+            Sequence::Rest => {}
+            Sequence::Up => self.keep_up(now),
             Sequence::Starting(run) => self.go_on_starting(now, run),
             Sequence::Stopping(stop) => self.go_on_stopping(now, stop),
         }
@@ -113,21 +124,52 @@ impl<L: Launch> Crew<L> {
         }
     }
 
+    /// Starts again what has ended and may be started again.
+    fn keep_up(&mut self, now: At) {
+        if self.is_unbound(now) {
+            return;
+        }
+        for service in self.indices(true) {
+            if self.slots[service].retry().is_some_and(|at| at <= now) {
+                self.slots[service].starts += 1;
+                self.start_life(service, now);
+            }
+        }
+    }
+
+    /// No dead-man's switch would end what is started now.
+    fn is_unbound(&self, now: At) -> bool {
+        self.reach.is_none_or(|reach| reach.kill <= now)
+    }
+
     fn go_on_starting(&mut self, now: At, run: Run) {
-        if self.reach.is_none_or(|reach| reach.kill <= now) {
+        if self.is_unbound(now) {
             return self.start_failed(run, "the dead-man's switch is not set: nothing may run".to_owned());
         }
         for service in self.indices(true) {
             let slot = &self.slots[service];
             match (&slot.life, &slot.ended) {
                 (Some(life), _) if life.ready => {}
+                (_, Some(_)) if slot.returns => {
+                    if slot.retry().is_none_or(|at| at > now) {
+                        return;
+                    }
+                    self.try_start(service, now);
+                    if !self.slots[service].is_ready() {
+                        return;
+                    }
+                }
                 (_, Some(how)) => {
-                    let why = format!("`{}` has ended before it was ready: {how}", slot.config.name);
+                    let name = &slot.config.name;
+                    let why = match slot.tries {
+                        0 | 1 => format!("`{name}` has ended before it was ready: {how}"),
+                        tries => format!("`{name}` has ended before it was ready, {tries} times; the last time: {how}"),
+                    };
                     return self.start_failed(run, why);
                 }
                 (Some(_), None) => return,
                 (None, None) => {
-                    self.start_life(service, now);
+                    self.try_start(service, now);
                     if !self.slots[service].is_ready() {
                         return;
                     }
@@ -138,6 +180,11 @@ impl<L: Launch> Crew<L> {
         self.sequence = Sequence::Up;
         self.tell_condition();
         self.said.push_back(Said::Node(Input::Started(run)));
+    }
+
+    fn try_start(&mut self, service: usize, now: At) {
+        self.slots[service].tries += 1;
+        self.start_life(service, now);
     }
 
     fn start_failed(&mut self, run: Run, why: String) {
@@ -165,9 +212,7 @@ impl<L: Launch> Crew<L> {
         } else if stop.flushes && self.is_flushing() {
             // As long as it answers, the services on which its answers rest stay.
         } else if self.slots[last].life.as_ref().is_some_and(|life| life.kill_at.is_none_or(|at| at > stop.kill_at)) {
-            // Each has its share of the time that is left, so that the last in turn has one too.
-            let share = stop.kill_at.since(now) / u32::try_from(left.len()).unwrap_or(u32::MAX);
-            self.stop_life(last, now + share);
+            self.stop_life(last, now + self.share(&left, stop.kill_at.since(now)));
         }
         if now >= stop.by {
             let names: Vec<&str> = left.iter().map(|service| self.slots[*service].config.name.as_str()).collect();
@@ -175,6 +220,19 @@ impl<L: Launch> Crew<L> {
             self.sequence = Sequence::Rest;
             self.tell_condition();
             self.said.push_back(Said::Node(Input::StopFailed { run: stop.run, why }));
+        }
+    }
+
+    /// How much of the time that is left the last of these has, so that the others in turn have theirs too: what it
+    /// names, or the same as the others that name none. What is named beyond the time that there is gets shorter alike.
+    pub(super) fn share(&self, left: &[usize], time: Duration) -> Duration {
+        let named = |service: &usize| self.slots[*service].config.stop_timeout;
+        let sum: Duration = left.iter().filter_map(named).sum();
+        let unnamed = u32::try_from(left.iter().filter(|service| named(service).is_none()).count()).unwrap_or(u32::MAX);
+        match left.last().and_then(named) {
+            Some(own) if sum <= time => own,
+            Some(own) => time.mul_f64(own.as_secs_f64() / sum.as_secs_f64()),
+            None => time.saturating_sub(sum).max(time / 10) / unnamed.max(1),
         }
     }
 

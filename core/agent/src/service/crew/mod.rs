@@ -4,17 +4,19 @@
 //! - Here: what is known of each service, and what becomes of what is heard.
 //! - [`exclusive`]: started in their order and stopped in the reverse of it, when the node says so.
 //! - [`gates`]: steps among them that a person takes.
+//! - [`troubles`]: those that have ended, hang, or do not become ready in time: tried again, as often as they may.
 //! - [`upkeep`]: the others, started when the agent starts, each when the one before it is ready, and kept up; and
 //!   restarts of single services on an edge's order.
 
 mod exclusive;
 mod gates;
+mod troubles;
 mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
-use super::backoff::Backoff;
+use super::budget::Budget;
 use super::launch::Launch;
 use super::{Event, Happening, ORDERS, Order, Post};
 use crate::checkup::Vital;
@@ -70,8 +72,12 @@ struct Slot {
     ended: Option<String>,
     /// How often it was started, not counting an exclusive one's starts by the node.
     starts: u32,
-    backoff: Backoff,
+    /// How often in the node's present start.
+    tries: u32,
+    budget: Budget,
     retry_at: Option<At>,
+    /// It has ended, and the agent starts it again: nobody else's business yet.
+    returns: bool,
     restart: Option<Restart>,
     /// Who has opened it, when it is a gate, and for which epoch.
     opened: Option<(Epoch, String)>,
@@ -88,17 +94,23 @@ struct Life {
     was_ready: bool,
     /// Its end was ordered, or it is an earlier life's.
     stopping: bool,
+    /// It was the agent that gave it up: it is to be started again.
+    given_up: bool,
+    /// When it must be ready.
+    start_by: Option<At>,
     /// The earliest end by force that was ordered.
     kill_at: Option<At>,
     exited: bool,
     /// When it last said that it is well.
     heard: Option<At>,
     check: Option<tokio::task::AbortHandle>,
+    /// Looks again and again whether it is well.
+    watch: Option<tokio::task::AbortHandle>,
 }
 
 impl Drop for Life {
     fn drop(&mut self) {
-        self.end_check();
+        self.end_checks();
     }
 }
 
@@ -110,8 +122,8 @@ impl Life {
         }
     }
 
-    fn end_check(&mut self) {
-        if let Some(check) = self.check.take() {
+    fn end_checks(&mut self) {
+        for check in [self.check.take(), self.watch.take()].into_iter().flatten() {
             check.abort();
         }
     }
@@ -138,6 +150,11 @@ impl Slot {
         self.life.as_ref().is_some_and(|life| life.ready)
     }
 
+    /// When it is started again.
+    fn retry(&self) -> Option<At> {
+        self.retry_at.filter(|_| self.life.is_none())
+    }
+
     /// Whether the dead-man's switch is for it too.
     fn has_reach(&self) -> bool {
         self.config.exclusive || self.config.flush
@@ -145,9 +162,11 @@ impl Slot {
 
     fn state(&self) -> ServiceState {
         match &self.life {
+            None if self.returns => ServiceState::Starting,
             None if self.ended.is_some() => ServiceState::Exited,
             None => ServiceState::Stopped,
             Some(life) if life.stopping => ServiceState::Stopping,
+            Some(life) if life.exited && self.returns => ServiceState::Starting,
             Some(life) if life.exited => ServiceState::Exited,
             Some(life) if life.ready => ServiceState::Running,
             Some(life) if life.was_ready => ServiceState::Unready,
@@ -181,8 +200,10 @@ impl<L: Launch> Crew<L> {
             life: None,
             ended: None,
             starts: 0,
-            backoff: Backoff::default(),
+            tries: 0,
+            budget: Budget::new(config),
             retry_at: None,
+            returns: false,
             restart: None,
             opened: None,
         };
@@ -215,7 +236,8 @@ impl<L: Launch> Crew<L> {
 
     /// When [`Crew::tick`] is due.
     pub(crate) fn deadline(&self) -> Option<At> {
-        self.sequence_deadline().into_iter().chain(self.upkeep_deadline()).min()
+        let deadlines = [self.sequence_deadline(), self.upkeep_deadline(), self.trouble_deadline()];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -258,27 +280,27 @@ impl<L: Launch> Crew<L> {
                 life.pid = pid;
                 // It has its time to say so.
                 life.heard = Some(now);
-                life.end_check();
+                life.end_checks();
                 match &slot.config.ready {
                     Some(config::Ready::Notify) => {}
                     Some(ready) => {
                         let to = self.happenings.clone();
                         life.check = Some(self.launch.check(ready, Post { service, life: number, to }));
                     }
-                    None => life.becomes_ready(),
+                    None => self.becomes_ready(service),
                 }
             }
-            Event::Ready => life.becomes_ready(),
+            Event::Ready => self.becomes_ready(service),
             Event::Unready => life.ready = false,
             Event::Alive => life.heard = Some(now),
+            Event::Hung { why } => self.give_up(now, service, why),
             Event::Exited { how } => {
                 life.exited = true;
                 life.ready = false;
                 life.pid = 0;
-                life.end_check();
+                life.end_checks();
                 if !life.stopping {
-                    tracing::warn!(service = slot.config.name, how, "a service has ended by itself");
-                    slot.ended = Some(how);
+                    self.has_ended(now, service, how);
                 }
             }
             Event::Gone => self.gone(now, service),
@@ -286,25 +308,8 @@ impl<L: Launch> Crew<L> {
         self.advance(now);
     }
 
-    fn gone(&mut self, now: At, service: usize) {
-        let slot = &mut self.slots[service];
-        let Some(life) = slot.life.take() else { return };
-        if slot.config.exclusive {
-            return;
-        }
-        slot.retry_at = if life.stopping || slot.restart.is_some() {
-            Some(now)
-        } else {
-            let retry_at = slot.backoff.next(life.began, now);
-            if retry_at.is_none() {
-                let service = slot.config.name.as_str();
-                tracing::error!(service, "has ended too often and is left so: `lockstep` can be told to restart it");
-            }
-            retry_at
-        };
-    }
-
     fn advance(&mut self, now: At) {
+        self.look_for_troubles(now);
         self.advance_upkeep(now);
         self.advance_sequence(now);
         self.advance_restarts(now);
@@ -357,6 +362,10 @@ impl<L: Launch> Crew<L> {
         let slot = &mut self.slots[service];
         slot.ended = None;
         slot.retry_at = None;
+        slot.returns = false;
+        if let Some(life) = &mut slot.life {
+            life.start_by = slot.config.start.timeout.map(|timeout| now + timeout);
+        }
         let reach = self.reach.filter(|_| slot.has_reach());
         self.launch.start(&slot.config, reach, self.stop_max, orders, post);
         self.open_if_confirmed(service);
@@ -373,10 +382,13 @@ impl<L: Launch> Crew<L> {
             ready: false,
             was_ready: false,
             stopping: false,
+            given_up: false,
+            start_by: None,
             kill_at: None,
             exited: false,
             heard: None,
             check: None,
+            watch: None,
         });
         (receiver, Post { service, life: self.lives, to: self.happenings.clone() })
     }

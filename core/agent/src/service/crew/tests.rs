@@ -41,6 +41,10 @@ impl Launch for Book {
         unreachable!("the services of these tests say themselves that they are ready")
     }
 
+    fn watch(&self, _: &config::Alive, _: Post) -> tokio::task::AbortHandle {
+        tokio::spawn(std::future::pending::<()>()).abort_handle()
+    }
+
     fn reach(&self, reach: Option<Reach>) {
         *self.reach.borrow_mut() = reach;
     }
@@ -64,6 +68,9 @@ fn world() -> World {
         flush: name == "web",
         ready: Some(Ready::Notify),
         alive: None,
+        start: config::Attempts::default(),
+        stop_timeout: None,
+        restarts: None,
     };
     let services = [service("app", false), service("db", true), service("web", false), service("cti", true)];
     let (to, _) = mpsc::channel(1);

@@ -1,7 +1,6 @@
 //! Services that are not exclusive: up for as long as the agent is. And restarts of single services.
 
 use super::{Crew, STOP_MAX, Said, Sequence};
-use crate::guard::order::reserve;
 use crate::service::launch::Launch;
 use lockstep_policy::At;
 use lockstep_policy::event::Outcome;
@@ -49,9 +48,9 @@ impl<L: Launch> Crew<L> {
     }
 
     fn begin_restart(&mut self, now: At, id: u64, service: usize) {
-        let kill_at = now + (self.stop_max.saturating_sub(reserve(self.stop_max)));
+        let kill_at = now + self.stop_time(service);
         let slot = &mut self.slots[service];
-        slot.backoff.forget();
+        slot.budget.forget();
         slot.retry_at = Some(now);
         slot.restart = Some(Restart { id, until: now + RESTART_MAX, life: None });
         self.stop_life(service, kill_at);
@@ -143,8 +142,7 @@ impl<L: Launch> Crew<L> {
         let left: Vec<usize> = (0..self.slots.len()).filter(|service| self.slots[*service].life.is_some()).collect();
         let Some(last) = left.last().copied() else { return };
         if self.slots[last].life.as_ref().is_some_and(|life| life.kill_at.is_none()) {
-            let share = closing.kill_at.since(now) / u32::try_from(left.len()).unwrap_or(u32::MAX);
-            self.stop_life(last, now + share);
+            self.stop_life(last, now + self.share(&left, closing.kill_at.since(now)));
         }
     }
 }
