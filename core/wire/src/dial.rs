@@ -1,5 +1,6 @@
-//! The TCP connection under a link, with a handle on its socket.
+//! The connection under a link, with a handle on its socket and on who is at its other end.
 
+use crate::trust::{HandshakeError, Peer, Refusal, Stream, Trust, Wanted};
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt::{ip_tos, ipv6_tclass, set_ip_tos, set_ipv6_tclass};
 use std::io;
@@ -42,23 +43,66 @@ impl Socket {
     }
 }
 
-/// Makes the connection, and keeps the handle.
+/// What is known of the other end.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct End {
+    peer: Arc<OnceLock<Arc<Peer>>>,
+    refused: Arc<OnceLock<Box<Refusal>>>,
+    ended: Arc<OnceLock<Arc<OnceLock<Box<Refusal>>>>>,
+}
+
+impl End {
+    /// Who is there; none on a plain connection.
+    pub(crate) fn peer(&self) -> Option<Arc<Peer>> {
+        self.peer.get().cloned()
+    }
+
+    /// Why one end does not trust the other.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        let told = self.refused.get().or_else(|| self.ended.get().and_then(|ended| ended.get()));
+        told.map(|refusal| &**refusal)
+    }
+
+    async fn secure(&self, stream: TcpStream, trust: &Trust, wanted: Wanted) -> io::Result<Stream> {
+        let address = stream.peer_addr()?;
+        match trust.connect(stream, address, wanted).await {
+            Ok(stream) => {
+                // As for the socket: a client makes one connection.
+                let _ = self.ended.set(stream.ended());
+                if let Some(peer) = stream.peer() {
+                    let _ = self.peer.set(Arc::clone(peer));
+                }
+                Ok(stream)
+            }
+            Err(HandshakeError::Refused(refusal)) => {
+                let _ = self.refused.set(refusal.clone());
+                Err(io::Error::new(io::ErrorKind::PermissionDenied, *refusal))
+            }
+            Err(HandshakeError::Broken(error)) => Err(error),
+        }
+    }
+}
+
+/// Makes the connection, and keeps the handles.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Dial {
     pub(crate) socket: Socket,
+    pub(crate) end: End,
+    /// Whom to trust; none: whoever is there.
+    pub(crate) trust: Option<(Trust, Wanted)>,
 }
 
 impl Service<Uri> for Dial {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<Stream>;
     type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<TcpStream>>> + Send>>;
+    type Future = Pin<Box<dyn Future<Output = io::Result<TokioIo<Stream>>> + Send>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let socket = self.socket.clone();
+        let Dial { socket, end, trust } = self.clone();
         Box::pin(async move {
             let address = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
             let stream = TcpStream::connect(address).await?;
@@ -67,7 +111,10 @@ impl Service<Uri> for Dial {
             let handle = stream.as_fd().try_clone_to_owned()?;
             // A client makes one connection; another would be a link of its own.
             let _ = socket.0.set((handle, stream.peer_addr()?));
-            Ok(TokioIo::new(stream))
+            Ok(TokioIo::new(match trust {
+                Some((trust, wanted)) => end.secure(stream, &trust, wanted).await?,
+                None => Stream::plain(stream),
+            }))
         })
     }
 }

@@ -7,12 +7,14 @@
 //! - [`frame`] turns one into the other.
 //! - [`link`] is the edge's end: it connects, says hello, and hands out the two halves of a call.
 //! - [`clock`] is the one clock of edge and agent.
+//! - [`trust`] is who may be at the other end.
 #![forbid(unsafe_code)]
 
 pub mod clock;
 mod dial;
 pub mod frame;
 pub mod link;
+pub mod trust;
 
 /// The contract as generated code.
 #[allow(missing_docs, clippy::all, clippy::pedantic)]

@@ -3,12 +3,14 @@
 //! One [`Client`] is one TCP connection and carries one call: [`Client::main`] or [`Client::auxiliary`]. A link that breaks
 //! is not mended here: the edge drops it, says so to its coordinator, and connects again.
 
-use crate::dial::{Dial, Socket};
+use crate::dial::{Dial, End, Socket};
 use crate::frame::{FrameError, FromAgent, FromEdge, Hello, Ping, Pong, Welcome};
 use crate::proto::agent_client::AgentClient;
 use crate::proto::{self, AgentFrame, EdgeFrame};
+use crate::trust::{Peer, Trust, Wanted};
 use crate::{FRAME_MAX, PROTOCOL};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::timeout;
@@ -52,6 +54,14 @@ pub enum LinkError {
         /// The agent's own sentence.
         why: String,
     },
+    /// One of the two does not trust the other's certificate, and will not until somebody has changed something.
+    #[error("agent at {address}: {why}")]
+    Untrusted {
+        /// As configured.
+        address: String,
+        /// Whose certificate, and why.
+        why: String,
+    },
     /// A newer connection of this edge has taken this one's place.
     #[error("replaced by a newer connection: {why}")]
     Replaced {
@@ -79,29 +89,55 @@ pub struct Client {
     address: String,
     within: Duration,
     socket: Socket,
+    end: End,
 }
 
 impl Client {
-    /// Connects to `address` (`host:port`) within `within`. The same bound then holds for the first answer, and a
-    /// connection whose peer does not answer HTTP/2 pings for twice that long is given up.
+    /// Connects to `address` (`host:port`) within `within`, without TLS: whoever is there is taken for the agent. The same
+    /// bound then holds for the first answer, and a connection whose peer does not answer HTTP/2 pings for twice that long
+    /// is given up.
     ///
     /// # Errors
     ///
     /// [`LinkError::Address`], [`LinkError::Unreachable`].
     pub async fn connect(address: &str, within: Duration) -> Result<Client, LinkError> {
+        Client::dial(address, within, Dial::default()).await
+    }
+
+    /// The same with mutual TLS, to who is wanted there and nobody else.
+    ///
+    /// # Errors
+    ///
+    /// [`LinkError::Untrusted`] too.
+    pub async fn connect_trusting(
+        address: &str,
+        within: Duration,
+        trust: &Trust,
+        wanted: Wanted,
+    ) -> Result<Client, LinkError> {
+        let dial = Dial { trust: Some((trust.clone(), wanted)), ..Dial::default() };
+        Client::dial(address, within, dial).await
+    }
+
+    async fn dial(address: &str, within: Duration, dial: Dial) -> Result<Client, LinkError> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .map_err(|_| LinkError::Address { address: address.to_owned() })?
             .http2_keep_alive_interval(within)
             .keep_alive_timeout(within);
         let unreachable = |why: String| LinkError::Unreachable { address: address.to_owned(), why };
-        let dial = Dial::default();
-        let socket = dial.socket.clone();
+        let (socket, end) = (dial.socket.clone(), dial.end.clone());
         let channel = timeout(within, endpoint.connect_with_connector(dial))
             .await
             .map_err(|_| unreachable(format!("no connection within {within:?}")))?
-            .map_err(|error| unreachable(innermost(&error)))?;
+            .map_err(|error| untrusted(address, &end).unwrap_or_else(|| unreachable(innermost(&error))))?;
         let agent = AgentClient::new(channel).max_decoding_message_size(FRAME_MAX).max_encoding_message_size(FRAME_MAX);
-        Ok(Client { agent, address: address.to_owned(), within, socket })
+        Ok(Client { agent, address: address.to_owned(), within, socket, end })
+    }
+
+    /// Who is at the other end, as its certificate proves; none without TLS.
+    #[must_use]
+    pub fn peer(&self) -> Option<Arc<Peer>> {
+        self.end.peer()
     }
 
     /// Says hello and waits for the welcome. [`Hello::protocol`] is set here.
@@ -124,7 +160,8 @@ impl Client {
         let FromAgent::Welcome(welcome) = FromAgent::try_from(first)? else {
             return Err(LinkError::Frame(FrameError::Missing("welcome")));
         };
-        Ok(Main { welcome, commands: Commands { frames }, messages: Messages { incoming, client: self } })
+        let commands = Commands { frames, peer: self.end.peer() };
+        Ok(Main { welcome, commands, messages: Messages { incoming, client: self } })
     }
 
     /// Opens the second call: pings, and nothing else.
@@ -145,6 +182,9 @@ impl Client {
     }
 
     fn fault(&self, status: &Status) -> LinkError {
+        if let Some(untrusted) = untrusted(&self.address, &self.end) {
+            return untrusted;
+        }
         let why = status.message().to_owned();
         match status.code() {
             Code::FailedPrecondition | Code::AlreadyExists | Code::InvalidArgument | Code::Unimplemented => {
@@ -171,6 +211,7 @@ pub struct Main {
 #[derive(Clone, Debug)]
 pub struct Commands {
     frames: mpsc::Sender<EdgeFrame>,
+    peer: Option<Arc<Peer>>,
 }
 
 impl Commands {
@@ -186,10 +227,16 @@ impl Commands {
         })
     }
 
+    /// Who obeys them, as its certificate proves; none without TLS.
+    #[must_use]
+    pub fn peer(&self) -> Option<&Peer> {
+        self.peer.as_deref()
+    }
+
     /// For those who have something to say now and then, and must not keep the call open.
     #[must_use]
     pub fn downgrade(&self) -> WeakCommands {
-        WeakCommands { frames: self.frames.downgrade() }
+        WeakCommands { frames: self.frames.downgrade(), peer: self.peer.clone() }
     }
 }
 
@@ -197,13 +244,14 @@ impl Commands {
 #[derive(Clone, Debug)]
 pub struct WeakCommands {
     frames: mpsc::WeakSender<EdgeFrame>,
+    peer: Option<Arc<Peer>>,
 }
 
 impl WeakCommands {
     /// None when the call is over.
     #[must_use]
     pub fn upgrade(&self) -> Option<Commands> {
-        self.frames.upgrade().map(|frames| Commands { frames })
+        self.frames.upgrade().map(|frames| Commands { frames, peer: self.peer.clone() })
     }
 }
 
@@ -302,6 +350,11 @@ impl Pongs {
             Err(status) => Err(self.client.fault(&status)),
         }
     }
+}
+
+fn untrusted(address: &str, end: &End) -> Option<LinkError> {
+    let refusal = end.refusal()?;
+    Some(LinkError::Untrusted { address: address.to_owned(), why: refusal.to_string() })
 }
 
 /// The sentence at the bottom of a chain of errors: `Connection refused`, not `transport error`.
