@@ -451,6 +451,6 @@ fn pause_order() -> PauseOrder {
 }
 
 fn order(dir: &Path, pair: &str, to: Side) -> Result<SwitchAnswer, ClientError> {
-    let order = SwitchOrder { to, confirmed: false, by: "the test".to_owned() };
+    let order = SwitchOrder { to, confirmed: false, unsafe_because: None, by: "the test".to_owned() };
     ask(dir, async |operator| operator.switch(pair, &order).await)
 }

@@ -55,6 +55,9 @@ pub enum Command {
         /// The side that shall become active: a or b
         #[arg(long, value_name = "SIDE")]
         to: Side,
+        /// Do not wait until the other side is surely stopped: you say that it is off, and why you know
+        #[arg(long = "unsafe", value_name = "REASON")]
+        insist: Option<String>,
         /// Answer the policy's question with yes
         #[arg(long, short)]
         yes: bool,

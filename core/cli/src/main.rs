@@ -57,7 +57,9 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
             on_threads(verbs::agent(&config))
         }
         Command::Status { reach, json } => on_one_thread(verbs::status(&reach, json)),
-        Command::Switch { reach, pair, to, yes, json } => on_one_thread(verbs::switch(&reach, &pair, to, yes, json)),
+        Command::Switch { reach, pair, to, insist, yes, json } => {
+            on_one_thread(verbs::switch(&reach, &pair, to, insist, yes, json))
+        }
         Command::Order { reach, pair, name, argument, side, yes } => {
             on_one_thread(verbs::order(&reach, &pair, &name, &argument, side, yes))
         }

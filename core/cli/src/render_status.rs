@@ -148,6 +148,7 @@ fn sides(pair: &PairStatus) -> String {
 
 fn row(side: Side, status: &SideStatus) -> [String; 10] {
     let links = match (status.main, status.auxiliary) {
+        _ if status.unfenced => "UNFENCED".to_owned(),
         _ if status.agent.is_empty() => "none".to_owned(),
         (true, true) => "up".to_owned(),
         (true, false) => "no auxiliary".to_owned(),

@@ -2,7 +2,7 @@
 
 use crate::words::{cut, lasting, lasting_or_dash, word};
 use lockstep_edge::admin::api::{Handover, JournalEntry};
-use lockstep_pair::record::{HandoverRecord, PhaseRecord};
+use lockstep_pair::record::{Fenced, HandoverRecord, PhaseRecord};
 use lockstep_policy::At;
 use std::fmt::Write;
 
@@ -40,6 +40,9 @@ pub fn text(handover: &Handover) -> String {
     if !record.why.is_empty() {
         line("because", &record.why);
     }
+    if let Some(fenced) = &record.fenced {
+        line("fenced", &fenced_text(fenced, record));
+    }
     line("waited", &format!("{} from hold to commit: what clients felt", lasting_or_dash(measures.gap_ms)));
     line("skew", &format!("{} from `active` to the first request", lasting_or_dash(measures.skew_ms)));
     if measures.detection_ms.is_some() {
@@ -58,6 +61,22 @@ pub fn text(handover: &Handover) -> String {
         text.push_str(&evidence(record, &handover.evidence));
     }
     text
+}
+
+/// Why the other side counted as stopped.
+fn fenced_text(fenced: &Fenced, record: &HandoverRecord) -> String {
+    let old = record.to.other();
+    match fenced {
+        Fenced::Confirmed => format!("side {old} confirmed that it had stopped"),
+        Fenced::LeaseOver => format!("side {old}'s lease was over"),
+        Fenced::Hook => format!("the fencing hook confirmed that side {old} was off"),
+        Fenced::Unfenced => {
+            format!(
+                "UNFENCED: side {old} has no lease and confirmed nothing, its delay passed; both may have been active"
+            )
+        }
+        Fenced::Unsafe { reason } => format!("UNSAFE, on the word of {}: {reason}", record.by),
+    }
 }
 
 /// One line for each phase, with a bar where it lay in time.
@@ -173,6 +192,7 @@ mod tests {
                 reason: "T1: a failed 2 probes in a row".into(),
                 by: "policy".into(),
                 evidence: vec![41],
+                fenced: None,
                 began: at(0),
                 phases,
                 outcome: Some(Outcome::Completed),

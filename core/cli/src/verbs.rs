@@ -19,9 +19,23 @@ pub async fn status(reach: &Reach, json: bool) -> Result<(), Failure> {
 }
 
 /// `lockstep switch PAIR --to SIDE`.
-pub async fn switch(reach: &Reach, pair: &str, to: Side, yes: bool, json: bool) -> Result<(), Failure> {
+pub async fn switch(
+    reach: &Reach,
+    pair: &str,
+    to: Side,
+    insist: Option<String>,
+    yes: bool,
+    json: bool,
+) -> Result<(), Failure> {
     let client = client(reach)?;
-    let mut order = SwitchOrder { to, confirmed: false, by: operator() };
+    if insist.is_some() && !yes {
+        let other = to.other();
+        confirm(&format!(
+            "Side {to} becomes active without waiting for side {other}: if that still runs, both are active, and only \
+             you know. Make sure that side {other} is off."
+        ))?;
+    }
+    let mut order = SwitchOrder { to, confirmed: false, unsafe_because: insist, by: operator() };
     let mut answer = client.switch(pair, &order).await?;
     if let SwitchAnswer::Question(question) = &answer {
         if !yes {

@@ -9,9 +9,11 @@
 //! - `journal`: every event and every action, to be read and replayed.
 //! - `agents`: two connections to each side's agent.
 //! - `probe`: what the policy asked to be watched.
+//! - `remote`: sides that admit no agent, and what turns a node off.
 //! - `proxy`: requests, by the route of the moment.
 //! - `driver`: the pair's one loop.
 //! - `admin`: the operator's API and its client.
+//! - `rehearsal`: what of these decides without I/O, for the simulation.
 #![forbid(unsafe_code)]
 
 pub mod admin;
@@ -24,7 +26,9 @@ mod driver;
 mod journal;
 mod probe;
 pub mod proxy;
+pub mod rehearsal;
 mod reload;
+mod remote;
 mod run;
 mod signals;
 mod store;

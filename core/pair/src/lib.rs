@@ -6,6 +6,7 @@
 //!
 //! - [`coordinator`] is the edge's half: it owns the route, grants leases, and runs one handover at a time.
 //! - [`node`] is the agent's half: it owns the exclusive services of a node, and obeys no older epoch.
+//! - [`remote`] stands for the agent of a node that admits none.
 //! - [`protocol`] is what they say to each other.
 //! - [`share`] says which side a session belongs to, in a pair in which both sides may serve.
 //!
@@ -17,6 +18,7 @@ pub mod coordinator;
 pub mod node;
 pub mod protocol;
 pub mod record;
+pub mod remote;
 mod route;
 pub mod share;
 

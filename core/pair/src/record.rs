@@ -25,6 +25,9 @@ pub struct HandoverRecord {
     pub began: At,
     /// The phases that it went through, in order; a phase of a roll-back carries the roll-back's epoch.
     pub phases: Vec<PhaseRecord>,
+    /// Why the other side counted as stopped when the new one was activated; none before.
+    #[serde(default)]
+    pub fenced: Option<Fenced>,
     /// How it ended; none while it runs.
     pub outcome: Option<Outcome>,
     /// Why it ended so; empty when completed.
@@ -58,6 +61,7 @@ impl HandoverRecord {
             evidence,
             began: now,
             phases: Vec::new(),
+            fenced: None,
             outcome: None,
             why: String::new(),
             activated_at: None,
@@ -76,6 +80,26 @@ impl HandoverRecord {
             last.ended = Some(now);
             last.note = note.to_owned();
         }
+    }
+
+    /// Leaves out what is there for people only: times, texts, and the phases before the present one.
+    pub(crate) fn forget_past(&mut self) {
+        let present = self.phases.pop();
+        self.phases.clear();
+        self.phases.extend(present.map(|last| PhaseRecord {
+            began: At::ZERO,
+            ended: last.ended.map(|_| At::ZERO),
+            note: String::new(),
+            ..last
+        }));
+        self.reason.clear();
+        self.why.clear();
+        self.by.clear();
+        self.began = At::ZERO;
+        self.fenced = None;
+        self.activated_at = None;
+        self.first_sent_at = None;
+        self.first_answer_at = None;
     }
 
     /// Whether requests under this epoch's route are the first ones after this handover.
@@ -124,6 +148,25 @@ pub enum Phase {
     Commit,
     /// The first requests are watched.
     Settle,
+}
+
+/// Why a side counts as stopped.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Fenced {
+    /// It said so.
+    Confirmed,
+    /// Its lease is surely over, and with it what ran under it.
+    LeaseOver,
+    /// Its fencing hook confirmed that the node is off.
+    Hook,
+    /// Nothing confirms it: it has no lease, and its delay has passed. Both sides may be active.
+    Unfenced,
+    /// A person said so. Both sides may be active.
+    Unsafe {
+        /// Why, as that person wrote.
+        reason: String,
+    },
 }
 
 /// How a handover ended.

@@ -177,7 +177,7 @@ fn order(dir: &Path, pair: &str) -> std::thread::JoinHandle<()> {
     let (token, pair) = (dir.join("edge/admin.token"), pair.to_owned());
     std::thread::spawn(move || {
         let operator = Client::new(ADMIN, &token).unwrap();
-        let order = SwitchOrder { to: B, confirmed: true, by: "eva".to_owned() };
+        let order = SwitchOrder { to: B, confirmed: true, unsafe_because: None, by: "eva".to_owned() };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _ = runtime.block_on(operator.switch(&pair, &order));
     })

@@ -122,7 +122,7 @@ async fn planned(stage: &mut Stage) -> anyhow::Result<(u64, u64)> {
     let mut refused = String::new();
     for _ in 0..3 {
         let to = stage.healthy().await?.other();
-        let order = SwitchOrder { to, confirmed: true, by: "demo".to_owned() };
+        let order = SwitchOrder { to, confirmed: true, unsafe_because: None, by: "demo".to_owned() };
         let operator = stage.operator()?;
         let done_at = now();
         match operator.switch(PAIR, &order).await? {

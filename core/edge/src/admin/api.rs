@@ -109,6 +109,9 @@ pub struct SideStatus {
     pub servers: Vec<String>,
     /// Its agent's address; empty when it has none.
     pub agent: String,
+    /// Whether it has neither agent nor lease: only its calls' answers say that it has stopped.
+    #[serde(default)]
+    pub unfenced: bool,
     /// Whether the main connection is up.
     pub main: bool,
     /// Whether the auxiliary connection is up.
@@ -354,6 +357,10 @@ pub struct SwitchOrder {
     /// The operator has seen the policy's question and insists.
     #[serde(default)]
     pub confirmed: bool,
+    /// His word, with the reason, that the other side does not run: a failover, without asking the policy and without
+    /// waiting for lease, confirmation or hook. Both sides may then be active. Asks for the right `unsafe`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsafe_because: Option<String>,
     /// Who asks.
     pub by: String,
 }

@@ -7,7 +7,7 @@ use super::api::{
 use super::export::export;
 use super::policies;
 use super::token::Token;
-use super::who::{OPERATE, Who};
+use super::who::{OPERATE, UNSAFE, Who};
 use crate::config::{PoliciesConfig, PolicyConfig, UserConfig};
 use crate::driver::{Ask, Feed};
 use crate::journal::{self, Journal as Journals};
@@ -145,8 +145,12 @@ async fn switch(
     Path(pair): Path<String>,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let order: SwitchOrder = parse(&body)?;
+    let mut order: SwitchOrder = parse(&body)?;
     let by = operator(&who, &order.by)?;
+    if let Some(reason) = &order.unsafe_because {
+        who.may(UNSAFE).map_err(|why| Refusal(StatusCode::FORBIDDEN, why))?;
+        order.unsafe_because = Some(words("unsafe_because", reason)?);
+    }
     let answer = edge.door(&pair)?.ask(|reply| Ask::Switch(SwitchOrder { by, ..order }, who.rights, reply)).await?;
     edge.answered(&pair, answer).await
 }

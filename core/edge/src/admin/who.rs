@@ -7,6 +7,9 @@ use sha2::{Digest, Sha256};
 /// What moving roles and giving orders asks for. Reading needs no right but to be known.
 pub(super) const OPERATE: &str = "operate";
 
+/// What saying that a side does not run asks for, beside that.
+pub(super) const UNSAFE: &str = "unsafe";
+
 /// Somebody who is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Who {

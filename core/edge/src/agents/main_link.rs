@@ -2,7 +2,7 @@
 
 use super::pace::Pace;
 use super::ping::AgentPings;
-use super::{AgentOf, CONNECT_MAX, Deliver, LinkEvent};
+use super::{AgentOf, CONNECT_MAX, Deliver, LinkEvent, Way};
 use lockstep_policy::event::Connection;
 use lockstep_wire::{Client, FromAgent, LinkError, Main, Messages, PROTOCOL, Welcome};
 use tokio::time::{sleep, timeout};
@@ -15,7 +15,8 @@ pub(super) async fn keep(agent: AgentOf, pings: AgentPings, deliver: Deliver) {
             Ok(Main { welcome, commands, messages }) => {
                 pace.succeeded();
                 pings.main_up(agent.side, &commands, &welcome);
-                if !deliver(agent.side, LinkEvent::Up(commands, welcome)).await {
+                let (way, minor, version) = (Way::Agent(commands), welcome.minor, welcome.version);
+                if !deliver(agent.side, LinkEvent::Up { way, minor, version }).await {
                     return;
                 }
                 let ended = listen(&agent, messages, &pings, &deliver).await;

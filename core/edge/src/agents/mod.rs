@@ -7,12 +7,14 @@ mod auxiliary;
 mod main_link;
 mod pace;
 mod ping;
+mod way;
 
 pub(crate) use ping::AgentPings;
+pub(crate) use way::Way;
 
 use lockstep_pair::protocol::Terms;
 use lockstep_policy::Side;
-use lockstep_wire::{Commands, FromAgent, Hello, Welcome};
+use lockstep_wire::{FromAgent, Hello};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -46,8 +48,16 @@ impl AgentOf {
 /// What happens on the connections to one agent.
 #[derive(Debug)]
 pub(crate) enum LinkEvent {
-    /// The main connection is up; its sending half.
-    Up(Commands, Welcome),
+    /// Whoever carries out commands is there.
+    Up {
+        way: Way,
+        /// What it understands; see [`lockstep_wire::MINOR`].
+        minor: u32,
+        /// Its own version; empty when it is this edge's.
+        version: String,
+    },
+    /// Operators are to know this.
+    Alert(String),
     /// The main connection is down, because.
     Down(String),
     /// The main connection could not be made, because; it is tried again.

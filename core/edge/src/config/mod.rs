@@ -4,6 +4,7 @@
 //! parameter that a policy's own schema refuses, each is a [`Problem`] with its line. All are found in one reading.
 
 mod across;
+mod calls;
 mod edge;
 mod journal;
 mod lints;
@@ -13,15 +14,18 @@ mod policies;
 mod policy;
 mod probe;
 mod problem;
+mod remote;
 mod secrets;
 mod session;
 mod sides;
 mod table;
 mod users;
 
+pub use calls::{CallConfig, CallTo};
 pub use parameter::Change;
 pub use probe::ProbeConfig;
 pub use problem::Problem;
+pub use remote::{FenceConfig, RemoteConfig, StatusConfig};
 pub use secrets::SecretFiles;
 
 use crate::proxy::SessionSettings;
@@ -163,8 +167,12 @@ pub struct SideConfig {
     pub servers: Vec<SocketAddr>,
     /// The pool of each server; empty when it has none.
     pub pools: Vec<String>,
-    /// Its agent; it may have none in a pair in which both sides may serve.
+    /// Its agent; it may have none in a pair in which both sides may serve, or where the edge itself calls.
     pub agent: Option<SocketAddr>,
+    /// How the edge itself activates and stops a side that admits no agent.
+    pub remote: Option<RemoteConfig>,
+    /// What turns its node off.
+    pub fence: Option<FenceConfig>,
 }
 
 impl SideConfig {

@@ -2,6 +2,7 @@
 
 use super::policy::{self, Plugins};
 use super::problem::Problems;
+use super::remote;
 use super::sides::{self, Listening, Named, ReadSide, side};
 use super::table::{Placed, Table};
 use super::{HoldConfig, PolicyConfig, session};
@@ -78,11 +79,12 @@ pub(super) fn read<'i>(
     let exclusive_only = ["lease", "handover"].map(|key| (key, table.place(key)));
     let terms = lease(table.table("lease", "pair.lease"));
     let hold = hold(table.table("hold", "pair.hold"));
-    let settings = handover(table.table("handover", "pair.handover"), terms);
+    let mut settings = handover(table.table("handover", "pair.handover"), terms);
     let (session_at, session) = session::read(table.table("session", "pair.session"));
     let a = side(table.table("a", "pair.a"), &table, Side::A);
     let b = side(table.table("b", "pair.b"), &table, Side::B);
     let sides = Sides { a, b };
+    settings.fencing = Sides::from_fn(|side| remote::fencing(sides[side].remote.as_ref(), sides[side].fence.as_ref()));
     sides::check(&table, &listeners, &sides);
     let policy = match table.table("policy", "pair.policy") {
         Some(policy) => {
@@ -96,7 +98,15 @@ pub(super) fn read<'i>(
     };
     match &policy {
         Some(policy) if policy.traits.exclusive => exclusive(&table, policy.plugin.id(), &sides, session_at),
-        Some(policy) => shared(&table, policy.plugin.id(), exclusive_only),
+        Some(policy) => {
+            shared(&table, policy.plugin.id(), exclusive_only);
+            for (side, read) in sides.iter() {
+                for at in [read.remote_at, read.fence_at].into_iter().flatten() {
+                    let what = "both sides may serve: nobody is activated, stopped or fenced";
+                    table.refuse(at, &side.to_string(), what, "`servers` and `pools` only");
+                }
+            }
+        }
         None => {}
     }
     table.finish();
@@ -105,12 +115,23 @@ pub(super) fn read<'i>(
 
 /// What a pair needs of which one side is active at a time.
 fn exclusive(table: &Table<'_, '_>, policy: &str, sides: &Sides<ReadSide>, session: Option<usize>) {
-    for (side, read) in sides.iter().filter(|(_, read)| !read.has_agent) {
-        let valid = format!(
-            "the side's agent, such as `agent = \"10.0.0.1:7401\"`: with the policy `{policy}` one side is active at a \
-             time, by a lease that its agent holds"
-        );
-        table.refuse(read.at, &format!("{side}.agent"), "is missing", valid);
+    for (side, read) in sides.iter() {
+        let key = format!("{side}.agent");
+        match (read.has_agent, read.remote_at) {
+            (true, Some(at)) => {
+                let valid = "an agent, which holds a lease; or, where the node admits none, the edge's own calls";
+                table.refuse(at, &key, "stands beside calls that the edge makes in an agent's stead", valid);
+            }
+            (false, None) => {
+                let valid = format!(
+                    "the side's agent, such as `agent = \"10.0.0.1:7401\"`: with the policy `{policy}` one side is \
+                     active at a time, by a lease that its agent holds. Where the node admits no agent: the edge's own \
+                     calls, [pair.{side}.activate] and [pair.{side}.stand_down]"
+                );
+                table.refuse(read.at, &key, "is missing", valid);
+            }
+            (true, None) | (false, Some(_)) => {}
+        }
     }
     if let Some(at) = session {
         let what = format!("with the policy `{policy}` one side is active at a time, and no sessions are shared out");
@@ -220,6 +241,7 @@ fn handover(table: Option<Table<'_, '_>>, lease: Lease) -> Settings {
         activate_attempts: 2,
         settle: ms(10_000),
         recover: ms(2_000),
+        fencing: Sides::default(),
     };
     let Some(mut table) = table else { return settings };
     settings.prepare = table.duration("prepare", settings.prepare, ms(0)..=HOUR).value;

@@ -1,6 +1,7 @@
 //! `[pair.a]` and `[pair.b]`, their pools, and the listeners that lead to these.
 
 use super::pair::ADDRESS;
+use super::remote::{self, FenceConfig, RemoteConfig};
 use super::table::{Listed, Placed, Table};
 use super::{PoolListeners, SideConfig};
 use crate::proxy::POOL_MAX;
@@ -37,6 +38,11 @@ pub(super) struct ReadSide {
     pub agent: Option<Placed<SocketAddr>>,
     /// Whether the key is there, whatever its value.
     pub has_agent: bool,
+    pub remote: Option<RemoteConfig>,
+    /// Where its first key stands, whatever its value.
+    pub remote_at: Option<usize>,
+    pub fence: Option<FenceConfig>,
+    pub fence_at: Option<usize>,
 }
 
 impl ReadSide {
@@ -46,12 +52,13 @@ impl ReadSide {
 
     pub fn setup(&self) -> SideSetup {
         let (pools, servers) = self.servers().map(|(pool, server)| (pool.to_owned(), server.value.to_string())).unzip();
-        SideSetup { servers, pools, agent: self.agent.is_some() }
+        SideSetup { servers, pools, agent: self.agent.is_some() || self.remote.is_some() }
     }
 
     pub fn config(&self) -> SideConfig {
         let (pools, servers) = self.servers().map(|(pool, server)| (pool.to_owned(), server.value)).unzip();
-        SideConfig { servers, pools, agent: self.agent.map(|agent| agent.value) }
+        let agent = self.agent.map(|agent| agent.value);
+        SideConfig { servers, pools, agent, remote: self.remote.clone(), fence: self.fence.clone() }
     }
 }
 
@@ -59,7 +66,17 @@ pub(super) fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side
     let Some(mut table) = read else {
         let valid = format!("a table `[pair.{side}]` with `servers` and `agent`");
         pair.missing(&side.to_string(), &valid);
-        return ReadSide { at: pair.at(), pools: Vec::new(), agent: None, has_agent: true };
+        let at = pair.at();
+        return ReadSide {
+            at,
+            pools: Vec::new(),
+            agent: None,
+            has_agent: true,
+            remote: None,
+            remote_at: None,
+            fence: None,
+            fence_at: None,
+        };
     };
     let example = "at least one, such as `servers = [\"10.0.0.1:80\"]`";
     let at = table.at();
@@ -88,8 +105,10 @@ pub(super) fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side
     }
     let agent = table.parsed::<SocketAddr>("agent", ADDRESS);
     let has_agent = table.has("agent");
+    let (remote_at, remote) = remote::read(&mut table, side);
+    let (fence_at, fence) = (table.place("fence"), remote::fence(&mut table, side));
     table.finish();
-    ReadSide { at, pools, agent, has_agent }
+    ReadSide { at, pools, agent, has_agent, remote, remote_at, fence, fence_at }
 }
 
 /// A table of pools' names, each with addresses.

@@ -101,13 +101,14 @@ impl Driver {
         };
         let id = self.orders.name(Origin { action: Some(of), operator });
         let Switch { to, urgency, reason, evidence, .. } = switch;
-        self.coordinate(Input::Switch(Order { id, to, urgency, reason, by, evidence }));
+        self.coordinate(Input::Switch(Order { id, to, urgency, reason, by, evidence, unsafe_because: None }));
     }
 
     fn stand_down(&mut self, of: ActionOf, order: StandDown) {
         let id = self.orders.name(Origin { action: Some(of), operator: None });
         let StandDown { side: to, reason, evidence } = order;
-        let order = Order { id, to, urgency: Urgency::Failover, reason, by: "policy".to_owned(), evidence };
+        let (urgency, by) = (Urgency::Failover, "policy".to_owned());
+        let order = Order { id, to, urgency, reason, by, evidence, unsafe_because: None };
         self.coordinate(Input::StandDown(order));
     }
 
@@ -122,7 +123,7 @@ impl Driver {
                 tracing::info!(pair = self.config.name, %side, service, reason, "service is restarted");
                 self.orders.restarts.insert(id, (side, of));
             }
-            Err(error) => self.result(of, Outcome::Failed, &error.to_string()),
+            Err(why) => self.result(of, Outcome::Failed, &why),
         }
     }
 }

@@ -27,8 +27,9 @@ const SET_FORWARD: f64 = 60.0;
 
 const MINUTES: u16 = 24 * 60;
 
+/// All alarms of one policy.
 #[derive(Debug, Default)]
-pub(super) struct Alarms {
+pub struct Alarms {
     set: BTreeMap<TimerId, Alarm>,
     looked: Option<(At, Timestamp)>,
     wake: Option<At>,
@@ -42,7 +43,12 @@ struct Alarm {
 }
 
 impl Alarms {
-    fn set(&mut self, timer: TimerId, minute: u16, now: At, today: &Today) -> Result<(), String> {
+    /// Sets one, for the next time at which the day is so many minutes old.
+    ///
+    /// # Errors
+    ///
+    /// There is no such minute, or there are too many alarms.
+    pub fn set(&mut self, timer: TimerId, minute: u16, now: At, today: &Today) -> Result<(), String> {
         if minute >= MINUTES {
             return Err(format!("minute {minute} is not one of a day: 0 to {}", MINUTES - 1));
         }
@@ -55,19 +61,21 @@ impl Alarms {
         Ok(())
     }
 
-    fn cancel(&mut self, timer: TimerId) {
+    /// Forgets one.
+    pub fn cancel(&mut self, timer: TimerId) {
         self.set.remove(&timer);
         if self.set.is_empty() {
             self.clear();
         }
     }
 
-    fn clear(&mut self) {
+    /// Forgets all.
+    pub fn clear(&mut self) {
         *self = Alarms::default();
     }
 
     /// Looks at the time of day. The alarms that are due are set no more.
-    fn look(&mut self, now: At, today: &Today) -> Vec<TimerId> {
+    pub fn look(&mut self, now: At, today: &Today) -> Vec<TimerId> {
         // Where a clock that was set stood at the last look, had it been set then.
         let was_set = self.looked.and_then(|(at, wall)| {
             let passed = SignedDuration::try_from(now.since(at)).ok()?;
@@ -89,7 +97,12 @@ impl Alarms {
         due
     }
 
-    /// When to look next.
+    /// When to look next; none while no alarm is set.
+    #[must_use]
+    pub fn wake(&self) -> Option<At> {
+        self.wake
+    }
+
     fn plan(&mut self, now: At, today: &Today) {
         let wait = |alarm: &Alarm| {
             let at = today.next(alarm.minute, alarm.after)?;
@@ -101,12 +114,19 @@ impl Alarms {
 }
 
 /// The time of day, and where.
-struct Today {
+#[derive(Clone, Debug)]
+pub struct Today {
     wall: Timestamp,
     zone: TimeZone,
 }
 
 impl Today {
+    /// So many milliseconds after 1970 began, in UTC; the beginning, when that is no time.
+    #[must_use]
+    pub fn utc(milliseconds: i64) -> Today {
+        Today { wall: Timestamp::from_millisecond(milliseconds).unwrap_or(Timestamp::UNIX_EPOCH), zone: TimeZone::UTC }
+    }
+
     fn now() -> Today {
         Today { wall: Timestamp::now(), zone: TimeZone::system() }
     }

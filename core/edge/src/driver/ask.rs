@@ -5,6 +5,7 @@ use super::feed::{Ask, Reply};
 use super::orders::Origin;
 use crate::admin::api::{CommandOrder, Pause, SwitchAnswer, SwitchOrder};
 use lockstep_pair::coordinator::{Input, Order};
+use lockstep_policy::Side;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::{self, What};
 use lockstep_wire::clock;
@@ -31,9 +32,17 @@ impl Driver {
     /// The policy answers an operator's order; when it cannot, the operator's word is enough.
     fn order(&mut self, order: SwitchOrder, rights: Vec<String>, reply: oneshot::Sender<SwitchAnswer>) {
         let now = clock::now();
-        let SwitchOrder { to, confirmed, by } = order;
+        let SwitchOrder { to, confirmed, unsafe_because, by } = order;
         let Some(number) = self.orders.take(now, &by, reply) else { return };
-        self.notes.operator(now, json!({ "order": number, "switch": to, "confirmed": confirmed, "by": by }));
+        self.notes.operator(
+            now,
+            json!({
+                "order": number, "switch": to, "confirmed": confirmed, "unsafe_because": &unsafe_because, "by": by
+            }),
+        );
+        if let Some(reason) = unsafe_because {
+            return self.insist(number, to, reason, &by);
+        }
         if self.seat.is_working(now) {
             return self.tell(What::Order(event::Order { order: number, to, confirmed, by, rights }));
         }
@@ -48,6 +57,21 @@ impl Driver {
             },
             by: format!("operator {by}"),
             evidence: Vec::new(),
+            unsafe_because: None,
+        };
+        self.coordinate(Input::Switch(order));
+    }
+
+    /// A person's word that the other side does not run is not for the policy to weigh.
+    fn insist(&mut self, operator: u64, to: Side, reason: String, by: &str) {
+        let order = Order {
+            id: self.orders.name(Origin { action: None, operator: Some(operator) }),
+            to,
+            urgency: Urgency::Failover,
+            reason: format!("unsafe: {reason}"),
+            by: format!("operator {by}"),
+            evidence: Vec::new(),
+            unsafe_because: Some(reason),
         };
         self.coordinate(Input::Switch(order));
     }

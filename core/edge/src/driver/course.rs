@@ -101,6 +101,7 @@ mod tests {
             reason: String::new(),
             by: String::new(),
             evidence: Vec::new(),
+            unsafe_because: None,
         };
         course.handle(At::ZERO, Input::Switch(order(1)));
         course.handle(At::ZERO, Input::StandDown(order(2)));

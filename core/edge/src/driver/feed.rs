@@ -31,6 +31,8 @@ pub(crate) enum Feed {
 pub(crate) enum Reply {
     /// A write is done, or was not.
     Stored(Ticket, Result<(), String>),
+    /// A fencing hook has confirmed that the node is off, or has not.
+    Fenced(Side, Epoch, Result<(), String>),
     /// A pause, or its end, is durable, or is not.
     Paused(Option<Pause>, Result<(), String>, oneshot::Sender<Result<Option<Pause>, String>>),
     /// What the occupant of this number reports: that of the seat, or that of the policy in shadow.

@@ -71,6 +71,7 @@ mod tests {
             reason: String::new(),
             by: "policy".into(),
             evidence: vec![1],
+            fenced: None,
             began: At::from_millis(1000),
             phases: phases.collect(),
             outcome: Some(Outcome::Completed),

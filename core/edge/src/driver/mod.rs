@@ -9,6 +9,7 @@ mod ask;
 mod change;
 mod course;
 mod feed;
+mod last_word;
 mod measure;
 mod notes;
 mod orders;
@@ -22,20 +23,23 @@ mod sides;
 mod standing;
 mod status;
 
+pub use alarm::{Alarms, Today};
 pub(crate) use feed::{Ask, Feed};
+pub use last_word::LastWord;
+pub use seat::Timers;
 
-use crate::agents::{AgentOf, AgentPings, Links};
-use crate::config::{PairConfig, PolicyConfig};
+use crate::agents::{AgentOf, AgentPings, Deliver, Links};
+use crate::config::{PairConfig, PolicyConfig, RemoteConfig};
 use crate::journal::PairJournal;
 use crate::probe::{Means, Probes};
 use crate::proxy::PairProxy;
+use crate::remote;
 use crate::store::{Found, Store};
-use alarm::Alarms;
 use arc_swap::ArcSwap;
 use change::Changing;
 use course::{Course, Shared};
 use feed::Reply;
-use lockstep_pair::coordinator::Input;
+use lockstep_pair::coordinator::{Input, Stored};
 use lockstep_policy::host::LifeRecord;
 use lockstep_policy::{At, Side, Sides};
 use lockstep_wire::clock;
@@ -114,6 +118,8 @@ pub(crate) struct Driver {
     changes: u64,
     /// When the latest handover was ordered, as an earlier life of the edge has stored it.
     last_handover: Option<String>,
+    /// How the store was found when this edge was started.
+    found: Stored,
     alarms: Alarms,
     declared: Declared,
     told: Told,
@@ -145,7 +151,7 @@ impl Driver {
         Driver {
             edge,
             coordinator: if config.policy.traits.exclusive {
-                Course::exclusive(config.settings, found.stored, now)
+                Course::exclusive(config.settings, found.stored.clone(), now)
             } else {
                 Course::Shared(Shared::default())
             },
@@ -167,6 +173,7 @@ impl Driver {
             changing: None,
             changes: 0,
             last_handover: found.last_handover.clone(),
+            found: found.stored,
             orders: Orders::default(),
             notes: Notes::new(&config.name, found.next_seq, journal, store.clone()),
             latest: None,
@@ -186,7 +193,9 @@ impl Driver {
 
     /// Runs until `stop` is true.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
-        let _links = self.connect();
+        let deliver = self.deliver();
+        let _links = self.connect(&deliver);
+        let _standing = self.stand_for_agents(&deliver);
         self.fill_seat();
         loop {
             self.pass_time();
@@ -202,13 +211,17 @@ impl Driver {
         }
     }
 
-    /// Both connections to each agent, for as long as the driver runs.
-    fn connect(&self) -> Vec<Links> {
+    /// The way in for what is heard of the sides.
+    fn deliver(&self) -> Deliver {
         let feeds = self.feeds.clone();
-        let deliver: crate::agents::Deliver = Arc::new(move |side, event| {
+        Arc::new(move |side, event| {
             let feeds = feeds.clone();
             Box::pin(async move { feeds.send(Feed::Link(side, event)).await.is_ok() })
-        });
+        })
+    }
+
+    /// Both connections to each agent, for as long as the driver runs.
+    fn connect(&self, deliver: &Deliver) -> Vec<Links> {
         let agent = |side: Side| {
             Some(AgentOf {
                 address: self.config.sides[side].agent?,
@@ -219,7 +232,23 @@ impl Driver {
             })
         };
         let agents = Side::BOTH.into_iter().filter_map(agent);
-        agents.map(|agent| Links::spawn(agent, self.pings.clone(), Arc::clone(&deliver))).collect()
+        agents.map(|agent| Links::spawn(agent, self.pings.clone(), Arc::clone(deliver))).collect()
+    }
+
+    /// Somebody in each agent's stead that a node does not admit, for as long as the driver runs.
+    fn stand_for_agents(&mut self, deliver: &Deliver) -> Vec<remote::Standing> {
+        let mut standing = Vec::new();
+        for side in Side::BOTH {
+            let Some(config) = self.config.sides[side].remote.clone() else { continue };
+            self.alert_edge(&unfenced(side, &config));
+            let (pair, settings) = (self.config.name.clone(), self.config.settings);
+            let (stored, means) = (self.found.clone(), Arc::clone(&self.means));
+            standing.push(remote::stand(
+                remote::RemoteOf { pair, side, config, settings, stored, means },
+                Arc::clone(deliver),
+            ));
+        }
+        standing
     }
 
     fn hear(&mut self, reply: Reply) {
@@ -232,6 +261,7 @@ impl Driver {
                 self.store_trouble.clone_from(&why);
                 self.coordinate(Input::StoreFailed { ticket, why });
             }
+            Reply::Fenced(side, epoch, result) => self.coordinate(Input::Fenced { side, epoch, result }),
             Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
             Reply::Policy(occupant, report) if self.seat.is_of(occupant) => self.seat_reported(report),
             Reply::Policy(occupant, report) => self.shadow_reported(occupant, report),
@@ -278,4 +308,18 @@ impl Driver {
         let more = [self.sharing_deadline(), self.alarm_deadline(), self.shadow_deadline(), self.change_deadline()];
         others.into_iter().chain(more).flatten().fold(window, At::min)
     }
+}
+
+/// What operators are told of a side without an agent whenever the edge starts.
+fn unfenced(side: Side, config: &RemoteConfig) -> String {
+    let then = match config.unfenced_delay {
+        None => "a failover from it waits for that, for its fencing hook, or for `lockstep switch --unsafe`".to_owned(),
+        Some(delay) => format!(
+            "a failover from it waits {} for that, and then goes on although both sides may be active",
+            humantime::format_duration(delay)
+        ),
+    };
+    format!(
+        "side {side} is unfenced: it has no agent and no lease, and only its calls' answers say that it has stopped; {then}"
+    )
 }

@@ -6,7 +6,7 @@ use super::orders::Origin;
 use super::{Driver, Feed};
 use crate::admin::api::{Handover, SwitchAnswer};
 use crate::store::KeptHandover;
-use crate::{crash, wall};
+use crate::{crash, remote, wall};
 use lockstep_pair::coordinator::{End, OrderId, Output, Stored, Ticket};
 use lockstep_pair::protocol::ToNode;
 use lockstep_pair::record::{self, HandoverRecord, Phase};
@@ -48,6 +48,7 @@ impl Driver {
                 let cut = self.proxy.cut(side, before);
                 tracing::info!(pair = self.config.name, %side, %before, cut, "connections of former epochs cut");
             }
+            Output::Fence { side, epoch } => self.fence(side, epoch),
             Output::Tell(handover) => self.tell(What::Handover(handover)),
             Output::Ended { id, end } => self.ended(id, end),
             Output::Record(record) => return self.record(*record),
@@ -64,11 +65,24 @@ impl Driver {
 
     fn send(&mut self, side: Side, message: ToNode) {
         let Some(commands) = &self.sides[side].commands else { return };
-        if let Err(error) = commands.send(FromEdge::Command(message)) {
+        if let Err(why) = commands.send(FromEdge::Command(message)) {
             // Without its sending half the connection ends, and is made anew.
-            tracing::warn!(pair = self.config.name, %side, %error, "the agent cannot be told");
+            tracing::warn!(pair = self.config.name, %side, why, "the agent cannot be told");
             self.sides[side].commands = None;
         }
+    }
+
+    /// Runs a side's fencing hook, and says what has become of it.
+    fn fence(&self, side: Side, epoch: Epoch) {
+        let Some(fence) = self.config.sides[side].fence.clone() else { return };
+        let (means, replies, pair) = (Arc::clone(&self.means), self.replies.clone(), self.config.name.clone());
+        tracing::warn!(pair, %side, %epoch, "the fencing hook is run");
+        tokio::spawn(async move {
+            let variables = remote::variables(&pair, side, epoch);
+            let result = remote::call::make(&fence.call, &means, &variables).await;
+            tracing::warn!(pair, %side, %epoch, ?result, "the fencing hook has ended");
+            let _ = replies.send(Reply::Fenced(side, epoch, result.map(|_| ())));
+        });
     }
 
     fn drain(&self, side: Side, epoch: Epoch) {

@@ -2,28 +2,23 @@
 
 mod errands;
 
+use super::last_word::LastWord;
 use super::orders::ActionOf;
 use super::{Driver, WINDOW_LEAST};
-use crate::agents::LinkEvent;
+use crate::agents::{LinkEvent, Way};
 use crate::proxy::{ProxyEvent, TrafficCounts};
 use lockstep_pair::coordinator::Input;
 use lockstep_pair::protocol::{FromNode, Report};
-use lockstep_policy::event::{
-    ActionResult, AgentReport, Connection, Link, Outcome, ProbeId, ProbeResult, Traffic, What,
-};
+use lockstep_policy::event::{ActionResult, Connection, Link, Outcome, ProbeId, ProbeResult, Traffic, What};
 use lockstep_policy::{At, Level, Side};
-use lockstep_wire::{Commands, FromAgent, clock};
+use lockstep_wire::{FromAgent, clock};
 use std::collections::BTreeMap;
-use std::time::Duration;
-
-/// An unchanged report is passed on to the policy no more often than this.
-const REPORT_AGAIN: Duration = Duration::from_secs(1);
 
 /// One side, as the driver knows it.
 #[derive(Default)]
 pub(super) struct SideRoom {
-    /// The sending half of the main connection, while it is up.
-    pub commands: Option<Commands>,
+    /// The way to whoever carries out commands, while it is there.
+    pub commands: Option<Way>,
     /// What its agent understands; see [`lockstep_wire::MINOR`].
     minor: u32,
     errands: errands::Errands,
@@ -34,7 +29,7 @@ pub(super) struct SideRoom {
     /// What the agent said last, and when.
     pub report: Option<(At, Report)>,
     /// What the policy was told last, and when.
-    told: Option<(At, AgentReport)>,
+    told: LastWord,
     pub probes: BTreeMap<ProbeId, (At, ProbeResult)>,
     /// What the policy wants operators to read.
     pub shown: String,
@@ -44,17 +39,18 @@ pub(super) struct SideRoom {
 impl Driver {
     pub(super) fn link(&mut self, side: Side, event: LinkEvent) {
         match event {
-            LinkEvent::Up(commands, welcome) => {
-                tracing::info!(pair = self.config.name, %side, version = welcome.version, "agent connected");
+            LinkEvent::Up { way, minor, version } => {
+                tracing::info!(pair = self.config.name, %side, version, "agent connected");
                 let room = &mut self.sides[side];
-                room.commands = Some(commands);
-                room.minor = welcome.minor;
+                room.commands = Some(way);
+                room.minor = minor;
                 room.main = true;
-                room.told = None;
+                room.told.forget();
                 room.trouble.clear();
                 self.coordinate(Input::Link { side, up: true });
                 self.tell(What::Link(Link { side, connection: Connection::Main, up: true }));
             }
+            LinkEvent::Alert(text) => self.notes.alert(clock::now(), Level::Critical, "edge", &text),
             LinkEvent::Down(why) => self.link_down(side, &why),
             LinkEvent::Failed(why) => self.sides[side].trouble = why,
             LinkEvent::Refused(why) => {
@@ -117,24 +113,10 @@ impl Driver {
 
     fn agent_reported(&mut self, side: Side, report: Report) {
         let now = clock::now();
-        let told = AgentReport {
-            side,
-            role: report.role,
-            epoch: report.epoch,
-            serving: report.serving,
-            fit: report.fit,
-            services: report.services.clone(),
-            release: report.release.clone(),
-            replication: report.replication,
-            replication_detail: report.replication_detail.clone(),
-            lan: report.lan,
-            waiting: report.waiting.clone(),
-        };
         let room = &mut self.sides[side];
+        let told = room.told.hear(now, side, &report);
         room.report = Some((now, report));
-        let same = room.told.as_ref().is_some_and(|(at, last)| *last == told && now.since(*at) < REPORT_AGAIN);
-        if !same {
-            room.told = Some((now, told.clone()));
+        if let Some(told) = told {
             self.tell(What::Agent(told));
         }
     }
@@ -146,7 +128,7 @@ impl Driver {
             let links = [(Connection::Main, room.main), (Connection::Auxiliary, room.auxiliary)];
             let up = links.into_iter().filter(|(_, up)| *up);
             told.extend(up.map(|(connection, _)| What::Link(Link { side, connection, up: true })));
-            told.extend(room.told.iter().filter(|_| room.main).map(|(_, report)| What::Agent(report.clone())));
+            told.extend(room.told.known().filter(|_| room.main).map(|report| What::Agent(report.clone())));
         }
         told
     }

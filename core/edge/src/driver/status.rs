@@ -45,6 +45,7 @@ impl Driver {
         SideStatus {
             servers: config.servers.iter().map(ToString::to_string).collect(),
             agent: config.agent.map(|agent| agent.to_string()).unwrap_or_default(),
+            unfenced: config.remote.is_some(),
             main: room.main,
             auxiliary: room.auxiliary,
             trouble: if room.main { String::new() } else { room.trouble.clone() },

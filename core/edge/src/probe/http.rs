@@ -91,18 +91,18 @@ pub(super) async fn post(
     .await
 }
 
-fn head(request: http::request::Builder, host: &str) -> http::request::Builder {
+pub(super) fn head(request: http::request::Builder, host: &str) -> http::request::Builder {
     request
         .header("host", host)
         .header("user-agent", concat!("lockstep/", env!("CARGO_PKG_VERSION")))
         .header("connection", "close")
 }
 
-fn unmade(error: &http::Error) -> Finding {
+pub(super) fn unmade(error: &http::Error) -> Finding {
     Finding::new(Verdict::Wrong, 0, format!("no request can be made of it: {error}"))
 }
 
-async fn exchange<T>(
+pub(super) async fn exchange<T>(
     stream: Stream,
     request: Request<Full<Bytes>>,
     judge: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Finding>,
@@ -127,7 +127,7 @@ async fn exchange<T>(
 }
 
 /// As much of a body as tells whether it begins with a text of this length, and a little more for people to read.
-async fn read(mut body: Incoming, wanted: usize) -> Result<Vec<u8>, Finding> {
+pub(super) async fn read(mut body: Incoming, wanted: usize) -> Result<Vec<u8>, Finding> {
     let mut text = Vec::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| judge::not_http(&error))?;

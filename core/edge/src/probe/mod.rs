@@ -5,6 +5,7 @@
 //! is kept (XMPP with a user, CTI) the next one waits for it, within its own timeout.
 
 mod agent;
+mod call;
 mod connect;
 mod cti;
 mod facts;
@@ -21,6 +22,7 @@ mod xml;
 mod xmpp;
 
 pub(crate) use agent::{AgentPing, Ping, PingError};
+pub use call::HttpCall;
 pub(crate) use means::Means;
 pub(crate) use target::target;
 pub(crate) use tls::roots_of;

@@ -3,6 +3,7 @@
 //! `upstream_peer` is asked again for each attempt, and so it is there that a request waits (`choose`). An attempt that failed is followed by another one when no byte of the request had left,
 //! or when its method is idempotent (RFC 9110 section 9.2.2), its body is still at hand and no part of an answer was seen.
 
+use super::again::Failed;
 use super::answer::Answer;
 use super::flight::Flight;
 use super::hold::Ticket;
@@ -305,16 +306,16 @@ impl ProxyHttp for Forward {
         let Some(attempt) = passage.attempt.take() else { return error };
         self.failed(&attempt, &error);
         let cut = attempt.link.as_ref().is_some_and(|link| link.was_cut());
-        let again = if answer_begun(session) {
-            false
-        } else if attempt.sent {
-            let safe = session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated();
-            // What we ended ourselves is not held against the server: the epoch that follows is another chance.
-            let chance = cut || passage.resends < self.pair.settings.resends;
-            *error.esource() == ErrorSource::Upstream && safe && chance
-        } else {
-            *error.etype() == CUT
+        let failed = Failed {
+            sent: attempt.sent,
+            answer_begun: answer_begun(session),
+            safe: session.req_header().method.is_idempotent() && !session.as_ref().retry_buffer_truncated(),
+            cut,
+            before_sending: *error.etype() == CUT,
+            by_server: *error.esource() == ErrorSource::Upstream,
+            resends: passage.resends,
         };
+        let again = failed.is_followed(self.pair.settings.resends);
         if again && attempt.sent && !cut {
             passage.resends += 1;
             passage.reset_in = Some(attempt.generation);

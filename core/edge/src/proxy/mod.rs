@@ -7,16 +7,19 @@
 //!   while a request takes off, and nothing is served after `serve_until`), `flight` (a drained side has no request that
 //!   could still reach it), `links` (no connection outlives its epoch).
 //! - I6, a held request is answered, and none is sent twice unless that is safe: `hold` (bounded waiting), `choose` and `forward`
-//!   (what may be sent again), `answer` (what is said when nothing may).
+//!   (attempts), `again` (what may be sent again), `answer` (what is said when nothing may).
 //!
 //! In a pair in which both sides may serve there is no epoch to keep: a request goes to the side of its session, which
 //! `sessions` knows. In any pair `servers` says which server of the side it is given to: each listener has its pool, and
 //! the policy may restrict and order a pool. `answers` is what the edge itself says to balancers and monitors, on
 //! listeners of their own; it looks at the same route.
 //!
+//! `rehearsal` is these decisions without I/O, for the simulation.
+//!
 //! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), within limits that pingora does
 //! not have, and hands whole heads to pingora.
 
+mod again;
 mod answer;
 mod answers;
 mod choose;
@@ -28,6 +31,7 @@ mod hold;
 mod links;
 mod listen;
 mod pair;
+mod rehearsal;
 mod respond;
 mod servers;
 mod sessions;
@@ -35,9 +39,11 @@ mod settings;
 mod table;
 mod traffic;
 
+pub use again::Failed;
 pub use hold::HoldStats;
 pub use listen::{BindError, Listener};
 pub use pair::{PairProxy, Pool, PoolId};
+pub use rehearsal::{Departure, Place, Rehearsal, Step};
 pub(crate) use servers::POOL_MAX;
 pub use sessions::SessionRoom;
 pub use settings::{HoldSettings, ListenSettings, ProxySettings, SessionBy, SessionSettings};

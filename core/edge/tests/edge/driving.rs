@@ -88,7 +88,7 @@ impl World {
     }
 
     async fn order(&self, to: Side, by: &str, confirmed: bool) -> SwitchAnswer {
-        let order = SwitchOrder { to, confirmed, by: by.to_owned() };
+        let order = SwitchOrder { to, confirmed, unsafe_because: None, by: by.to_owned() };
         timeout(PATIENT, self.client().switch("phones", &order)).await.expect("an order ends").unwrap()
     }
 

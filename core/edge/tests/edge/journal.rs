@@ -31,7 +31,7 @@ async fn what_an_edge_writes_down_plays_again() {
         let edge = place.start().await;
         let from = place.client().journal("phones", 0, 10_000).await.unwrap().entries.len();
         noted(&place, from + 60).await;
-        let order = SwitchOrder { to: Side::B, confirmed: false, by: "eva".into() };
+        let order = SwitchOrder { to: Side::B, confirmed: false, unsafe_because: None, by: "eva".into() };
         let _ = place.client().switch("phones", &order).await.unwrap();
         edge.stop().await;
     }

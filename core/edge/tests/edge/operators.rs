@@ -74,7 +74,7 @@ async fn operators_errors_are_sentences() {
     assert_eq!(error.to_string(), "no handover of pair \"phones\" has the epoch 77, or it is no longer kept");
     let explained = client.explain("phones").await.unwrap();
     assert!(explained.text.contains("T1"), "{}", explained.text);
-    let order = SwitchOrder { to: Side::B, confirmed: true, by: "eva".into() };
+    let order = SwitchOrder { to: Side::B, confirmed: true, unsafe_because: None, by: "eva".into() };
     let answer = timeout(PATIENT, client.switch("phones", &order)).await.unwrap().unwrap();
     assert!(matches!(answer, SwitchAnswer::Refused(_) | SwitchAnswer::Question(_)), "{answer:?}");
     edge.stop().await;

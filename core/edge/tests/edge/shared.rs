@@ -85,7 +85,7 @@ impl World {
     }
 
     async fn order(&self, to: Side, by: &str) -> SwitchAnswer {
-        let order = SwitchOrder { to, confirmed: true, by: by.to_owned() };
+        let order = SwitchOrder { to, confirmed: true, unsafe_because: None, by: by.to_owned() };
         timeout(PATIENT, self.place.client().switch("desks", &order)).await.expect("an order ends").unwrap()
     }
 }

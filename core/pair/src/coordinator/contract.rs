@@ -5,7 +5,7 @@ use crate::record::{HandoverRecord, Outcome};
 use crate::route::Route;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::Handover;
-use lockstep_policy::{At, Epoch, Side};
+use lockstep_policy::{At, Epoch, Side, Sides};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
@@ -34,6 +34,8 @@ pub struct Settings {
     pub settle: Duration,
     /// How long a restarted edge waits to hear both agents.
     pub recover: Duration,
+    /// What keeps each side from being active when it must not be.
+    pub fencing: Sides<Fencing>,
 }
 
 impl Settings {
@@ -42,6 +44,42 @@ impl Settings {
         let nanos = time.as_nanos() * u128::from(self.drift_ppm) / 1_000_000;
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
+}
+
+/// What keeps a side from being active when it must not be, beside its own confirmation that it has stood down.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Fencing {
+    /// What ends by itself.
+    pub bound: Bound,
+    /// What turns the node off.
+    pub hook: Option<FenceHook>,
+}
+
+impl Fencing {
+    /// An agent's lease, and nothing else.
+    pub const LEASE: Fencing = Fencing { bound: Bound::Lease, hook: None };
+}
+
+/// What ends a side's right to be active by itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Bound {
+    /// The lease of its agent.
+    #[default]
+    Lease,
+    /// Nothing: the node admits no agent.
+    Unfenced {
+        /// So long after it was told to stand down it counts as stopped without having said so; none: it never does.
+        delay: Option<Duration>,
+    },
+}
+
+/// A command that turns a node off, and confirms that it is off. Used in failovers and roll-backs only.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FenceHook {
+    /// So long the side may confirm by itself before the hook is run.
+    pub after: Duration,
+    /// How long the hook may take.
+    pub timeout: Duration,
 }
 
 /// What happens to requests that are in flight when the drain's deadline is there.
@@ -98,6 +136,8 @@ pub struct Order {
     pub by: String,
     /// The journal's events that led to it.
     pub evidence: Vec<u64>,
+    /// A person's word, with the reason, that the other side does not run: it is not waited for. This alone may break I1.
+    pub unsafe_because: Option<String>,
 }
 
 /// What a coordinator is told.
@@ -129,6 +169,15 @@ pub enum Input {
     Drained {
         /// Of the output.
         epoch: Epoch,
+    },
+    /// What has become of a fencing hook: `Ok` when it has confirmed that the node is off.
+    Fenced {
+        /// The side.
+        side: Side,
+        /// Of the output.
+        epoch: Epoch,
+        /// Or why it has not, for a person to read.
+        result: Result<(), String>,
     },
     /// A write is durable.
     Stored(Ticket),
@@ -189,6 +238,13 @@ pub enum Output {
         side: Side,
         /// Connections of lower epochs.
         before: Epoch,
+    },
+    /// Run the side's fencing hook, then say [`Input::Fenced`].
+    Fence {
+        /// The side.
+        side: Side,
+        /// Comes back.
+        epoch: Epoch,
     },
     /// Tell the policy.
     Tell(Handover),

@@ -2,7 +2,7 @@
 
 use super::{Coordinator, Leftover, OrderId, Output, State, Ticket};
 use crate::protocol::ToNode;
-use crate::record::{HandoverRecord, Outcome, Phase};
+use crate::record::{Fenced, HandoverRecord, Outcome, Phase};
 use crate::route::{Route, RouteKind};
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::{Role, Stage};
@@ -22,6 +22,10 @@ pub(super) struct Handover {
     pub(super) step: Step,
     /// When the step's time is over.
     pub(super) until: At,
+    /// When the other side's fencing hook is due; none: it is not, or not again.
+    pub(super) hook_at: Option<At>,
+    /// The word, with its reason, by which the other side is not waited for.
+    pub(super) unsafe_because: Option<String>,
     pub(super) record: HandoverRecord,
 }
 
@@ -151,12 +155,16 @@ impl Coordinator {
         let Some(handover) = self.handover() else { return };
         let (old, epoch) = (handover.to.other(), handover.epoch);
         let planned = handover.urgency == Urgency::Planned && !handover.rolling_back;
+        let by_word = handover.unsafe_because.is_some();
         handover.step = Step::Fence;
-        // Without a confirmation, a failover and a roll-back wait for the lease.
-        let from = if planned { now } else { now.max(self.sides[old].clear_at()) };
-        let until = from + self.settings.fence;
+        // Without a confirmation, a failover and a roll-back wait for the lease, and for the hook.
+        let hook = self.settings.fencing[old].hook.filter(|_| !planned && !by_word);
+        let hook_ends = hook.map_or(now, |hook| now + hook.after + hook.timeout);
+        let clear_at = if planned { None } else { self.sides[old].begin_to_fence(now) };
+        let until = now.max(clear_at.unwrap_or(now)).max(hook_ends) + self.settings.fence;
         if let Some(handover) = self.handover() {
             handover.until = until;
+            handover.hook_at = hook.map(|hook| now + hook.after);
         }
         self.enter(now, Phase::Fence);
         if !planned {
@@ -164,6 +172,50 @@ impl Coordinator {
             self.outputs.push_back(Output::Cut { side: old, before: epoch });
         }
         self.fence_pending(old);
+        if by_word {
+            self.sides[old].stood_down(epoch);
+        }
+    }
+
+    /// The side that is being fenced has neither confirmed nor lost its lease: the hook's turn.
+    pub(super) fn run_hook_when_due(&mut self, now: At) {
+        let Some(handover) = self.handover().filter(|handover| handover.step == Step::Fence) else { return };
+        if handover.hook_at.take_if(|at| now >= *at).is_some() {
+            let (side, epoch) = (handover.to.other(), handover.epoch);
+            self.outputs.push_back(Output::Fence { side, epoch });
+        }
+    }
+
+    pub(super) fn hook_ended(&mut self, side: Side, epoch: Epoch, result: Result<(), String>) {
+        match result {
+            // Whatever is under way by now: off is off, for this epoch.
+            Ok(()) => self.sides[side].turned_off(epoch),
+            Err(why) => {
+                self.outputs.push_back(Output::Alert(format!("the fencing hook of side {side} has failed: {why}")));
+            }
+        }
+    }
+
+    fn note_how_fenced(&mut self, old: Side) {
+        let Some(handover) = self.handover() else { return };
+        let (epoch, to, because) = (handover.epoch, handover.to, handover.unsafe_because.clone());
+        let fenced = match because {
+            Some(reason) => Fenced::Unsafe { reason },
+            None => self.sides[old].fenced_by(epoch),
+        };
+        match &fenced {
+            Fenced::Unsafe { reason } => self.outputs.push_back(Output::Alert(format!(
+                "side {to} is activated although side {old} is not known to have stopped, on a person's word: {reason}"
+            ))),
+            Fenced::Unfenced => self.outputs.push_back(Output::Alert(format!(
+                "side {to} is activated although side {old}, which has no lease, has not confirmed that it has stopped: \
+                 make sure that it is off"
+            ))),
+            Fenced::Confirmed | Fenced::LeaseOver | Fenced::Hook => {}
+        }
+        if let Some(handover) = self.handover() {
+            handover.record.fenced = Some(fenced);
+        }
     }
 
     /// Tells a side that shall stand down so, now and whenever its agent connects again.
@@ -201,6 +253,7 @@ impl Coordinator {
         let cut = leftover == Leftover::Cut || handover.urgency == Urgency::Failover || handover.rolling_back;
         handover.step = Step::Activate { attempts: 0, sent: false };
         handover.until = until;
+        self.note_how_fenced(old);
         self.enter(now, Phase::Activate);
         if cut {
             self.outputs.push_back(Output::Cut { side: old, before: epoch });

@@ -7,12 +7,15 @@
 mod contract;
 mod handover;
 mod order;
+mod rebase;
 mod recovery;
 mod setback;
 mod side;
 mod stand_down;
 
-pub use contract::{End, Input, Intent, Leftover, Order, OrderId, Output, Settings, Stored, Ticket};
+pub use contract::{
+    Bound, End, FenceHook, Fencing, Input, Intent, Leftover, Order, OrderId, Output, Settings, Stored, Ticket,
+};
 
 use crate::protocol::{Answer, FromNode, Report, ToNode};
 use crate::record::{HandoverRecord, Outcome, Phase};
@@ -43,6 +46,8 @@ pub struct Coordinator {
     settling: Option<(HandoverRecord, At)>,
     /// A write of a commit failed: when it is tried again.
     store_again_at: Option<At>,
+    /// The epoch whose lease ran out while nobody moved the role, and whose connections have been cut for that.
+    lapsed: Epoch,
     last_ticket: Ticket,
     outputs: VecDeque<Output>,
 }
@@ -81,12 +86,13 @@ impl Coordinator {
         Coordinator {
             settings,
             stored,
-            sides: Sides::from_fn(|_| SideView::unknown(&settings, now)),
+            sides: Sides::from_fn(|side| SideView::unknown(&settings, settings.fencing[side], now)),
             route,
             serve_until: At::ZERO,
             state: State::Recovering { until: now + settings.recover },
             settling: None,
             store_again_at: None,
+            lapsed: Epoch(0),
             last_ticket: Ticket(0),
             outputs: VecDeque::from([Output::Route(route)]),
         }
@@ -103,6 +109,7 @@ impl Coordinator {
             Input::StandDown(order) => self.stand_down(now, order),
             Input::Prepare(side) => self.prepare(side),
             Input::Drained { epoch } => self.drained(now, epoch),
+            Input::Fenced { side, epoch, result } => self.hook_ended(side, epoch, result),
             Input::Stored(ticket) => self.store_done(now, ticket),
             Input::StoreFailed { ticket, why } => self.store_failed(now, ticket, &why),
             Input::FirstSent { epoch, at } => self.first_sent(epoch, at),
@@ -128,7 +135,8 @@ impl Coordinator {
         };
         let doubt = self.served().map(|side| self.sides[side].sure_until);
         let settle = self.settling.as_ref().map(|(_, until)| *until);
-        [state, doubt, settle, self.store_again_at].into_iter().flatten().min()
+        let lapse = self.lapse().map(|(_, _, at)| at);
+        [state, doubt, settle, lapse, self.store_again_at].into_iter().flatten().min()
     }
 
     /// How the pair stands.
@@ -224,6 +232,7 @@ impl Coordinator {
             self.resolve(now, true);
         }
         self.pass_handover_time(now);
+        self.cut_when_lapsed(now);
         self.refresh_route(now);
         if self.settling.as_ref().is_some_and(|(_, until)| now >= *until) {
             self.settle(now, "no answer was seen in time");
@@ -234,15 +243,33 @@ impl Coordinator {
         }
     }
 
-    /// While nothing moves, requests go to the active side for as long as it surely is: it says that it serves, and
-    /// its lease has not run out. Otherwise they wait.
-    fn refresh_route(&mut self, now: At) {
-        let undisturbed = match &self.state {
+    /// Whether requests still go where they went, as far as any attempt to move the role is concerned.
+    fn is_undisturbed(&self) -> bool {
+        match &self.state {
             State::Settled | State::StandingDown(_) => true,
             State::Handover(handover) => handover.still_serves(),
             State::Recovering { .. } => false,
-        };
-        if !undisturbed {
+        }
+    }
+
+    /// When the active side's lease will surely be over, if nobody moves the role before: the side, and its epoch.
+    fn lapse(&self) -> Option<(Side, Epoch, At)> {
+        let (side, epoch) = self.stored.active.filter(|(_, epoch)| *epoch > self.lapsed && self.is_undisturbed())?;
+        Some((side, epoch, self.sides[side].clear_at()?))
+    }
+
+    /// Nothing exclusive runs any more at a side whose lease is surely over: what it still answers must reach nobody.
+    fn cut_when_lapsed(&mut self, now: At) {
+        if let Some((side, epoch, _)) = self.lapse().filter(|(_, _, at)| now >= *at) {
+            self.lapsed = epoch;
+            self.outputs.push_back(Output::Cut { side, before: epoch.next() });
+        }
+    }
+
+    /// While nothing moves, requests go to the active side for as long as it surely is: it says that it serves, and
+    /// its lease has not run out. Otherwise they wait.
+    fn refresh_route(&mut self, now: At) {
+        if !self.is_undisturbed() {
             return;
         }
         let (epoch, kind) = match self.stored.active {

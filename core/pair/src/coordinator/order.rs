@@ -18,21 +18,26 @@ impl Coordinator {
         }
     }
 
-    /// A failover to where a planned handover is already going makes it a failover.
+    /// A failover to where a planned handover is already going makes it a failover, and a person's word that the other
+    /// side is off is taken at any time before the activation.
     fn joins(&mut self, now: At, order: &Order) -> bool {
         let State::Handover(handover) = &mut self.state else { return false };
         let same = handover.to == order.to && !handover.rolling_back;
-        if !same || order.urgency == Urgency::Planned || handover.urgency == Urgency::Failover {
+        let adds = handover.urgency == Urgency::Planned
+            || order.unsafe_because.is_some() && handover.unsafe_because.is_none() && !handover.is_activating();
+        if !same || order.urgency == Urgency::Planned || !adds {
             return false;
         }
+        handover.unsafe_because = handover.unsafe_because.take().or_else(|| order.unsafe_because.clone());
         handover.urgency = Urgency::Failover;
         handover.record.urgency = Urgency::Failover;
         handover.record.reason = format!("{}; then: {}", handover.record.reason, order.reason);
         handover.orders.push(order.id);
         match handover.step {
             Step::Prepare => self.hold(now),
-            Step::Drain => self.fence(now),
-            Step::Intent { .. } | Step::Fence | Step::Activate { .. } => {}
+            // Once more from the start: in a hurry, with what a failover may use.
+            Step::Drain | Step::Fence => self.fence(now),
+            Step::Intent { .. } | Step::Activate { .. } => {}
         }
         true
     }
@@ -84,6 +89,8 @@ impl Coordinator {
             rolling_back: false,
             step: Step::Intent { ticket },
             until: now + self.settings.prepare,
+            hook_at: None,
+            unsafe_because: order.unsafe_because,
             record,
         }));
         self.enter(now, Phase::Prepare);
@@ -113,6 +120,8 @@ impl Coordinator {
             rolling_back: false,
             step: Step::Activate { attempts: 1, sent: true },
             until: now + self.settings.activate,
+            hook_at: None,
+            unsafe_because: None,
             record: HandoverRecord::new(now, intent.epoch, from, intent.to, Urgency::Failover, motive),
         }));
         // It was ordered only after the other side had been fenced for this epoch.

@@ -8,22 +8,30 @@ use lockstep_policy::{At, Side};
 impl Coordinator {
     /// Ends the recovery as soon as what was heard allows for one conclusion only, or when its time is over.
     pub(super) fn resolve(&mut self, now: At, time_is_over: bool) {
-        if self.adopt_active() || self.resume_activation(now) {
+        let heard = Side::BOTH.map(|side| self.sides[side].report.is_some());
+        let over = heard == [true, true] || time_is_over;
+        if self.adopt_active(over) || self.resume_activation(now) {
             return;
         }
-        let heard = Side::BOTH.map(|side| self.sides[side].report.is_some());
-        if heard == [true, true] || time_is_over {
+        if over {
             self.conclude_without_active(now);
         }
     }
 
-    /// A side that says it is active has a lease, so nobody else has: it goes on undisturbed.
-    fn adopt_active(&mut self) -> bool {
+    /// A side that says it is active has a lease, so nobody else has: it goes on undisturbed. One that has none may be
+    /// wrong about the right that it has: it goes on when nobody knows better.
+    fn adopt_active(&mut self, nobody_else: bool) -> bool {
         let active = Side::BOTH.into_iter().filter_map(|side| {
             let report = self.sides[side].report.as_ref()?;
             (report.role == Role::Active && !report.lease_left.is_zero()).then_some((side, report.epoch))
         });
-        let Some((side, epoch)) = active.max_by_key(|(_, epoch)| *epoch) else { return false };
+        let stored = self.stored.active.map(|(side, _)| side);
+        let weight = |(side, epoch): &(Side, _)| (self.sides[*side].is_leased(), stored == Some(*side), *epoch);
+        let Some((side, epoch)) = active.max_by_key(weight) else { return false };
+        let undoubted = self.sides[side].is_leased() || stored == Some(side) && self.stored.intent.is_none();
+        if !undoubted && !nobody_else {
+            return false;
+        }
         let known = self.stored.active == Some((side, epoch)) && self.stored.intent.is_none();
         let other_than_stored = self.stored.active.is_none_or(|(stored, _)| stored != side);
         self.stored.active = Some((side, epoch));
@@ -67,6 +75,7 @@ impl Coordinator {
                     ),
                     by: "recovery".into(),
                     evidence: Vec::new(),
+                    unsafe_because: None,
                 },
             );
         } else {

@@ -51,11 +51,10 @@ impl Coordinator {
     }
 
     pub(super) fn handover_deadline(&self, handover: &Handover) -> Option<At> {
-        let fenced = match handover.step {
-            Step::Fence => self.sides[handover.to.other()].fenced_at(&self.settings),
-            _ => None,
-        };
-        Some(fenced.map_or(handover.until, |at| at.min(handover.until)))
+        let fencing = handover.step == Step::Fence;
+        let fenced = self.sides[handover.to.other()].fenced_at(&self.settings).filter(|_| fencing);
+        let hook = handover.hook_at.filter(|_| fencing);
+        [Some(handover.until), fenced, hook].into_iter().flatten().min()
     }
 
     pub(super) fn pass_handover_time(&mut self, now: At) {
@@ -66,6 +65,7 @@ impl Coordinator {
         if step == Step::Fence && self.sides[to.other()].is_fenced(&self.settings, epoch, now) {
             return self.activate(now);
         }
+        self.run_hook_when_due(now);
         if now < until {
             return;
         }
@@ -87,10 +87,8 @@ impl Coordinator {
                 self.roll_back(now, &format!("side {} did not stand down in time", to.other()));
             }
             Step::Fence => {
-                self.no_active(
-                    now,
-                    &format!("side {} says that its services still run, and is not to be stopped", to.other()),
-                );
+                let why = self.sides[to.other()].why_not_fenced();
+                self.no_active(now, &format!("side {} {why}", to.other()));
             }
             Step::Activate { .. } => self.activation_failed(now, &format!("side {to} did not become active in time")),
         }
@@ -122,6 +120,7 @@ impl Coordinator {
         handover.to = old;
         handover.epoch = epoch;
         handover.rolling_back = true;
+        handover.unsafe_because = None;
         handover.until = until;
         handover.record.why = why.to_owned();
         let ticket = self.store_intent(epoch, old);

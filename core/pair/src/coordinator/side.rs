@@ -1,14 +1,19 @@
 //! What the coordinator knows and believes of one side.
 
-use super::Settings;
+use super::{Bound, Fencing, Settings};
 use crate::protocol::{Lease, Report, Session, Stamp};
+use crate::record::Fenced;
 use lockstep_policy::event::Role;
 use lockstep_policy::{At, Epoch};
 use std::time::Duration;
 
+/// What never is clear by itself is so then.
+const NEVER: At = At(u64::MAX);
+
 /// One side, as the coordinator sees it. All times are on the edge's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SideView {
+    fencing: Fencing,
     /// The main connection to its agent is up.
     pub(super) linked: bool,
     /// When it came up.
@@ -21,8 +26,10 @@ pub(super) struct SideView {
     clear_at: At,
     /// Its lease surely lasts until then.
     pub(super) sure_until: At,
-    /// The highest epoch in which it confirmed that it has stood down.
+    /// The highest epoch in which it confirmed that it has stood down, or somebody said that it is off.
     stood_down: Epoch,
+    /// The highest epoch in which its fencing hook confirmed that it is off.
+    turned_off: Epoch,
     /// It said that something exclusive runs although its lease was over, or cannot be stopped.
     defies: bool,
     delay: Delay,
@@ -68,8 +75,9 @@ impl Delay {
 
 impl SideView {
     /// A side of which nothing is known: an earlier life of this edge may have granted it a lease a moment ago.
-    pub(super) fn unknown(settings: &Settings, now: At) -> SideView {
+    pub(super) fn unknown(settings: &Settings, fencing: Fencing, now: At) -> SideView {
         let mut side = SideView {
+            fencing,
             linked: false,
             linked_at: At::ZERO,
             report: None,
@@ -77,6 +85,7 @@ impl SideView {
             clear_at: At::ZERO,
             sure_until: At::ZERO,
             stood_down: Epoch(0),
+            turned_off: Epoch(0),
             defies: false,
             delay: Delay::default(),
         };
@@ -113,7 +122,49 @@ impl SideView {
     pub(super) fn grant(&mut self, settings: &Settings, now: At) {
         let terms = settings.terms;
         let longest = terms.ttl + terms.stop_max;
-        self.clear_at = self.clear_at.max(now + longest + settings.drift(longest) + settings.margin);
+        let clear_at = match self.fencing.bound {
+            Bound::Lease => now + longest + settings.drift(longest) + settings.margin,
+            Bound::Unfenced { .. } => NEVER,
+        };
+        self.clear_at = self.clear_at.max(clear_at);
+    }
+
+    /// Fencing begins, in which nothing more is granted: when it is surely or, for want of a lease, supposedly clear.
+    pub(super) fn begin_to_fence(&mut self, now: At) -> Option<At> {
+        if let Bound::Unfenced { delay } = self.fencing.bound {
+            self.clear_at = delay.map_or(NEVER, |delay| now + delay);
+        }
+        self.clear_at()
+    }
+
+    pub(super) fn turned_off(&mut self, epoch: Epoch) {
+        self.turned_off = self.turned_off.max(epoch);
+        self.stood_down(epoch);
+    }
+
+    /// What fenced it in this epoch, if it is fenced.
+    pub(super) fn fenced_by(&self, epoch: Epoch) -> Fenced {
+        match self.fencing.bound {
+            _ if self.turned_off >= epoch => Fenced::Hook,
+            _ if self.stood_down >= epoch => Fenced::Confirmed,
+            Bound::Lease => Fenced::LeaseOver,
+            Bound::Unfenced { .. } => Fenced::Unfenced,
+        }
+    }
+
+    /// Why it is not fenced, though its time is over.
+    pub(super) fn why_not_fenced(&self) -> &'static str {
+        if self.defies {
+            "says that its services still run, and is not to be stopped"
+        } else {
+            "has not confirmed that it has stopped, and nothing else says so: when you know that it is off, say so by \
+             `lockstep switch … --unsafe`"
+        }
+    }
+
+    /// Whether its right to be active ends by itself.
+    pub(super) fn is_leased(&self) -> bool {
+        self.fencing.bound == Bound::Lease
     }
 
     /// The lease that may be granted by the last report's stamp; none when the stamp is too old to be worth it.
@@ -138,7 +189,7 @@ impl SideView {
         // One that is being stopped, and talks, is about to say that it has stopped.
         let talks = self.linked && self.report.as_ref().is_some_and(|report| report.running);
         let heard_out = if talks { self.heard_at + settings.terms.renew * 2 } else { At::ZERO };
-        Some(self.clear_at.max(heard_out))
+        self.clear_at().map(|at| at.max(heard_out))
     }
 
     /// Whether nothing exclusive may run there any more, whatever it says.
@@ -146,9 +197,9 @@ impl SideView {
         self.stood_down >= epoch || now >= self.clear_at
     }
 
-    /// When its last lease is surely over, and what ran under it has surely been stopped.
-    pub(super) fn clear_at(&self) -> At {
-        self.clear_at
+    /// When its last lease is surely over, and what ran under it has surely been stopped; none: never by itself.
+    pub(super) fn clear_at(&self) -> Option<At> {
+        Some(self.clear_at).filter(|at| *at != NEVER)
     }
 
     /// Whether it says that it is active in this epoch and everything that serving needs is there.
@@ -164,5 +215,22 @@ impl SideView {
     /// Whether it could take over now.
     pub(super) fn is_fit(&self) -> bool {
         self.linked && self.report.as_ref().is_some_and(|report| report.fit)
+    }
+}
+
+/// Later starts of the clocks (`Coordinator::rebase`).
+impl SideView {
+    pub(super) fn rebase(&mut self, edge: Duration, node: Duration) {
+        let points =
+            [&mut self.linked_at, &mut self.heard_at, &mut self.clear_at, &mut self.sure_until, &mut self.delay.at];
+        for at in points.into_iter().filter(|at| **at != NEVER) {
+            *at = *at - edge;
+        }
+        if let Some(report) = &mut self.report {
+            report.stamp.at = report.stamp.at - node;
+        }
+        let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
+        self.delay.least += nanos(node) - nanos(edge);
+        self.delay.floor += nanos(node) - nanos(edge);
     }
 }

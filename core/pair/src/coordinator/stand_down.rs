@@ -12,7 +12,7 @@ pub(super) struct StandDown {
     pub(super) epoch: Epoch,
     /// The write that must be durable first; none when it is.
     pub(super) ticket: Option<Ticket>,
-    until: At,
+    pub(super) until: At,
 }
 
 impl Coordinator {
@@ -25,7 +25,8 @@ impl Coordinator {
         self.stored.epoch = epoch;
         self.stored.active = self.stored.active.filter(|(active, _)| *active != side);
         let ticket = self.store();
-        let until = now.max(self.sides[side].clear_at()) + self.settings.fence;
+        let clear_at = self.sides[side].begin_to_fence(now).unwrap_or(now);
+        let until = now.max(clear_at) + self.settings.fence;
         self.state =
             State::StandingDown(Box::new(StandDown { id: order.id, side, epoch, ticket: Some(ticket), until }));
     }

@@ -26,6 +26,7 @@ fn settings() -> Settings {
         activate_attempts: 2,
         settle: ms(1_000),
         recover: ms(1_000),
+        fencing: Sides::default(),
     }
 }
 
@@ -150,7 +151,15 @@ impl Rig {
 }
 
 fn order(to: Side, urgency: Urgency) -> Order {
-    Order { id: OrderId(7), to, urgency, reason: "test".into(), by: "operator test".into(), evidence: vec![3] }
+    Order {
+        id: OrderId(7),
+        to,
+        urgency,
+        reason: "test".into(),
+        by: "operator test".into(),
+        evidence: vec![3],
+        unsafe_because: None,
+    }
 }
 
 fn stand_down(epoch: u64, urgency: Urgency) -> ToNode {
@@ -538,3 +547,6 @@ proptest! {
         }
     }
 }
+
+/// How sides are fenced beyond their own word and their lease.
+mod fencing;

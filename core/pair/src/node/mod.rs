@@ -9,6 +9,7 @@
 //! because until then an edge may believe that it serves (I2); but it says at once that it does not.
 
 mod contract;
+mod rebase;
 
 pub use contract::{Condition, Input, Output, Run, Stored, Ticket};
 
@@ -120,8 +121,8 @@ impl Node {
             Input::StartFailed { run, why } => self.start_failed(now, run, why),
             Input::Stopped(run) => self.stopped(now, run),
             Input::StopFailed { run, why } => self.stop_failed(now, run, &why),
-            Input::Condition(condition) => self.condition_changed(condition),
             Input::Broken { why } => self.broken(now, why),
+            Input::Condition(condition) => self.condition_changed(condition),
             Input::Lan { lan, why, binding } => self.lan_looked_at(now, lan, why, binding),
         }
         if self.appearance(now) != before || now >= self.next_report {
@@ -162,6 +163,13 @@ impl Node {
             lan: self.lan,
             waiting: self.condition.waiting.clone(),
         }
+    }
+
+    /// Until when the node serves, on its own clock: the end of its lease. None when it does not serve, or has heard that it
+    /// is to stand down: who asks for an answer after that is not to get it from this node (I2).
+    #[must_use]
+    pub fn serves_until(&self) -> Option<At> {
+        self.lease.filter(|_| self.serving() && self.fence.is_none()).map(|lease| lease.end())
     }
 
     fn role(&self) -> Role {
@@ -447,6 +455,13 @@ impl Node {
         }
     }
 
+    /// It gives the role up, and says that it has failed: who is active next is the policy's decision.
+    fn broken(&mut self, now: At, why: String) {
+        if self.phase == Phase::Active {
+            self.stop(now + self.stop_max(), Urgency::Planned, Some((self.stored.epoch, why)));
+        }
+    }
+
     /// The failure that the stop cleaned up after, if this is the stop under way.
     #[expect(clippy::option_option, reason = "outer: is it this stop; inner: was there a failure")]
     fn end_of_stop(&mut self, run: Run) -> Option<Option<(Epoch, String)>> {
@@ -455,13 +470,6 @@ impl Node {
             _ => None,
         }
     }
-    /// It gives the role up, and says that it has failed: who is active next is the policy's decision.
-    fn broken(&mut self, now: At, why: String) {
-        if self.phase == Phase::Active {
-            self.stop(now + self.stop_max(), Urgency::Planned, Some((self.stored.epoch, why)));
-        }
-    }
-
 
     fn condition_changed(&mut self, condition: Condition) {
         self.condition = condition;

@@ -15,7 +15,7 @@ use lockstep_policy::{At, Event};
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
-use timers::Timers;
+pub use timers::Timers;
 
 /// A step that takes longer makes the seat count as empty: operators' orders pass it by.
 const STUCK: Duration = Duration::from_secs(5);

@@ -7,12 +7,18 @@ use std::collections::BTreeMap;
 /// Timers that one policy may have set.
 const TIMERS: usize = 256;
 
+/// All of them.
 #[derive(Debug, Default)]
-pub(in crate::driver) struct Timers {
+pub struct Timers {
     set: BTreeMap<TimerId, At>,
 }
 
 impl Timers {
+    /// Sets one, anew if it was set before.
+    ///
+    /// # Errors
+    ///
+    /// There are too many.
     pub fn set(&mut self, timer: TimerId, at: At) -> Result<(), String> {
         if self.set.len() >= TIMERS && !self.set.contains_key(&timer) {
             return Err(format!("a policy may have set {TIMERS} timers"));
@@ -21,6 +27,7 @@ impl Timers {
         Ok(())
     }
 
+    /// Forgets one.
     pub fn cancel(&mut self, timer: TimerId) {
         self.set.remove(&timer);
     }
@@ -34,10 +41,13 @@ impl Timers {
         })
     }
 
+    /// When the next one is due.
+    #[must_use]
     pub fn earliest(&self) -> Option<At> {
         self.set.values().copied().min()
     }
 
+    /// Forgets all.
     pub fn clear(&mut self) {
         self.set.clear();
     }

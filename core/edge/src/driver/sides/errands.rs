@@ -57,7 +57,7 @@ impl SideRoom {
                 self.errands.under_way.insert(self.errands.last, whom);
                 Ok(())
             }
-            Err(error) => Err((whom, (Outcome::Failed, error.to_string()))),
+            Err(why) => Err((whom, (Outcome::Failed, why))),
         }
     }
 }

@@ -70,7 +70,11 @@ impl World {
                         self.edge_handover_since = Some((record.epoch.0, self.now));
                     }
                 }
-                Output::Cut { .. } | Output::Tell(_) | Output::Ended { .. } | Output::Alert(_) => {}
+                Output::Fence { .. }
+                | Output::Cut { .. }
+                | Output::Tell(_)
+                | Output::Ended { .. }
+                | Output::Alert(_) => {}
             }
         }
         if let Some(at) = self.edge.as_ref().and_then(Coordinator::deadline) {
@@ -120,6 +124,7 @@ impl World {
             reason: "simulated".into(),
             by: "policy".into(),
             evidence: Vec::new(),
+            unsafe_because: None,
         };
         let stand_down = serves && self.rng.u32(0..10) == 0;
         self.tell_edge(if stand_down {

@@ -40,6 +40,7 @@ const SETTINGS: Settings = Settings {
     activate_attempts: 2,
     settle: Duration::from_secs(1),
     recover: Duration::from_secs(1),
+    fencing: Sides { a: coordinator::Fencing::LEASE, b: coordinator::Fencing::LEASE },
 };
 
 /// The longest that a handover may take, with its roll-back: I5.
