@@ -57,6 +57,9 @@ pub struct Options {
     /// Where each request served while the CTI was not active is written down
     #[arg(long)]
     pub log: PathBuf,
+    /// Where each request that was done is written down, if anywhere, its own CTI active or not
+    #[arg(long)]
+    pub done: Option<PathBuf>,
     /// How long a request takes
     #[arg(long, default_value = "0ms", value_parser = humantime::parse_duration)]
     pub service_time: Duration,
@@ -68,7 +71,7 @@ pub struct Options {
     pub control: Option<PathBuf>,
 }
 
-/// A request served while the side's own CTI was not active.
+/// A request that was served: one of the log of those for which the side's own CTI was not active, or of the log of all.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Misplaced {
     /// When, on `CLOCK_BOOTTIME`, in nanoseconds.
@@ -144,7 +147,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
 async fn serve_on(listener: &TcpListener, options: Options) -> anyhow::Result<()> {
     let server = Rc::new(Server {
         lock: ActiveLock::open(&options.lock)?,
-        log: OpenOptions::new().append(true).create(true).open(&options.log)?,
+        log: append(&options.log)?,
+        done: options.done.as_deref().map(append).transpose()?,
         options,
     });
     let mut stop = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
@@ -161,6 +165,10 @@ async fn serve_on(listener: &TcpListener, options: Options) -> anyhow::Result<()
             }
         }
     }
+}
+
+fn append(log: &Path) -> io::Result<File> {
+    OpenOptions::new().append(true).create(true).open(log)
 }
 
 async fn connection(server: Rc<Server>, stream: TcpStream) {
@@ -182,6 +190,7 @@ struct Server {
     options: Options,
     lock: ActiveLock,
     log: File,
+    done: Option<File>,
 }
 
 impl Server {
@@ -218,8 +227,9 @@ impl Server {
             tokio::time::sleep(self.options.service_time).await;
         }
         let active = active_before && self.lock.held_by_another()?;
-        if !active {
-            self.write_down(&head, is_open(peer))?;
+        let logs = self.done.iter().chain((!active).then_some(&self.log));
+        for log in logs {
+            self.write_down(log, &head, is_open(peer))?;
         }
         let state = if active { "active" } else { "standby" };
         let answer = match head.method {
@@ -229,7 +239,7 @@ impl Server {
         self.reply_as(StatusCode::OK, answer, state)
     }
 
-    fn write_down(&self, head: &http::request::Parts, awaited: bool) -> io::Result<()> {
+    fn write_down(&self, mut log: &File, head: &http::request::Parts, awaited: bool) -> io::Result<()> {
         let id = head.headers.get(ID_HEADER).and_then(|id| id.to_str().ok()).filter(|id| !id.contains(' '));
         let entry = Misplaced {
             at: crate::now(),
@@ -239,7 +249,7 @@ impl Server {
             id: id.unwrap_or("-").to_owned(),
             awaited,
         };
-        (&self.log).write_all(format!("{entry}\n").as_bytes())
+        log.write_all(format!("{entry}\n").as_bytes())
     }
 
     fn reply(&self, status: StatusCode, body: Bytes) -> io::Result<Response<Full<Bytes>>> {

@@ -105,6 +105,7 @@ struct Answer {
     side: Option<lockstep_policy::Side>,
     server: Option<String>,
     active: Option<bool>,
+    retry_after: Option<u64>,
 }
 
 impl Client {
@@ -152,6 +153,7 @@ impl Client {
             side: answer.as_ref().and_then(|answer| answer.side),
             server: answer.as_ref().and_then(|answer| answer.server.clone()),
             active: answer.as_ref().and_then(|answer| answer.active),
+            retry_after: answer.as_ref().and_then(|answer| answer.retry_after),
             error,
         });
     }
@@ -220,6 +222,7 @@ fn read_head(response: &Response<()>) -> Answer {
         side: header(SIDE_HEADER).and_then(|side| side.parse().ok()),
         server: header(SERVER_HEADER).map(str::to_owned),
         active: header(CTI_HEADER).map(|state| state == "active"),
+        retry_after: header("retry-after").and_then(|seconds| seconds.parse().ok()),
     }
 }
 

@@ -34,6 +34,9 @@ pub struct Options {
     /// Where it writes down that it runs
     #[arg(long)]
     pub log: PathBuf,
+    /// While this file exists, it fails instead of becoming active
+    #[arg(long)]
+    pub broken: Option<PathBuf>,
     /// Where it listens while it is active, as the vendor's does on port 2011
     #[arg(long)]
     pub listen: Option<SocketAddr>,
@@ -88,6 +91,9 @@ async fn live(options: &Options, pen: &Pen, attend: impl Fn(TcpStream)) -> anyho
 }
 
 async fn be_active(options: &Options, pen: &Pen, stop: &mut Signal, attend: impl Fn(TcpStream)) -> anyhow::Result<()> {
+    if let Some(file) = options.broken.as_ref().filter(|file| file.exists()) {
+        anyhow::bail!("simulated CTI: it is broken for as long as {} exists", file.display());
+    }
     let lock = ActiveLock::open(&options.lock)?;
     if !lock.take()? {
         anyhow::bail!(

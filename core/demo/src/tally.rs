@@ -34,6 +34,9 @@ pub struct Exchange {
     /// Whether that side's CTI was active, as it said itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub active: Option<bool>,
+    /// After how many seconds the answer wants the request to be sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after: Option<u64>,
     /// Why there is no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
@@ -184,6 +187,7 @@ mod tests {
             side: Some(side),
             server: None,
             active: Some(true),
+            retry_after: None,
             error: None,
         }
     }

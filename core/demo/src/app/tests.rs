@@ -29,6 +29,7 @@ impl Bench {
             listen: address,
             lock: dir.path().join("cti.lock"),
             log: dir.path().join(file_name(Side::A)),
+            done: Some(dir.path().join("done")),
             service_time: Duration::ZERO,
             start_time: Duration::ZERO,
             control: Some(dir.path().join("ipsws")),
@@ -85,6 +86,7 @@ fn work_served_without_an_active_cti_is_written_down() {
         let log = bench.misplaced();
         assert_eq!(log.len(), 1);
         assert_eq!((log[0].path.as_str(), log[0].id.as_str(), log[0].awaited), ("/work", "5", true));
+        assert_eq!(misplaced(&bench.dir.path().join("done")).unwrap().len(), 2, "both were done");
     });
 }
 

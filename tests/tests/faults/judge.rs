@@ -1,0 +1,292 @@
+//! The judge: I1 to I6 and liveness, by what those have written who would be harmed.
+//!
+//! Excuses are as narrow as what nobody could know: each names the fault that explains it, and the schedule must have that fault, there and
+//! then. A machine that is slow is no excuse.
+
+use crate::schedule::{Fault, Host, Kind, Schedule, Target};
+use crate::sighting::Given;
+use crate::site::{Absence, Deed};
+use crate::stored::{Edge, Node};
+use crate::watch::Seen;
+use lockstep_demo::activity::{self, Instant, Mark};
+use lockstep_demo::app::Misplaced;
+use lockstep_demo::tally::Exchange;
+use lockstep_policy::Side;
+use lockstep_tests::configuration::LEASE;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A handover may not last longer than all its phases together, and those of a roll-back: see the play's configuration.
+const HANDOVER: Duration = Duration::from_secs(2 + 2 + 4 + 2 + 2 + 4 + 2 + 2);
+/// What a fault causes may come to light so long after its end: TCP sends again what was lost, later each time.
+const AFTER: Duration = Duration::from_secs(4);
+/// Complaints of one kind that are printed.
+const SHOWN: usize = 5;
+
+/// All that a play has left.
+#[derive(Clone, Debug)]
+pub struct Evidence {
+    /// When the schedule began, on `CLOCK_BOOTTIME`, in nanoseconds, as all times here.
+    pub began: u64,
+    /// How long it took after the last fault until the pair was well, or why it never was.
+    pub alive: Result<Duration, String>,
+    /// The side that served in the end, when all had come to rest.
+    pub at_rest: Option<Side>,
+    /// Whether the pair obeyed a last order.
+    pub obeyed: bool,
+    /// What was done to the site.
+    pub deeds: Vec<Deed>,
+    /// When no edge ran.
+    pub absences: Vec<Absence>,
+    /// What the client saw.
+    pub exchanges: Vec<Exchange>,
+    /// What the switch saw the edge give.
+    pub given: Vec<Given>,
+    /// The activity of both CTI services.
+    pub ctis: [Vec<Instant>; 2],
+    /// What each application served while its CTI was not active.
+    pub misplaced: [Vec<Misplaced>; 2],
+    /// What each application did.
+    pub done: [Vec<Misplaced>; 2],
+    /// The epochs that each node was seen to have stored.
+    pub watched: Vec<Seen>,
+    /// What the edge has stored.
+    pub store: Edge,
+    /// What the nodes have stored.
+    pub nodes: [Option<Node>; 2],
+}
+
+/// Everything that is wrong, in sentences that begin with the invariant's name; empty when nothing is.
+pub fn judge(schedule: &Schedule, evidence: &Evidence) -> Vec<String> {
+    let case = Case { schedule, evidence, spans: evidence.ctis.each_ref().map(|log| active_spans(log)) };
+    let mut wrong = Vec::new();
+    wrong.extend(case.alive());
+    wrong.extend(case.one_active());
+    wrong.extend(case.given_to_the_active_side());
+    wrong.extend(case.served_by_the_active_side());
+    wrong.extend(case.epochs_never_go_back());
+    wrong.extend(case.all_agree());
+    wrong.extend(case.handovers_end());
+    wrong.extend(case.all_are_answered());
+    wrong.extend(case.nothing_is_done_twice());
+    wrong
+}
+
+/// A time during which a CTI service was active.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Span {
+    from: u64,
+    to: u64,
+    /// It did not say that it stops: it was killed, or runs on.
+    abrupt: bool,
+}
+
+fn active_spans(log: &[Instant]) -> Vec<Span> {
+    let mut lives: BTreeMap<u32, Vec<&Instant>> = BTreeMap::new();
+    log.iter().for_each(|instant| lives.entry(instant.pid).or_default().push(instant));
+    let span = |life: Vec<&Instant>| {
+        let at = |mark| life.iter().find(|instant| instant.mark == mark).map(|instant| instant.at);
+        let stopping = at(Mark::Stopping);
+        let to = stopping.or_else(|| life.iter().map(|instant| instant.at).max())?;
+        Some(Span { from: at(Mark::Active)?, to, abrupt: stopping.is_none() })
+    };
+    lives.into_values().filter_map(span).collect()
+}
+
+struct Case<'e> {
+    schedule: &'e Schedule,
+    evidence: &'e Evidence,
+    spans: [Vec<Span>; 2],
+}
+
+fn index(side: Side) -> usize {
+    usize::from(side == Side::B)
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The first complaints of a kind, and how many there are.
+fn some_of(wrong: Vec<String>) -> Vec<String> {
+    let all = wrong.len();
+    let mut some: Vec<_> = wrong.into_iter().take(SHOWN).collect();
+    if all > SHOWN {
+        some.push(format!("… and {} more like these", all - SHOWN));
+    }
+    some
+}
+
+impl Case<'_> {
+    fn alive(&self) -> Option<String> {
+        match (&self.evidence.alive, self.evidence.obeyed) {
+            (Err(why), _) => Some(why.clone()),
+            (Ok(_), false) => Some("liveness: the pair was well, and obeyed no order".to_owned()),
+            (Ok(_), true) => None,
+        }
+    }
+
+    fn one_active(&self) -> Vec<String> {
+        let [a, b] = &self.evidence.ctis;
+        let overlaps = activity::overlaps(a, b).into_iter();
+        some_of(overlaps.map(|overlap| format!("I1: both CTI services ran at once: {overlap:?}")).collect())
+    }
+
+    /// I2, by the wire: a request leaves the edge only while the CTI of the side that it goes to is active. When that ends with a kill, the
+    /// edge may not know for as long as a lease lasts.
+    fn given_to_the_active_side(&self) -> Vec<String> {
+        let mut first: BTreeMap<_, Given> = BTreeMap::new();
+        for given in &self.evidence.given {
+            first.entry((given.id, given.side, given.port, given.place)).or_insert(*given);
+        }
+        let misgiven = first.into_values().filter(|given| self.span_at(given.side, given.at).is_none());
+        some_of(misgiven.map(|given| format!("I2: given to a side whose CTI was not active: {given:?}")).collect())
+    }
+
+    fn span_at(&self, side: Side, at: u64) -> Option<Span> {
+        let covers = |span: &&Span| {
+            let known_later = if span.abrupt { nanos(LEASE) } else { 0 };
+            span.from <= at && at <= span.to + known_later
+        };
+        self.spans[index(side)].iter().find(covers).copied()
+    }
+
+    /// I2, by the applications: what was rightly given is served while the CTI is active, unless it was held up on its way.
+    fn served_by_the_active_side(&self) -> Vec<String> {
+        let all = self.evidence.misplaced.iter().flatten();
+        let wrong = all.filter_map(|entry| Some(format!("I2: {}: {entry:?}", self.misplaced(entry)?)));
+        some_of(wrong.collect())
+    }
+
+    fn misplaced(&self, entry: &Misplaced) -> Option<&'static str> {
+        let id = entry.id.parse().ok();
+        let ways = self
+            .evidence
+            .given
+            .iter()
+            .filter(|given| Some(given.id) == id && given.side == entry.side && given.at <= entry.at);
+        let Some(given) = ways.min_by_key(|given| given.at) else { return Some("served and never given") };
+        let Some(span) = self.span_at(entry.side, given.at) else { return Some("given and served without a CTI") };
+        let held_up = span.abrupt || self.holds_up(entry.side, given.at, entry.at);
+        (!held_up).then_some("overtaken by the end of its side's CTI, and nothing held it up")
+    }
+
+    /// Whether a fault holds up what is on its way between the edge and a side.
+    fn holds_up(&self, side: Side, from: u64, to: u64) -> bool {
+        let node = Host::Node(side);
+        self.explains(from, to, |kind| match kind {
+            Kind::Weather(path, _) => path.covers(Host::Edge, node) || path.covers(node, Host::Edge),
+            Kind::Unplug(host) | Kind::Flap(host, ..) => host == Host::Edge || host == node,
+            Kind::Stop(target) => [Target::App(side), Target::Node(side)].contains(&target),
+            _ => false,
+        })
+    }
+
+    /// Whether such a fault was in force at some time from one instant to another.
+    fn explains(&self, from: u64, to: u64, is_such: impl Fn(Kind) -> bool) -> bool {
+        let lies_in = |fault: &&Fault| {
+            let begin = self.evidence.began + nanos(fault.at);
+            begin <= to && from <= begin + nanos(fault.lasts + AFTER)
+        };
+        self.schedule.faults.iter().filter(lies_in).any(|fault| is_such(fault.kind))
+    }
+
+    fn epochs_never_go_back(&self) -> Vec<String> {
+        let of = |side: Side| self.evidence.watched.iter().filter(move |seen| seen.side == side);
+        let steps = Side::BOTH.into_iter().flat_map(|side| of(side).zip(of(side).skip(1)));
+        let back = steps.filter(|(before, after)| after.epoch < before.epoch);
+        some_of(
+            back.map(|(before, after)| format!("I3: a stored epoch went back: {before:?}, then {after:?}")).collect(),
+        )
+    }
+
+    /// I4: at rest edge and agents agree on one outcome.
+    fn all_agree(&self) -> Vec<String> {
+        let Some(serving) = self.evidence.at_rest else { return Vec::new() };
+        let state = &self.evidence.store.state;
+        let [Some(active), Some(standby)] = [serving, serving.other()].map(|side| self.evidence.nodes[index(side)])
+        else {
+            return vec!["I4: a node has stored nothing".to_owned()];
+        };
+        let epoch = state.epoch.0;
+        let agreed = state.intent.is_none()
+            && state.active.is_some_and(|(side, epoch)| side == serving && epoch.0 == active.epoch)
+            && active.active
+            && !standby.active
+            && active.epoch <= epoch
+            && standby.epoch <= epoch;
+        let wrong = format!(
+            "I4: side {serving} serves; the edge has stored {state:?}, side {serving} {active:?}, side {} {standby:?}",
+            serving.other()
+        );
+        (!agreed).then_some(wrong).into_iter().collect()
+    }
+
+    /// I5: each handover has ended, but for those in which the edge died, and within the sum of its deadlines.
+    fn handovers_end(&self) -> Vec<String> {
+        let records = &self.evidence.store.handovers;
+        let unended: Vec<_> = records.iter().filter(|record| record.outcome.is_none()).collect();
+        let mut wrong = Vec::new();
+        if unended.len() > self.evidence.absences.len() || records.last().is_some_and(|last| last.outcome.is_none()) {
+            wrong.push(format!(
+                "I5: the edge died {} times; without an end: {unended:#?}",
+                self.evidence.absences.len()
+            ));
+        }
+        let stopped: Duration = self
+            .schedule
+            .faults
+            .iter()
+            .filter_map(|fault| (fault.kind == Kind::Stop(Target::Edge)).then_some(fault.lasts))
+            .sum();
+        for record in records {
+            let last = record.phases.iter().filter_map(|phase| phase.ended).max();
+            let took = last.map(|last| last.since(record.began)).unwrap_or_default();
+            if took > HANDOVER + stopped {
+                wrong.push(format!("I5: a handover took {took:?}: {record:#?}"));
+            }
+        }
+        some_of(wrong)
+    }
+
+    /// I6: every request is answered, unless the edge was away; and a refusal says when to come again.
+    fn all_are_answered(&self) -> Vec<String> {
+        let wrong = self.evidence.exchanges.iter().filter(|exchange| match (&exchange.error, exchange.status) {
+            (Some(_), _) | (None, None) => !self.edge_was_away(exchange) && !self.answer_was_held_up(exchange),
+            (None, Some(503)) => exchange.retry_after.is_none(),
+            _ => false,
+        });
+        some_of(wrong.map(|exchange| format!("I6: not answered, or not rightly: {exchange:?}")).collect())
+    }
+
+    /// From the edge's death until its successor answers.
+    fn edge_was_away(&self, exchange: &Exchange) -> bool {
+        self.evidence.absences.iter().any(|(died, started)| {
+            let answered =
+                self.evidence.exchanges.iter().filter(|other| other.status.is_some() && other.sent > *started);
+            let back = answered.map(|other| other.ended).min().unwrap_or(u64::MAX);
+            *died <= exchange.ended && exchange.sent <= back
+        })
+    }
+
+    /// What has been given to a side, and may not be sent again, is waited for: longer than the client waits, if the side's answer or
+    /// the side itself does not come back.
+    fn answer_was_held_up(&self, exchange: &Exchange) -> bool {
+        let given: Vec<_> = self.evidence.given.iter().filter(|given| given.id == exchange.n).collect();
+        exchange.error.as_deref() == Some("timeout")
+            && given.iter().any(|given| self.holds_up(given.side, exchange.sent, exchange.ended))
+    }
+
+    /// I6: what is not safe to do twice is done once at most; and once exactly when its client has heard that it was done.
+    fn nothing_is_done_twice(&self) -> Vec<String> {
+        let mut times: BTreeMap<&str, u32> = BTreeMap::new();
+        let done = self.evidence.done.iter().flatten().filter(|entry| entry.method == "POST");
+        done.for_each(|entry| *times.entry(entry.id.as_str()).or_default() += 1);
+        let twice = times.iter().filter(|(_, times)| **times > 1);
+        let mut wrong: Vec<_> = twice.map(|(id, times)| format!("I6: POST {id} was done {times} times")).collect();
+        let posts = self.evidence.exchanges.iter().filter(|exchange| exchange.method == "POST" && exchange.is_good());
+        let lost = posts.filter(|exchange| !times.contains_key(exchange.n.to_string().as_str()));
+        wrong.extend(lost.map(|exchange| format!("I6: POST {} was answered and not done", exchange.n)));
+        some_of(wrong)
+    }
+}
