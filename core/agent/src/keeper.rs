@@ -6,16 +6,18 @@ use crate::hook::{Hooks, Wish};
 use crate::link::Arrival;
 use crate::noticed::Noticed;
 use crate::notify::Manager;
+use crate::redirect::Standing;
 use crate::service::launch::Launch;
 use crate::service::{Crew, Happening, Said};
 use crate::store::Store;
-use lockstep_pair::node::{Input, Node, Output, Stored, Ticket};
+use lockstep_pair::node::{Input, Node, Output, Run, Stored, Ticket};
 use lockstep_pair::protocol::ToNode;
 use lockstep_policy::At;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::{Outcome, Role};
 use lockstep_wire::proto::AgentFrame;
 use lockstep_wire::{Finding, FromAgent, FromEdge, Ping, Pong, clock};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
@@ -51,6 +53,10 @@ pub(crate) struct Outlets {
     pub(crate) hooks: Hooks,
     /// Whether a node that is isolated from its LAN may not be active.
     pub(crate) isolation_binds: bool,
+    /// For requests that come to the node directly.
+    pub(crate) standing: Arc<Standing>,
+    /// How long those that were passed on may take to finish before a planned stop.
+    pub(crate) drain: Duration,
 }
 
 /// The shell.
@@ -63,6 +69,7 @@ pub(crate) struct Keeper<L> {
     links: u64,
     watchdog_at: At,
     ending: Option<Ending>,
+    drain: Option<Drain>,
 }
 
 /// The one edge that is listened to.
@@ -73,6 +80,18 @@ struct Link {
     out: mpsc::Sender<Result<AgentFrame, Status>>,
 }
 
+/// A stop that waits until direct requests have been answered by what it stops.
+#[derive(Clone, Copy, Debug)]
+struct Drain {
+    run: Run,
+    by: At,
+    urgency: Urgency,
+    until: At,
+}
+
+/// Of the time for a stop, so much is left to the stop itself, in quarters.
+const STOP_QUARTERS: u32 = 3;
+
 /// The agent's orderly end: first what is exclusive, then the rest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ending {
@@ -82,12 +101,13 @@ struct Ending {
 
 impl<L: Launch> Keeper<L> {
     pub(crate) fn new(node: Node, crew: Crew<L>, outlets: Outlets) -> Keeper<L> {
-        Keeper { node, crew, outlets, link: None, links: 0, watchdog_at: At::ZERO, ending: None }
+        Keeper { node, crew, outlets, link: None, links: 0, watchdog_at: At::ZERO, ending: None, drain: None }
     }
 
     /// Runs until `shutdown`, and then until all services have been stopped in their order.
     pub(crate) async fn run(mut self, mut inbox: Inbox, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
+        let standing = Arc::clone(&self.outlets.standing);
         self.settle();
         loop {
             let pause = self.deadline().map_or(IDLE, |at| at.since(clock::now()).min(IDLE));
@@ -97,6 +117,7 @@ impl<L: Launch> Keeper<L> {
                 Some(happening) = inbox.happenings.recv() => self.crew.hear(clock::now(), happening),
                 Some((ticket, result)) = inbox.written.recv() => self.written(ticket, result),
                 Some(noticed) = inbox.noticed.recv() => self.noticed(noticed),
+                () = standing.finished(), if self.drain.is_some() => {}
                 () = sleep(pause) => {}
                 Some(arrival) = inbox.arrivals.recv() => self.arrived(arrival),
             }
@@ -110,7 +131,8 @@ impl<L: Launch> Keeper<L> {
     fn deadline(&self) -> Option<At> {
         let ending = self.ending.map(|ending| ending.until);
         let watchdog = self.outlets.manager.watchdog().map(|_| self.watchdog_at);
-        [self.node.deadline(), self.crew.deadline(), ending, watchdog].into_iter().flatten().min()
+        let drain = self.drain.map(|drain| drain.until);
+        [self.node.deadline(), self.crew.deadline(), ending, watchdog, drain].into_iter().flatten().min()
     }
 
     /// Lets node and crew answer each other until both are at rest.
@@ -122,7 +144,10 @@ impl<L: Launch> Keeper<L> {
         if self.node.deadline().is_some_and(|at| at <= now) {
             self.node.handle(now, Input::Tick);
         }
+        self.go_on_stopping(now);
         loop {
+            // Before anything is stopped.
+            self.outlets.standing.serve_until(self.node.serves_until());
             if let Some(output) = self.node.poll() {
                 self.carry_out(output);
             } else if let Some(said) = self.crew.poll() {
@@ -155,8 +180,24 @@ impl<L: Launch> Keeper<L> {
             Output::Deadman(at) => self.crew.deadman(at),
             Output::Start(run) => self.crew.start(now, run, self.node.report(now).epoch),
             Output::Stop { run, .. } if is_unfenced() => self.node.handle(now, Input::Stopped(run)),
-            Output::Stop { run, by, urgency } => self.crew.stop(now, run, by, urgency),
+            Output::Stop { run, by, urgency } => self.stop(now, run, by, urgency),
             Output::Send(message) => self.send(FromAgent::Node(message)),
+        }
+    }
+
+    /// When it is planned, requests that were passed on are answered by what they were passed to, if they are quick.
+    fn stop(&mut self, now: At, run: Run, by: At, urgency: Urgency) {
+        let longest = by.since(now) / (STOP_QUARTERS + 1);
+        let patience = if urgency == Urgency::Planned { self.outlets.drain.min(longest) } else { Duration::ZERO };
+        self.drain = Some(Drain { run, by, urgency, until: now + patience });
+        self.go_on_stopping(now);
+    }
+
+    fn go_on_stopping(&mut self, now: At) {
+        let passing = self.outlets.standing.passing();
+        if let Some(Drain { run, by, urgency, .. }) = self.drain.take_if(|drain| passing == 0 || drain.until <= now) {
+            self.outlets.standing.cut();
+            self.crew.stop(now, run, by, urgency);
         }
     }
 

@@ -12,6 +12,7 @@
 //! - `service` starts, watches and stops services.
 //! - `checkup` finds out whether a service is well, when an edge pings it; `hook` runs what an edge may have run.
 //! - `noticed` and `lan` look at what is beside the services: the copy of the pair's data, the release, the LAN.
+//! - `redirect` answers requests that come to the node directly.
 //! - [`guard`] is the process around each of them, and the dead-man's switch.
 #![forbid(unsafe_code)]
 
@@ -26,10 +27,12 @@ mod link;
 mod noticed;
 mod notify;
 mod program;
+mod redirect;
 mod run;
 mod service;
 mod store;
 
 pub use config::{Config, ConfigError, load};
+pub use redirect::RedirectError;
 pub use run::{AgentError, run};
 pub use store::StoreError;

@@ -8,6 +8,7 @@ use crate::lan;
 use crate::link::{self, Door};
 use crate::noticed::{self, Noticed};
 use crate::notify::Manager;
+use crate::redirect::{self, RedirectError, Standing};
 use crate::service::launch::Drivers;
 use crate::service::{Crew, systemd};
 use crate::store::{Store, StoreError};
@@ -16,6 +17,7 @@ use lockstep_pair::protocol::Session;
 use lockstep_wire::clock;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -44,6 +46,9 @@ pub enum AgentError {
         /// What the system says.
         error: io::Error,
     },
+    /// A listener for direct requests cannot be.
+    #[error(transparent)]
+    Redirect(#[from] RedirectError),
     /// The system refuses what no agent can do without.
     #[error("{what}: {error}")]
     System {
@@ -86,6 +91,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let listener = patiently(bind, |error| error.kind() == io::ErrorKind::AddrInUse).await.map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let listener = TcpListener::from_std(listener).map_err(listen)?;
+    let redirects = patiently(|| redirect::bind(&config.redirects), RedirectError::passes).await?;
     warn_of_open_door(config.listen);
 
     let (arrive, arrivals) = mpsc::channel(WAITING);
@@ -123,7 +129,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     }));
     let hooks = Hooks::new(&config.pair, config.side, config.hooks, notice);
     let isolation_binds = config.lan.is_some_and(|lan| lan.binding);
-    let outlets = Outlets { writes: write, manager, vitals, release, hooks, isolation_binds };
+    let standing = Arc::<Standing>::default();
+    // Requests are sent elsewhere from here on, until an edge makes the node active.
+    let _serving = redirects.serve(&config.pair, &standing)?;
+    let drain = config.redirects.iter().map(|redirect| redirect.drain).max().unwrap_or_default();
+    let outlets = Outlets { writes: write, manager, vitals, release, hooks, isolation_binds, standing, drain };
     let keeper = Keeper::new(node, crew, outlets);
     let mut failed = None;
     let shutdown = async {

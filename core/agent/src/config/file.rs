@@ -1,5 +1,6 @@
 //! The file as it is written, and its way into a [`Config`].
 
+use super::redirect::RedirectTable;
 use super::service::ServiceTable;
 use super::watch::{HookTable, LanTable, ReleaseValue, ReplicationTable, WatchdogTable};
 use super::{Bus, Config, ConfigError, Release};
@@ -29,6 +30,8 @@ struct AgentFile {
     replication: Option<Spanned<ReplicationTable>>,
     lan: Option<Spanned<LanTable>>,
     watchdog: Option<WatchdogTable>,
+    #[serde(default, rename = "redirect")]
+    redirects: Vec<Spanned<RedirectTable>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -94,6 +97,7 @@ impl Check<'_> {
         let hooks = self.hooks(file.hooks)?;
         let replication = file.replication.map(|table| self.replication(table)).transpose()?;
         let lan = file.lan.map(|table| self.lan(table)).transpose()?;
+        let redirects = self.redirects(file.redirects)?;
         let release = release.map(|release| self.release(release)).transpose()?;
         let watchdog = file.watchdog.map(|table| self.watchdog(table)).transpose()?;
         let mut names = BTreeSet::new();
@@ -114,6 +118,7 @@ impl Check<'_> {
             replication,
             lan,
             watchdog,
+            redirects,
             guard: PathBuf::from("/proc/self/exe"),
         })
     }

@@ -4,6 +4,7 @@
 mod calls;
 mod error;
 mod file;
+mod redirect;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -12,12 +13,14 @@ mod watch;
 pub use error::ConfigError;
 pub use file::load;
 
+use http::StatusCode;
+use http::uri::{Authority, Scheme};
 use lockstep_policy::Side;
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use std::ops::RangeInclusive;
 /// What an agent needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -41,6 +44,8 @@ pub struct Config {
     pub replication: Option<Replication>,
     /// How it is known whether the node is on its LAN; none: it is not known.
     pub lan: Option<Lan>,
+    /// Where requests come in that are sent to the node directly.
+    pub redirects: Vec<Redirect>,
     /// The machine's own watchdog; none: it is not used.
     pub watchdog: Option<Watchdog>,
     /// The program that is started as `PROGRAM guard …`. Not in the file: `/proc/self/exe`, unless a test has another.
@@ -63,13 +68,6 @@ pub struct Service {
     pub ready: Option<Ready>,
     /// How it is known to be well when somebody asks; none: by `ready`, or by its process being there.
     pub alive: Option<Alive>,
-}
-
-/// How a service is started and stopped.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Driver {
-    /// By the agent itself, under a guard. The program stays in the foreground.
-    Exec {
     /// How its start is tried.
     pub start: Attempts,
     /// Its part of the time that a stop has; none: as much as the others that name none.
@@ -101,6 +99,13 @@ pub struct Restarts {
 impl Restarts {
     /// The window of who names none.
     pub const WINDOW: Duration = Duration::from_secs(600);
+}
+
+/// How a service is started and stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Driver {
+    /// By the agent itself, under a guard. The program stays in the foreground.
+    Exec {
         /// Program and arguments; no shell reads them.
         command: Vec<String>,
     },
@@ -111,13 +116,6 @@ impl Restarts {
     },
     /// By nobody: the start waits here until a named person confirms it.
     Gate,
-}
-
-/// How a service is known to be ready.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ready {
-    /// A GET of this `http://` address is answered with a status below 400.
-    Http(http::Uri),
     /// By nobody: a step, done when a program has ended.
     Run {
         /// Program and arguments; no shell reads them.
@@ -183,6 +181,13 @@ pub struct HttpStatus {
     pub stopped: Expected,
     /// From one call to the next.
     pub interval: Duration,
+}
+
+/// How a service is known to be ready.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ready {
+    /// A GET of this `http://` address is answered with a status below 400.
+    Http(http::Uri),
     /// `host:port` accepts a connection.
     Tcp(String),
     /// The program ends with status 0.
@@ -198,6 +203,10 @@ pub struct Alive {
     pub check: Ready,
     /// A check that takes longer has failed.
     pub timeout: Duration,
+    /// From one check to the next, when the agent watches by itself ([`Service::restarts`]).
+    pub interval: Duration,
+    /// So many failures in a row mean that it hangs.
+    pub failures: u32,
 }
 
 /// Where the application's release is found.
@@ -205,10 +214,6 @@ pub struct Alive {
 pub enum Release {
     /// It stands in the configuration; empty: it is not known.
     Text(String),
-    /// From one check to the next, when the agent watches by itself ([`Service::restarts`]).
-    pub interval: Duration,
-    /// So many failures in a row mean that it hangs.
-    pub failures: u32,
     /// The first line that a program writes.
     Command(Vec<String>),
     /// The first line of a file.
@@ -269,6 +274,91 @@ pub struct Lan {
     pub neighbours: Vec<IpAddr>,
     /// Whether an isolated node may not be active.
     pub binding: bool,
+}
+
+/// A listener for requests that come to the node directly: passed to the application while the node is active, redirected
+/// while it is not.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirect {
+    /// Where it listens.
+    pub listen: SocketAddr,
+    /// Where the application listens itself.
+    pub application: SocketAddr,
+    /// Where clients are sent to.
+    pub to: Destination,
+    /// With which status: 307, or 302 for GET and HEAD.
+    pub status: StatusCode,
+    /// Paths that are passed to the application whatever the node's role is: probes of the node itself.
+    pub exempt: Vec<String>,
+    /// By which it speaks TLS; none: it does not.
+    pub tls: Option<Identity>,
+    /// How long requests that were passed may take to finish when the node stands down as planned.
+    pub drain: Duration,
+    /// How long the application may take until its answer begins.
+    pub timeout: Duration,
+    /// How long either end may be silent, or may not read, in the midst of a request or between two.
+    pub idle: Duration,
+    /// So many at once; more wait in the kernel's queue.
+    pub connections: usize,
+}
+
+/// Where clients are sent to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Destination {
+    /// To the pair's address.
+    Vip(Origin),
+    /// To the other side's own name while it is known to be active.
+    Active {
+        /// The other side.
+        active: Active,
+        /// Where they are sent to otherwise; none: they get 503.
+        vip: Option<Origin>,
+    },
+}
+
+/// The other side, by its own name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Active {
+    /// Where clients are sent to.
+    pub origin: Origin,
+    /// `host:port` of a listener of its agent without TLS, which says whether it is active.
+    pub ask: String,
+}
+
+/// Scheme and authority: what a redirect changes of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// HTTP or HTTPS.
+    pub scheme: Scheme,
+    /// Host, and port if it is not the scheme's own.
+    pub authority: Authority,
+}
+
+impl Origin {
+    /// The port, that of the scheme if none is given.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.authority.port_u16().unwrap_or(self.own_port())
+    }
+
+    /// Whether its port is that of its scheme.
+    #[must_use]
+    pub fn is_at_its_own_port(&self) -> bool {
+        self.port() == self.own_port()
+    }
+
+    fn own_port(&self) -> u16 {
+        if self.scheme == Scheme::HTTPS { 443 } else { 80 }
+    }
+}
+
+/// The files by which a listener speaks TLS, in PEM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// Its certificate, with those between it and its root.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// The machine's watchdog, which resets it when nobody feeds it any more.

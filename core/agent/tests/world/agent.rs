@@ -14,14 +14,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// `services` is what stands in the configuration after `[agent]`; `DIR` in it becomes the node's directory.
+    /// `services` is what stands in the configuration after `[agent]`; `DIR` in it becomes the node's directory, and
+    /// `HOST` its address without the port.
     pub fn new(services: &str) -> Node {
         static NODES: AtomicU8 = AtomicU8::new(1);
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let node = NODES.fetch_add(1, Ordering::Relaxed);
         let directory = tempfile::tempdir().unwrap();
-        let services = services.replace("DIR", directory.path().to_str().unwrap());
-        Node { directory, address: format!("127.{}.{low}.{node}:7401", 1 + high % 250), services }
+        let host = format!("127.{}.{low}.{node}", 1 + high % 250);
+        let services = services.replace("DIR", directory.path().to_str().unwrap()).replace("HOST", &host);
+        Node { directory, address: format!("{host}:7401"), services }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {

@@ -4,6 +4,7 @@
 pub mod agent;
 pub mod edge;
 pub mod guard;
+pub mod http;
 pub mod network;
 pub mod process;
 
