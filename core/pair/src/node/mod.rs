@@ -182,8 +182,11 @@ impl Node {
         }
     }
 
+    /// Not once it has heard that it is to stand down: an edge that hears it for the first time would give it requests for
+    /// as long as its lease lasts, while it stops (I2).
     fn serving(&self) -> bool {
-        self.phase == Phase::Active && self.condition.ready && self.condition.fit && self.isolated.is_none()
+        let well = self.condition.ready && self.condition.fit;
+        self.phase == Phase::Active && well && self.isolated.is_none() && self.fence.is_none()
     }
 
     fn running(&self) -> bool {

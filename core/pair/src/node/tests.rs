@@ -178,6 +178,19 @@ fn i3_a_fence_ends_the_right_to_be_renewed_before_it_is_durable() {
     assert!(!rig.outputs().iter().any(|output| matches!(output, Output::Deadman(_))));
 }
 
+/// The model's find: an edge that has restarted hears such a node for the first time, and the stop follows a moment later.
+#[test]
+fn i2_a_node_that_has_heard_a_fence_says_at_once_that_it_does_not_serve() {
+    let mut rig = Rig::active();
+    rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
+    let reports = rig.outputs().into_iter().filter_map(|output| match output {
+        Output::Send(FromNode::Report(report)) => Some(report),
+        _ => None,
+    });
+    let last = reports.last().expect("a change is reported at once");
+    assert_eq!((last.role, last.serving), (Role::Active, false));
+}
+
 #[test]
 fn a_stand_down_is_confirmed_after_it_is_durable_and_everything_has_stopped() {
     let mut rig = Rig::active();
@@ -223,7 +236,7 @@ fn services_that_do_not_start_are_stopped_before_it_is_said() {
 fn services_that_do_not_stop_are_reported_as_running() {
     let mut rig = Rig::active();
     rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
-    let [Output::Store { ticket, .. }] = rig.outputs()[..] else { panic!("first it is stored") };
+    let [Output::Store { ticket, .. }, ..] = rig.outputs()[..] else { panic!("first it is stored") };
     rig.say(Input::Stored(ticket));
     let [Output::Stop { run, .. }, ..] = rig.outputs()[..] else { panic!("then it stops") };
     rig.say(Input::StopFailed { run, why: "in the kernel".into() });

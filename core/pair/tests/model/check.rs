@@ -1,0 +1,127 @@
+//! The model, as the checker sees it: where it begins, what may follow, and what must hold in every state.
+
+use crate::bounds::Bounds;
+use crate::event::Event;
+use crate::fair::PATIENCE;
+use crate::pair::{NOW, Pair, Promise};
+use lockstep_policy::Side;
+use lockstep_policy::event::Role;
+use stateright::{Model, Property};
+use std::collections::HashSet;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::Mutex;
+
+/// A pair within bounds.
+pub struct Check {
+    pub bounds: Bounds,
+    /// States from which, without a fault, a side comes to serve.
+    live: Mutex<HashSet<u64>>,
+    /// Whether liveness is looked at.
+    pub liveness: bool,
+}
+
+pub const I1: &str = "I1: never do both sides' exclusive services run";
+pub const I2: &str = "I2: the route names a side only while it is active, in that epoch, under a lease that runs";
+pub const I3: &str = "I3: no node obeys an older epoch than its disk's";
+pub const I4: &str = "I4: nothing is used before it is durable, and no epoch by two sides";
+pub const I5: &str = "I5: whatever is under way ends within its bound";
+pub const LIVE: &str = "Liveness: when nothing goes wrong any more, a side serves";
+pub const SOUND: &str = "the production code's own assertions hold";
+
+impl Check {
+    pub fn new(bounds: Bounds) -> Check {
+        Check { bounds, live: Mutex::default(), liveness: true }
+    }
+
+    fn i1(&self, pair: &Pair) -> bool {
+        !(pair.hosts.a.running && pair.hosts.b.running)
+    }
+
+    fn i2(&self, pair: &Pair) -> bool {
+        let Some(side) = pair.served() else { return true };
+        let link = &pair.links[side];
+        // Of an agent that has died, unknown to the edge, nobody can say more than that its services end. And an agent's
+        // shell passes on what comes over the newest connection only: that is what keeps a node from going astray for as
+        // long as its word of it is under way.
+        let Some(node) = pair.hosts[side].node.as_ref().filter(|_| link.attached && !link.misled) else { return true };
+        let report = node.report(NOW);
+        report.role == Role::Active && report.epoch == pair.edge.route.epoch && !report.lease_left.is_zero()
+    }
+
+    fn i5(&self, pair: &Pair) -> bool {
+        pair.edge.under_way <= self.bounds.longest()
+    }
+
+    fn kept(pair: &Pair, promise: Promise) -> bool {
+        pair.broken.as_ref().is_none_or(|broken| broken.promise != promise)
+    }
+
+    /// Follows the one fair run from here until a side serves, or until it meets a run that was followed before.
+    fn comes_to_serve(&self, pair: &Pair) -> bool {
+        if !self.liveness || pair.broken.is_some() {
+            return true;
+        }
+        let mut followed = Vec::new();
+        let mut state = pair.without_faults();
+        for _ in 0..PATIENCE {
+            let mark = mark(&state);
+            if self.live.lock().expect("no thread has panicked").contains(&mark) {
+                break;
+            }
+            followed.push(mark);
+            if state.is_well() {
+                break;
+            }
+            state = state.fair_step(&self.bounds);
+            if followed.len() == PATIENCE || state.broken.is_some() {
+                return false;
+            }
+        }
+        self.live.lock().expect("no thread has panicked").extend(followed);
+        true
+    }
+}
+
+fn mark(state: &Pair) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    state.hash(&mut hasher);
+    hasher.finish()
+}
+
+impl Model for Check {
+    type State = Pair;
+    type Action = Event;
+
+    fn init_states(&self) -> Vec<Pair> {
+        vec![Pair::at_rest(&self.bounds)]
+    }
+
+    fn actions(&self, pair: &Pair, events: &mut Vec<Event>) {
+        if pair.broken.is_some() {
+            return;
+        }
+        pair.urgent(&self.bounds, events);
+        if events.is_empty() && pair.left.ticks != Some(0) {
+            events.push(Event::Pass);
+        }
+        pair.possible(&self.bounds, events);
+        pair.faults(&self.bounds, events);
+    }
+
+    fn next_state(&self, pair: &Pair, event: Event) -> Option<Pair> {
+        pair.after(&self.bounds, event)
+    }
+
+    fn properties(&self) -> Vec<Property<Check>> {
+        vec![
+            Property::always(I1, Check::i1),
+            Property::always(I2, Check::i2),
+            Property::always(I3, |_, pair| Check::kept(pair, Promise::I3)),
+            Property::always(I4, |_, pair| Check::kept(pair, Promise::I4)),
+            Property::always(I5, Check::i5),
+            Property::always(SOUND, |_, pair| Check::kept(pair, Promise::Assertion)),
+            Property::always(LIVE, Check::comes_to_serve),
+            Property::sometimes("a side other than at first serves", |_, pair: &Pair| pair.served() == Some(Side::B)),
+        ]
+    }
+}
