@@ -216,10 +216,11 @@ impl Coordinator {
         self.handover_answered(now, side, &answer);
     }
 
+    /// In the node's own epoch: ours may not be durable yet (I4).
     fn prepare(&mut self, side: Side) {
-        if self.sides[side].linked {
-            self.send(side, ToNode::Prepare { epoch: self.stored.epoch });
-        }
+        let view = &self.sides[side];
+        let Some(epoch) = view.report.as_ref().filter(|_| view.linked).map(|report| report.epoch) else { return };
+        self.send(side, ToNode::Prepare { epoch });
     }
 }
 

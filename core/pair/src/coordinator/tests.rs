@@ -416,6 +416,20 @@ fn i2_requests_wait_as_soon_as_the_lease_is_not_sure_and_go_on_with_the_next_rep
     assert_eq!(rig.route(), RouteKind::Hold, "its application died");
 }
 
+/// The simulation's find: an intent that is not durable, or could not be stored, has raised the epoch in memory only.
+#[test]
+fn i4_a_side_that_is_warmed_up_on_suspicion_is_told_no_epoch_that_may_not_be_durable() {
+    let mut rig = Rig::serving();
+    rig.switch(Side::B, Urgency::Planned);
+    rig.outputs();
+    rig.say(Input::Prepare(Side::B));
+    let told = rig.outputs().into_iter().find_map(|output| match output {
+        Output::Send { message: ToNode::Prepare { epoch }, .. } => Some(epoch),
+        _ => None,
+    });
+    assert_eq!(told, Some(Epoch(0)), "that of the node's own disk");
+}
+
 #[test]
 fn i4_a_restarted_edge_goes_on_with_the_active_side_undisturbed() {
     let stored = Stored { epoch: Epoch(4), active: Some((Side::A, Epoch(3))), intent: None };
