@@ -67,6 +67,16 @@ impl Stream {
         seen
     }
 
+    /// Has it send nothing more, and waits so long at most for the answers under way; whether all have come.
+    pub fn quiet_down(&mut self, patience: Duration) -> bool {
+        self.life.signal(Signal::SIGTERM);
+        let begin = std::time::Instant::now();
+        while !self.life.has_ended() && begin.elapsed() < patience {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.life.has_ended()
+    }
+
     /// Ends it and waits for the answers under way; whoever tells the story judges.
     pub fn end(self) -> Seen {
         self.life.signal(Signal::SIGTERM);

@@ -15,6 +15,7 @@ const TICK: Duration = Duration::from_millis(5);
 pub struct Witness {
     over: Arc<AtomicBool>,
     longest: Arc<AtomicU64>,
+    latest: Arc<AtomicU64>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -22,23 +23,31 @@ impl Witness {
     /// Begins to watch.
     pub fn begin() -> Witness {
         let (over, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let latest = Arc::new(AtomicU64::new(0));
         let thread = std::thread::spawn({
-            let (over, longest) = (Arc::clone(&over), Arc::clone(&longest));
+            let (over, longest, latest) = (Arc::clone(&over), Arc::clone(&longest), Arc::clone(&latest));
             move || {
                 while !over.load(Ordering::Relaxed) {
                     let begin = Instant::now();
                     std::thread::sleep(TICK);
                     let late = begin.elapsed().saturating_sub(TICK);
-                    longest.fetch_max(u64::try_from(late.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                    let late = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
+                    longest.fetch_max(late, Ordering::Relaxed);
+                    latest.fetch_max(late, Ordering::Relaxed);
                 }
             }
         });
-        Witness { over, longest, thread: Some(thread) }
+        Witness { over, longest, latest, thread: Some(thread) }
     }
 
     /// The longest time for which the machine has let it wait.
     pub fn longest_standstill(&self) -> Duration {
         Duration::from_micros(self.longest.load(Ordering::Relaxed))
+    }
+
+    /// The longest such time since this was last asked.
+    pub fn latest_standstill(&self) -> Duration {
+        Duration::from_micros(self.latest.swap(0, Ordering::Relaxed))
     }
 }
 
