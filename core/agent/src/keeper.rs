@@ -10,6 +10,7 @@ use crate::redirect::Standing;
 use crate::service::launch::Launch;
 use crate::service::{Crew, Happening, Said};
 use crate::store::Store;
+use crate::watchdog::Watchdog;
 use lockstep_pair::node::{Input, Node, Output, Run, Stored, Ticket};
 use lockstep_pair::protocol::ToNode;
 use lockstep_policy::At;
@@ -51,6 +52,8 @@ pub(crate) struct Outlets {
     /// For those who connect.
     pub(crate) release: watch::Sender<String>,
     pub(crate) hooks: Hooks,
+    /// The machine's, where it is used.
+    pub(crate) watchdog: Option<Watchdog>,
     /// Whether a node that is isolated from its LAN may not be active.
     pub(crate) isolation_binds: bool,
     /// For requests that come to the node directly.
@@ -68,6 +71,8 @@ pub(crate) struct Keeper<L> {
     link: Option<Link>,
     links: u64,
     watchdog_at: At,
+    /// Why the machine's watchdog does not count: then nothing exclusive is started.
+    unwatched: Option<String>,
     ending: Option<Ending>,
     drain: Option<Drain>,
 }
@@ -101,7 +106,17 @@ struct Ending {
 
 impl<L: Launch> Keeper<L> {
     pub(crate) fn new(node: Node, crew: Crew<L>, outlets: Outlets) -> Keeper<L> {
-        Keeper { node, crew, outlets, link: None, links: 0, watchdog_at: At::ZERO, ending: None, drain: None }
+        Keeper {
+            node,
+            crew,
+            outlets,
+            link: None,
+            links: 0,
+            watchdog_at: At::ZERO,
+            unwatched: None,
+            ending: None,
+            drain: None,
+        }
     }
 
     /// Runs until `shutdown`, and then until all services have been stopped in their order.
@@ -132,7 +147,9 @@ impl<L: Launch> Keeper<L> {
         let ending = self.ending.map(|ending| ending.until);
         let watchdog = self.outlets.manager.watchdog().map(|_| self.watchdog_at);
         let drain = self.drain.map(|drain| drain.until);
-        [self.node.deadline(), self.crew.deadline(), ending, watchdog, drain].into_iter().flatten().min()
+        let machine = self.outlets.watchdog.as_ref().and_then(Watchdog::due);
+        let deadlines = [self.node.deadline(), self.crew.deadline(), ending, watchdog, drain, machine];
+        deadlines.into_iter().flatten().min()
     }
 
     /// Lets node and crew answer each other until both are at rest.
@@ -159,7 +176,7 @@ impl<L: Launch> Keeper<L> {
                 break;
             }
         }
-        self.feed_watchdog(now);
+        self.feed_watchdogs(now);
         let vitals = self.crew.vitals();
         self.outlets.vitals.send_if_modified(|told| {
             let changed = *told != vitals;
@@ -177,7 +194,14 @@ impl<L: Launch> Keeper<L> {
                     self.node.handle(now, Input::StoreFailed { ticket, why });
                 }
             }
-            Output::Deadman(at) => self.crew.deadman(at),
+            Output::Deadman(at) => {
+                self.unwatched = self.outlets.watchdog.as_mut().and_then(|watchdog| watchdog.arm(now).err());
+                self.crew.deadman(at);
+            }
+            Output::Start(run) if self.unwatched.is_some() => {
+                let why = self.unwatched.clone().unwrap_or_default();
+                self.node.handle(now, Input::StartFailed { run, why });
+            }
             Output::Start(run) => self.crew.start(now, run, self.node.report(now).epoch),
             Output::Stop { run, .. } if is_unfenced() => self.node.handle(now, Input::Stopped(run)),
             Output::Stop { run, by, urgency } => self.stop(now, run, by, urgency),
@@ -319,7 +343,11 @@ impl<L: Launch> Keeper<L> {
         }
     }
 
-    fn feed_watchdog(&mut self, now: At) {
+    /// The service manager's and the machine's: here, because what hangs gets here no more.
+    fn feed_watchdogs(&mut self, now: At) {
+        if let Some(watchdog) = &mut self.outlets.watchdog {
+            if self.crew.may_run_exclusive() { watchdog.feed(now) } else { watchdog.rest(now) }
+        }
         if let Some(interval) = self.outlets.manager.watchdog()
             && self.watchdog_at <= now
         {

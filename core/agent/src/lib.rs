@@ -11,6 +11,7 @@
 //! - `link` serves edges, `store` keeps (epoch, active) on the disk, `keeper` is the one loop around the node.
 //! - `service` starts, watches and stops services.
 //! - `checkup` finds out whether a service is well, when an edge pings it; `hook` runs what an edge may have run.
+//! - `watchdog` is the machine's own, for a loop that hangs.
 //! - `noticed` and `lan` look at what is beside the services: the copy of the pair's data, the release, the LAN.
 //! - `redirect` answers requests that come to the node directly.
 //! - [`guard`] is the process around each of them, and the dead-man's switch.
@@ -31,6 +32,7 @@ mod redirect;
 mod run;
 mod service;
 mod store;
+mod watchdog;
 
 pub use config::{Config, ConfigError, load};
 pub use redirect::RedirectError;

@@ -12,6 +12,7 @@ use crate::redirect::{self, RedirectError, Standing};
 use crate::service::launch::Drivers;
 use crate::service::{Crew, systemd};
 use crate::store::{Store, StoreError};
+use crate::watchdog::Watchdog;
 use lockstep_pair::node::Node;
 use lockstep_pair::protocol::Session;
 use lockstep_wire::clock;
@@ -65,6 +66,9 @@ pub enum AgentError {
     )]
     Lan(io::Error),
     /// The server has ended by itself.
+    /// The machine's watchdog cannot be used, which `[watchdog]` wants.
+    #[error("[watchdog]: {0}")]
+    Watchdog(String),
     #[error("the server for edges has failed: {0}")]
     Server(#[from] tonic::transport::Error),
 }
@@ -104,6 +108,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .map_err(|error| system("no thread for the store", error))?;
 
     let drivers = Drivers::new(state, config.guard.clone(), config.bus, &config.services)
+    let watchdog = watch_machine(&config).map_err(AgentError::Watchdog)?;
         .map_err(|error| system("no kernel timer for the dead-man's switch", error))?;
     let now = clock::now();
     let node = Node::new(Session(session), stored, now);
@@ -133,7 +138,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     // Requests are sent elsewhere from here on, until an edge makes the node active.
     let _serving = redirects.serve(&config.pair, &standing)?;
     let drain = config.redirects.iter().map(|redirect| redirect.drain).max().unwrap_or_default();
-    let outlets = Outlets { writes: write, manager, vitals, release, hooks, isolation_binds, standing, drain };
+    let outlets =
+        Outlets { writes: write, manager, vitals, release, hooks, watchdog, isolation_binds, standing, drain };
     let keeper = Keeper::new(node, crew, outlets);
     let mut failed = None;
     let shutdown = async {
@@ -157,6 +163,23 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 }
 
 /// Begins to look at what is beside the services.
+/// An earlier life of the agent may have left the watchdog counting, and its services running: it is taken over at once.
+fn watch_machine(config: &Config) -> Result<Option<Watchdog>, String> {
+    for lint in config.lints() {
+        tracing::warn!("{lint}");
+    }
+    let Some(device) = &config.watchdog else { return Ok(None) };
+    let mut watchdog = Watchdog::new(device)?;
+    if watchdog.is_endless() {
+        tracing::warn!(
+            device = %device.device.display(),
+            "the kernel was told (nowayout) that nothing ends this watchdog's count: when the agent ends, the machine is reset"
+        );
+    }
+    watchdog.arm(clock::now())?;
+    Ok(Some(watchdog))
+}
+
 fn look_around(config: &Config, notice: &mpsc::Sender<Noticed>) {
     tokio::spawn(noticed::release(config.release.clone(), notice.clone()));
     if let Some(replication) = config.replication.clone() {

@@ -110,9 +110,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
-    /// Validate an edge's configuration: names line and key of what is wrong, and what would be valid
+    /// Validate an edge's or an agent's configuration: names line and key of what is wrong, and what would be valid
     Check {
-        /// The edge's configuration
+        /// The configuration
         #[arg(default_value = EDGE_CONFIG)]
         file: PathBuf,
         /// Also tell what is valid and odd, and the policy's expected delay

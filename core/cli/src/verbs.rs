@@ -121,8 +121,11 @@ pub async fn resume(reach: &Reach, pair: &str) -> Result<(), Failure> {
     print(&format!("{pair}: its policy switches again\n"))
 }
 
-/// `lockstep check FILE`.
+/// `lockstep check FILE`: an edge's configuration, or an agent's.
 pub fn check(file: &Path, lint: bool) -> Result<(), Failure> {
+    if is_of_agent(file) {
+        return check_agent(file);
+    }
     let report = lockstep_edge::config::check(file);
     if !report.is_valid() {
         let found = report.errors.len();
@@ -137,6 +140,22 @@ pub fn check(file: &Path, lint: bool) -> Result<(), Failure> {
         }
     }
     print(&text)
+}
+
+/// What is wrong with an agent's configuration is one thing at a time. What is valid and odd is said unasked: it is little,
+/// and may be dangerous.
+fn check_agent(file: &Path) -> Result<(), Failure> {
+    let config = lockstep_agent::load(file)
+        .map_err(|error| Failure::failed(format!("{} is not valid, 1 error:\n{error}", file.display())))?;
+    let lints: String = config.lints().iter().map(|lint| format!("warning: {lint}\n")).collect();
+    print(&format!("{}: valid\n{lints}", file.display()))
+}
+
+/// By its tables, so that one that cannot be read as a whole is told apart too.
+fn is_of_agent(file: &Path) -> bool {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let has = |table: &str| text.lines().any(|line| line.trim_start().starts_with(table));
+    has("[agent]") && !has("[edge]")
 }
 
 /// `lockstep agent`.

@@ -4,6 +4,7 @@
 mod calls;
 mod error;
 mod file;
+mod lints;
 mod redirect;
 mod service;
 #[cfg(test)]

@@ -24,6 +24,8 @@ pub(crate) enum Order {
         /// On the node's clock.
         kill_at: At,
     },
+    /// What would be run last is not needed: nothing is to be taken back.
+    Dismiss,
 }
 
 /// All that a guard needs to know.
@@ -31,8 +33,15 @@ pub(crate) enum Order {
 pub(crate) struct Begin {
     /// The service's lock file.
     pub(crate) lock: PathBuf,
-    /// Program and arguments.
+    /// Program and arguments. Empty: the guard has nothing to start, and stands by for `last`.
     pub(crate) command: Vec<String>,
+    /// The exit codes that mean that the command is done; none: it is a service, and goes on.
+    #[serde(default)]
+    pub(crate) expected: Vec<i32>,
+    /// Run when all else is over, whatever has ended it: takes back what the command has done, or ends what nobody here can
+    /// kill. It outlives the guard.
+    #[serde(default)]
+    pub(crate) last: Option<Vec<String>>,
     /// Where the service says `READY=1`, if it does.
     pub(crate) notify: Option<PathBuf>,
     /// How often it says `WATCHDOG=1` there, at least.
@@ -44,6 +53,13 @@ pub(crate) struct Begin {
     pub(crate) reach: Option<Reach>,
     /// How long the service may take to stop when the agent has died.
     pub(crate) stop_max: Duration,
+}
+
+impl Begin {
+    /// What a reach of all services means for this one.
+    pub(crate) fn own(&self, reach: Reach) -> Reach {
+        if self.last.is_some() { reach.with_time_for_last(self.stop_max) } else { reach }
+    }
 }
 
 /// How long a service may live, on the node's clock.
@@ -60,6 +76,12 @@ impl Reach {
     pub(crate) fn before(deadman: At, stop_max: Duration) -> Reach {
         let reserve = reserve(stop_max);
         Reach { kill: deadman - reserve, end: deadman - reserve / 4 }
+    }
+
+    /// For a guard that has a last program to run: half of `stop_max` is that program's.
+    pub(crate) fn with_time_for_last(self, stop_max: Duration) -> Reach {
+        let lead = (stop_max / 2).saturating_sub(reserve(stop_max));
+        Reach { kill: self.kill - lead, ..self }
     }
 }
 
@@ -86,10 +108,17 @@ pub(crate) enum Event {
         /// For a person to read: `exit status 3`, `signal SIGKILL`.
         how: String,
     },
+    /// Its program has ended, with one of the expected codes: what it has done stands.
+    Done,
     /// It could not be started, and nothing runs.
     Failed {
         /// For a person to read.
         why: String,
+    },
+    /// What is run last has failed: what it was to end may go on. The guard goes.
+    NotUndone {
+        /// For a person to read.
+        how: String,
     },
     /// Nothing of it runs any more, and its lock is free.
     Gone,
@@ -104,6 +133,8 @@ mod tests {
         let begin = Begin {
             lock: "/state/cti.lock".into(),
             command: vec!["/opt/cti".into(), "two\nlines".into()],
+            expected: vec![0],
+            last: Some(vec!["/opt/undo".into()]),
             notify: None,
             watchdog: None,
             exclusive: true,
@@ -123,5 +154,7 @@ mod tests {
         assert_eq!(lan.end, deadman - Duration::from_micros(9_375));
         let short = Reach::before(deadman, Duration::from_millis(50));
         assert_eq!(short.kill, deadman - Duration::from_millis(20));
+        let last = lan.with_time_for_last(Duration::from_millis(250));
+        assert_eq!((last.kill, last.end), (deadman - Duration::from_millis(125), lan.end));
     }
 }

@@ -4,7 +4,7 @@ use super::{Event, Order, Post};
 use crate::guard;
 use lockstep_policy::At;
 use lockstep_wire::clock;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::spawn_blocking;
@@ -18,23 +18,31 @@ const SEARCH: u32 = 10;
 
 /// A life that began in an earlier life of the agent, or whose guard has died: ends when nothing of the service runs any
 /// more. What runs is left to end by itself until `kill_at`, or until an order says otherwise.
-pub(crate) async fn end(lock: PathBuf, mut kill_at: Option<At>, mut orders: mpsc::Receiver<Order>, post: Post) {
+pub(crate) async fn end(lock: PathBuf, kill_at: Option<At>, mut orders: mpsc::Receiver<Order>, post: Post) {
+    if clear(&lock, kill_at, &mut orders).await {
+        post.say(Event::Gone).await;
+    }
+}
+
+/// Returns when nothing is left; false: the agent is ending.
+pub(super) async fn clear(lock: &Path, mut kill_at: Option<At>, orders: &mut mpsc::Receiver<Order>) -> bool {
     let mut listening = true;
-    for tries in 0_u32.. {
+    let mut tries = 0_u32;
+    loop {
         let force = kill_at.is_some_and(|at| at <= clock::now());
         let search = force || tries % SEARCH == SEARCH - 1;
-        let path = lock.clone();
+        let path = lock.to_owned();
         let mut pause = TRY;
         match spawn_blocking(move || guard::sweep(&path, search, force)).await {
-            Ok(Ok(true)) => return post.say(Event::Gone).await,
+            Ok(Ok(true)) => return true,
             Ok(Ok(false)) => {}
             Ok(Err(error)) => {
                 tracing::error!(lock = %lock.display(), %error, "cannot tell what an earlier life has left");
                 pause = TRY_AGAIN;
             }
-            // The agent is ending.
-            Err(_) => return,
+            Err(_) => return false,
         }
+        tries = tries.wrapping_add(1);
         tokio::select! {
             order = orders.recv(), if listening => match order {
                 Some(Order::Stop { kill_at: at }) => kill_at = Some(kill_at.map_or(at, |earlier| earlier.min(at))),

@@ -1,7 +1,9 @@
 //! What a crew needs done in the world.
 
-use super::{Event, Order, Post, earlier, exec, gate, ready, systemd};
-use crate::config::{Alive, Bus, Driver, Ready, Service};
+use super::guarded::Means;
+use super::http::Remote;
+use super::{Event, Order, Post, earlier, exec, gate, http, ready, step, systemd};
+use crate::config::{Alive, Bus, Driver, HttpService, Ready, Service};
 use crate::guard::order::{Begin, Reach};
 use crate::guard::own::OwnSwitch;
 use std::path::PathBuf;
@@ -22,7 +24,7 @@ pub(crate) trait Launch {
     );
 
     /// Ends what an earlier life of the agent may have left of a service, by the first order's `kill_at` at the latest.
-    fn adopt(&self, service: &Service, orders: mpsc::Receiver<Order>, post: Post);
+    fn adopt(&self, service: &Service, stop_max: Duration, orders: mpsc::Receiver<Order>, post: Post);
 
     /// Begins to check whether a service is ready.
     fn check(&self, ready: &Ready, post: Post) -> AbortHandle;
@@ -56,6 +58,44 @@ impl Drivers {
     fn lock(&self, service: &Service) -> PathBuf {
         self.state.join(format!("{}.lock", service.name))
     }
+
+    fn means(&self, service: &Service) -> Means {
+        Means { program: self.guard.clone(), name: service.name.clone() }
+    }
+
+    /// The first order to the guard of a service.
+    fn begin(&self, service: &Service, reach: Option<Reach>, stop_max: Duration) -> Begin {
+        let (command, expected, last) = match &service.driver {
+            Driver::Exec { command } => (command.clone(), Vec::new(), None),
+            Driver::Run { command, undo, expected } => (command.clone(), expected.clone(), undo.clone()),
+            Driver::Http(remote) => (Vec::new(), Vec::new(), remote.kill.clone()),
+            Driver::Systemd { .. } | Driver::Gate => (Vec::new(), Vec::new(), None),
+        };
+        let watchdog = service.alive.as_ref().filter(|alive| alive.check == Ready::Notify);
+        let notify = service.ready == Some(Ready::Notify) || watchdog.is_some();
+        let begin = Begin {
+            lock: self.lock(service),
+            command,
+            expected,
+            last,
+            notify: notify.then(|| self.state.join(format!("{}.notify", service.name))),
+            watchdog: watchdog.map(|alive| alive.timeout),
+            exclusive: service.exclusive,
+            reach: None,
+            stop_max,
+        };
+        Begin { reach: reach.map(|reach| begin.own(reach)), ..begin }
+    }
+
+    fn remote(&self, service: &Service, remote: &HttpService, reach: Option<Reach>, stop_max: Duration) -> Remote {
+        Remote {
+            service: Box::new(remote.clone()),
+            means: self.means(service),
+            begin: self.begin(service, reach, stop_max),
+            says_ready: service.ready.is_none(),
+            stop_time: service.stop_timeout.unwrap_or(stop_max),
+        }
+    }
 }
 
 impl Launch for Drivers {
@@ -67,40 +107,35 @@ impl Launch for Drivers {
         orders: mpsc::Receiver<Order>,
         post: Post,
     ) {
+        let begin = || self.begin(service, reach, stop_max);
         match &service.driver {
-            Driver::Exec { command } => {
-                let watchdog = service.alive.as_ref().filter(|alive| alive.check == Ready::Notify);
-                let notify = service.ready == Some(Ready::Notify) || watchdog.is_some();
-                let begin = Begin {
-                    lock: self.lock(service),
-                    command: command.clone(),
-                    notify: notify.then(|| self.state.join(format!("{}.notify", service.name))),
-                    watchdog: watchdog.map(|alive| alive.timeout),
-                    exclusive: service.exclusive,
-                    reach,
-                    stop_max,
-                };
-                tokio::spawn(exec::run(self.guard.clone(), service.name.clone(), begin, orders, post));
+            Driver::Exec { .. } => drop(tokio::spawn(exec::run(self.means(service), begin(), orders, post))),
+            Driver::Run { .. } => drop(tokio::spawn(step::run(self.means(service), begin(), orders, post))),
+            Driver::Http(remote) => {
+                let remote = self.remote(service, remote, reach, stop_max);
+                tokio::spawn(http::run(remote, orders, post));
             }
-            Driver::Systemd { unit } => {
-                tokio::spawn(systemd::run(self.bus, unit.clone(), orders, post));
-            }
-            Driver::Gate | Driver::Run { .. } | Driver::Http(_) => {
-                tokio::spawn(gate::run(orders, post));
-            }
+            Driver::Systemd { unit } => drop(tokio::spawn(systemd::run(self.bus, unit.clone(), orders, post))),
+            Driver::Gate => drop(tokio::spawn(gate::run(orders, post))),
         }
     }
 
-    fn adopt(&self, service: &Service, orders: mpsc::Receiver<Order>, post: Post) {
+    fn adopt(&self, service: &Service, stop_max: Duration, orders: mpsc::Receiver<Order>, post: Post) {
         match &service.driver {
-            Driver::Exec { .. } => {
+            Driver::Run { .. } if service.exclusive => {
+                tokio::spawn(step::end(self.means(service), self.begin(service, None, stop_max), orders, post));
+            }
+            Driver::Exec { .. } | Driver::Run { .. } => {
                 tokio::spawn(earlier::end(self.lock(service), None, orders, post));
             }
             Driver::Systemd { unit } if service.exclusive => {
                 tokio::spawn(systemd::end(self.bus, unit.clone(), orders, post));
             }
-            // A unit goes on without a break: starting one that runs changes nothing. A gate leaves nothing.
-            Driver::Systemd { .. } | Driver::Gate | Driver::Run { .. } | Driver::Http(_) => {
+            Driver::Http(remote) if service.exclusive => {
+                tokio::spawn(http::end(self.remote(service, remote, None, stop_max), orders, post));
+            }
+            // It goes on without a break: starting what runs changes nothing. A gate leaves nothing.
+            Driver::Systemd { .. } | Driver::Http(_) | Driver::Gate => {
                 tokio::spawn(async move { post.say(Event::Gone).await });
             }
         }

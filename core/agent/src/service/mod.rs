@@ -1,8 +1,10 @@
 //! The node's services: started and stopped in order, watched, and kept up.
 //!
 //! - [`crew`] decides: one state machine over all services; it waits for nothing, and is told of everything.
-//! - [`launch`] does what it decides: [`exec`] and [`systemd`], one task for each life of a service.
-//! - [`gate`] is the life of a step that a person takes.
+//! - [`launch`] does what it decides, by one task for each life of a service: [`exec`], [`systemd`], [`http`].
+//! - [`step`] is the life of what a program does and another one takes back, [`gate`] of what a person does.
+//! - [`guarded`] is the agent's end of a guard.
+//! - [`budget`] counts how often a service is started again.
 //! - [`ready`] checks whether a service that runs is ready.
 //! - [`earlier`] ends what an earlier life of the agent has left.
 
@@ -11,8 +13,11 @@ pub(crate) mod crew;
 pub(crate) mod earlier;
 pub(crate) mod exec;
 pub(crate) mod gate;
+mod guarded;
+pub(crate) mod http;
 pub(crate) mod launch;
 pub(crate) mod ready;
+pub(crate) mod step;
 pub(crate) mod systemd;
 
 pub(crate) use crew::{Crew, Said};

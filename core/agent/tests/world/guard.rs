@@ -30,8 +30,17 @@ impl Guard {
         Guard::begin_with(begin, None)
     }
 
+    /// A step, or with an empty command nothing: `last` takes it back.
+    pub fn begin_step(begin: Begin<'_>, last: &[&str]) -> Guard {
+        Guard::begin_all(begin, None, serde_json::json!({"expected": [0, 3], "last": last}))
+    }
+
     /// With a reach that comes together with the first order, as if the guard had taken long to be loaded.
     pub fn begin_with(begin: Begin<'_>, extended: Option<(At, At)>) -> Guard {
+        Guard::begin_all(begin, extended, serde_json::json!({}))
+    }
+
+    fn begin_all(begin: Begin<'_>, extended: Option<(At, At)>, more: serde_json::Value) -> Guard {
         let mut process = Command::new(RIG)
             .args(["guard", "test"])
             .stdin(Stdio::piped())
@@ -44,7 +53,7 @@ impl Guard {
         std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|text| line.send(text)));
         let mut guard = Guard { orders: process.stdin.take(), process, events };
         let reach = begin.reach.map(|(kill, end)| serde_json::json!({"kill": kill.0, "end": end.0}));
-        let begin = serde_json::json!({"begin": {
+        let mut begin = serde_json::json!({"begin": {
             "lock": begin.lock,
             "command": begin.command,
             "notify": begin.notify,
@@ -52,6 +61,7 @@ impl Guard {
             "reach": reach,
             "stop_max": {"secs": begin.stop_max.as_secs(), "nanos": begin.stop_max.subsec_nanos()},
         }});
+        begin["begin"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let extend = extended.map(|(kill, end)| serde_json::json!({"extend": {"kill": kill.0, "end": end.0}}));
         let lines: String = std::iter::once(begin).chain(extend).map(|order| format!("{order}\n")).collect();
         guard.orders.as_mut().expect("the pipe was asked for").write_all(lines.as_bytes()).unwrap();
@@ -68,6 +78,10 @@ impl Guard {
 
     pub fn release(&mut self) {
         self.say(&serde_json::json!("release"));
+    }
+
+    pub fn dismiss(&mut self) {
+        self.say(&serde_json::json!("dismiss"));
     }
 
     pub fn stop(&mut self, kill_at: At) {

@@ -7,6 +7,7 @@ pub mod guard;
 pub mod http;
 pub mod network;
 pub mod process;
+pub mod remote;
 
 use std::time::{Duration, Instant};
 

@@ -6,6 +6,7 @@
 mod alarm;
 mod deadman;
 mod descendants;
+mod last;
 mod leftovers;
 mod lines;
 pub(crate) mod own;

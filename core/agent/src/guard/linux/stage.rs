@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 /// What tells a stage from a guard on the command line.
 pub(super) const FLAG: &str = "--exec";
 
-/// `GUARD NICE PROGRAM ARG…`: the guard's process, the service's priority, its command. Stdout is a pipe to the guard:
+/// `GUARD NICE PROGRAM ARG…`: the guard's process, or 0 for what may outlive it; the service's priority, its command. Stdout is a pipe to the guard:
 /// it closes without a word when the service's program runs, or brings the reason why it does not.
 pub(super) fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let why = match become_service(args) {
@@ -30,10 +30,12 @@ fn become_service(mut args: impl Iterator<Item = OsString>) -> Result<Never, Str
     let (Some(guard), Some(nice)) = (number(), number()) else { return Err("called by hand".to_owned()) };
     let program = args.next().ok_or("no command")?;
 
-    set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("no death signal: {error}"))?;
-    // A guard that died before that line was no parent any more when it took effect.
-    if getppid() != Pid::from_raw(guard) {
-        return Err("the guard has gone".to_owned());
+    if guard != 0 {
+        set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| format!("no death signal: {error}"))?;
+        // A guard that died before that line was no parent any more when it took effect.
+        if getppid() != Pid::from_raw(guard) {
+            return Err("the guard has gone".to_owned());
+        }
     }
     let _ = setpriority_process(None, nice);
     SigSet::all().thread_unblock().map_err(|error| format!("signals: {error}"))?;

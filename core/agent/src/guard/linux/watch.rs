@@ -2,6 +2,7 @@
 
 use super::deadman::Switch;
 use super::descendants::{kill_children, kill_group, reap, signal_group};
+use super::last::{self, Last};
 use super::lines::{self, Lines};
 use super::{MARK, alarm, stage};
 use crate::guard::order::{Begin, Event, Order, Reach};
@@ -53,12 +54,22 @@ fn guard() -> Result<(), String> {
     lines::never_wait(stdout()).map_err(|error| format!("stdout: {error}"))?;
     let mut orders = Lines::default();
     let Some(mut begin) = first_order(&mut orders) else { return Ok(()) };
-    if catch_up(&mut orders, &mut begin) {
-        let _ = lines::write(stdout(), &Event::Gone);
-        return Ok(());
-    }
+    let ended = match catch_up(&mut orders, &mut begin) {
+        Since::Nothing => None,
+        Since::Ended(kill_at) if begin.command.is_empty() => Some(kill_at),
+        Since::Ended(_) | Since::Dismissed => {
+            let _ = lines::write(stdout(), &Event::Gone);
+            return Ok(());
+        }
+    };
     let mut guard = Guard::begin(begin, orders, signals)?;
-    while guard.step() {}
+    if let Some(kill_at) = ended {
+        // What has nothing to start has something to end all the same.
+        guard.end(kill_at);
+    }
+    while guard.turn() {
+        guard.wait();
+    }
     Ok(())
 }
 
@@ -76,19 +87,28 @@ fn first_order(orders: &mut Lines) -> Option<Begin> {
     }
 }
 
-/// A guard may have taken long to be loaded: what its agent has said since counts. True: the service is not wanted any
-/// more.
-fn catch_up(orders: &mut Lines, begin: &mut Begin) -> bool {
+/// What an agent has said since it said the first order.
+enum Since {
+    /// That it goes on.
+    Nothing,
+    Ended(At),
+    Dismissed,
+}
+
+/// A guard may have taken long to be loaded: what its agent has said since counts.
+fn catch_up(orders: &mut Lines, begin: &mut Begin) -> Since {
     orders.fill(stdin());
+    let mut since = Since::Nothing;
     while let Some(order) = orders.next() {
         match order {
             Order::Extend(reach) => begin.reach = Some(reach),
             Order::Release => begin.reach = None,
-            Order::Stop { .. } => return true,
+            Order::Stop { kill_at } => since = Since::Ended(kill_at),
+            Order::Dismiss => return Since::Dismissed,
             Order::Begin(_) => orders.closed = true,
         }
     }
-    false
+    since
 }
 
 fn signals() -> nix::Result<SignalFd> {
@@ -112,6 +132,8 @@ enum Fate {
         kill_at: At,
     },
     Killing,
+    /// The deadline has passed, and what is run last has whatever the kernel's own deadline leaves it.
+    Overtime,
 }
 
 struct Guard {
@@ -120,6 +142,9 @@ struct Guard {
     /// Readable when the deadline is there.
     alarm: OwnedFd,
     lock: Option<File>,
+    begin: Begin,
+    nice: i32,
+    /// The service's own program, or what is run last; meaningless once that has `exited`.
     main: Pid,
     /// Open until the service's program runs.
     launch: Option<PipeReader>,
@@ -127,10 +152,16 @@ struct Guard {
     notify: Option<UnixDatagram>,
     switch: Option<Switch>,
     reach: Option<Reach>,
-    stop_max: Duration,
     orphan_grace: Duration,
     fate: Fate,
     exited: bool,
+    /// The command's work is done, and stands until the end.
+    done: bool,
+    last: Last,
+    /// Its end has been ordered, or its time is over.
+    over: bool,
+    /// By when, as far as it was ordered.
+    end_by: Option<At>,
 }
 
 impl Guard {
@@ -142,42 +173,59 @@ impl Guard {
         let nice = getpriority_process(None).unwrap_or(0);
         let _ = setpriority_process(None, PRIORITY);
         let notify = begin.notify.as_deref().map(listen).transpose()?;
-        let (launch, writer) = std::io::pipe().map_err(|error| format!("no pipe: {error}"))?;
-        lines::never_wait(launch.as_fd()).map_err(|error| format!("no pipe: {error}"))?;
-        let mut command = Command::new("/proc/self/exe");
-        command.arg0("lockstep").args(["guard", stage::FLAG]);
-        command.arg(std::process::id().to_string()).arg(nice.to_string()).args(&begin.command);
-        command.stdin(Stdio::null()).stdout(writer).process_group(0).env(MARK, &begin.lock);
-        for private in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", crate::crash::VARIABLE] {
-            command.env_remove(private);
-        }
-        if let Some(path) = &begin.notify {
-            command.env("NOTIFY_SOCKET", path);
-        }
-        let child = command.spawn().map_err(|error| format!("no process: {error}"))?;
-        let main = Pid::from_raw(i32::try_from(child.id()).map_err(|error| error.to_string())?);
-        Ok(Guard {
+        let mut guard = Guard {
             orders,
             signals,
             alarm,
             lock: Some(lock),
-            main,
-            launch: Some(launch),
+            nice,
+            main: Pid::from_raw(0),
+            launch: None,
             launch_fault: String::new(),
             notify,
             switch,
             reach: begin.reach,
-            stop_max: begin.stop_max,
             // What serves goes before what makes it right that it serves.
             orphan_grace: if begin.exclusive { ORPHAN_GRACE + ORPHAN_LEAD } else { ORPHAN_GRACE },
             fate: Fate::Live,
-            exited: false,
-        })
+            exited: true,
+            done: begin.command.is_empty(),
+            last: begin.last.clone().map_or(Last::None, Last::Due),
+            over: false,
+            end_by: None,
+            begin,
+        };
+        if !guard.done {
+            let bound_to = std::process::id();
+            guard.spawn(&guard.begin.command.clone(), bound_to)?;
+        }
+        Ok(guard)
+    }
+
+    /// Starts a program, which dies with `bound_to`, a process of the guard's own; 0: it may outlive the guard.
+    fn spawn(&mut self, words: &[String], bound_to: u32) -> Result<(), String> {
+        let (launch, writer) = std::io::pipe().map_err(|error| format!("no pipe: {error}"))?;
+        lines::never_wait(launch.as_fd()).map_err(|error| format!("no pipe: {error}"))?;
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0("lockstep").args(["guard", stage::FLAG]);
+        command.arg(bound_to.to_string()).arg(self.nice.to_string()).args(words);
+        command.stdin(Stdio::null()).stdout(writer).process_group(0).env(MARK, &self.begin.lock);
+        for private in ["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", crate::crash::VARIABLE] {
+            command.env_remove(private);
+        }
+        if let Some(path) = &self.begin.notify {
+            command.env("NOTIFY_SOCKET", path);
+        }
+        let child = command.spawn().map_err(|error| format!("no process: {error}"))?;
+        self.main = Pid::from_raw(i32::try_from(child.id()).map_err(|error| error.to_string())?);
+        self.exited = false;
+        self.launch = Some(launch);
+        self.launch_fault.clear();
+        Ok(())
     }
 
     /// One turn. False: nothing is left to guard.
-    fn step(&mut self) -> bool {
-        self.wait();
+    fn turn(&mut self) -> bool {
         self.hear_agent();
         self.hear_signals();
         self.hear_service();
@@ -192,12 +240,7 @@ impl Guard {
         if let Some(status) = reaped.main {
             self.main_ended(status);
         }
-        if reaped.none_left {
-            // The lock first: who hears that nothing runs may start the next one at once.
-            self.lock = None;
-            self.say(&Event::Gone);
-        }
-        !reaped.none_left
+        !reaped.none_left || self.goes_on_alone()
     }
 
     fn wait(&self) {
@@ -216,7 +259,7 @@ impl Guard {
 
     fn deadline(&self) -> Option<At> {
         let own = match self.fate {
-            Fate::Live => None,
+            Fate::Live | Fate::Overtime => None,
             Fate::Orphan { term_at } => Some(term_at),
             Fate::Ending { kill_at } => Some(kill_at),
             Fate::Killing => return Some(clock::now() + KILL_AGAIN),
@@ -231,9 +274,17 @@ impl Guard {
                 Order::Extend(reach) => self.extend(reach),
                 Order::Release => self.release(),
                 Order::Stop { kill_at } => self.end(kill_at),
+                Order::Dismiss => {
+                    self.last.dismiss();
+                    self.end(clock::now() + self.begin.stop_max);
+                }
                 Order::Begin(_) => self.orders.closed = true,
             }
         }
+        self.look_for_agent();
+    }
+
+    fn look_for_agent(&mut self) {
         // Perhaps it had gone before the service was started.
         if self.orders.closed && self.fate == Fate::Live {
             self.fate = Fate::Orphan { term_at: clock::now() + self.orphan_grace };
@@ -241,8 +292,8 @@ impl Guard {
     }
 
     fn extend(&mut self, reach: Reach) {
-        // What is being killed gets no more time.
-        if self.fate == Fate::Killing {
+        // What is being killed gets no more time, and what is run last needs none.
+        if self.fate == Fate::Killing || self.last.has_begun() {
             return;
         }
         let moved = match &mut self.switch {
@@ -271,7 +322,7 @@ impl Guard {
         while let Ok(Some(signal)) = self.signals.read_signal() {
             // Somebody ends all that runs, as at a shutdown of the machine: no less orderly than the agent would.
             if signal.ssi_signo == NixSignal::SIGTERM as u32 {
-                self.end(clock::now() + self.stop_max);
+                self.end(clock::now() + self.begin.stop_max);
             }
         }
     }
@@ -282,7 +333,7 @@ impl Guard {
             match launch.read(&mut text) {
                 Ok(0) => {
                     self.launch = None;
-                    if self.launch_fault.is_empty() {
+                    if self.launch_fault.is_empty() && !self.last.has_begun() {
                         self.say(&Event::Started { pid: self.main.as_raw().unsigned_abs() });
                     }
                 }
@@ -308,10 +359,15 @@ impl Guard {
     /// TERM once, then KILL at the earlier of what was ever asked for. With no time in between, TERM is left out: a
     /// service that is to be killed must not be woken up first.
     fn end(&mut self, kill_at: At) {
+        self.over = true;
+        let end_by = *self.end_by.insert(self.end_by.map_or(kill_at, |earlier| earlier.min(kill_at)));
+        let now = clock::now();
         match &mut self.fate {
-            Fate::Live | Fate::Orphan { .. } if kill_at <= clock::now() => self.fate = Fate::Killing,
+            Fate::Live | Fate::Orphan { .. } if kill_at <= now => self.fate = Fate::Killing,
             Fate::Live | Fate::Orphan { .. } => {
-                self.fate = Fate::Ending { kill_at };
+                // What is to be run last has the other half.
+                let own = if self.last.is_due() { end_by.since(now) / 2 } else { end_by.since(now) };
+                self.fate = Fate::Ending { kill_at: now + own };
                 if !self.exited {
                     // One that is stopped must be able to hear it.
                     signal_group(self.main, Signal::TERM);
@@ -320,15 +376,17 @@ impl Guard {
             }
             Fate::Ending { kill_at: earlier } => *earlier = (*earlier).min(kill_at),
             Fate::Killing => {}
+            Fate::Overtime => self.fate = Fate::Ending { kill_at },
         }
     }
 
     fn move_on(&mut self, now: At) {
         if self.reach.is_some_and(|reach| reach.kill <= now) {
+            self.over = true;
             self.fate = Fate::Killing;
         }
         match self.fate {
-            Fate::Orphan { term_at } if term_at <= now => self.end(now + self.stop_max),
+            Fate::Orphan { term_at } if term_at <= now => self.end(now + self.begin.stop_max),
             Fate::Ending { kill_at } if kill_at <= now => self.fate = Fate::Killing,
             _ => {}
         }
@@ -343,15 +401,50 @@ impl Guard {
             // Its last words may still be in the pipe.
             self.hear_service();
         }
+        if self.last.has_begun() {
+            return self.last.ended(status, &self.launch_fault);
+        }
         let event = match status {
             _ if !self.launch_fault.is_empty() => {
+                // Nothing was done, so there is nothing to take back.
+                self.last.dismiss();
                 Event::Failed { why: format!("it could not be started: {}", self.launch_fault) }
             }
-            WaitStatus::Exited(_, code) => Event::Exited { how: format!("exit status {code}") },
-            WaitStatus::Signaled(_, signal, _) => Event::Exited { how: format!("signal {signal}") },
-            other => Event::Exited { how: format!("{other:?}") },
+            WaitStatus::Exited(_, code) if self.begin.expected.contains(&code) => {
+                self.done = true;
+                Event::Done
+            }
+            status => Event::Exited { how: last::in_words(status) },
         };
         self.say(&event);
+    }
+
+    /// Nothing runs. Whether something is left to guard: what was done, until that is taken back.
+    fn goes_on_alone(&mut self) -> bool {
+        if self.done && !self.over && self.last.is_due() {
+            if self.fate == Fate::Killing {
+                self.fate = Fate::Live;
+                self.look_for_agent();
+            }
+            return true;
+        }
+        if let Some(command) = self.last.begin() {
+            // The kernel's own deadline is the only one that is left, unless an end was ordered.
+            self.reach = None;
+            let least = clock::now() + self.begin.stop_max / 2;
+            self.fate = self.end_by.map_or(Fate::Overtime, |by| Fate::Ending { kill_at: by.max(least) });
+            match self.spawn(&command, 0) {
+                Ok(()) => return true,
+                Err(why) => self.last.failed(why),
+            }
+        }
+        // The lock first: who hears that nothing runs may start the next one at once.
+        self.lock = None;
+        self.say(&match self.last.fault() {
+            None => Event::Gone,
+            Some(how) => Event::NotUndone { how },
+        });
+        false
     }
 
     fn say(&self, event: &Event) {

@@ -262,6 +262,11 @@ impl<L: Launch> Crew<L> {
         self.tell_condition();
     }
 
+    /// Whether something exclusive runs, or may be started.
+    pub(crate) fn may_run_exclusive(&self) -> bool {
+        self.reach.is_some() || self.of(true).any(|slot| slot.life.is_some())
+    }
+
     /// What those who ask whether a service is well need to know, in the configuration's order.
     pub(crate) fn vitals(&self) -> Vec<Vital> {
         let vital = |slot: &Slot| {
@@ -354,7 +359,7 @@ impl<L: Launch> Crew<L> {
                 life.stop(now + STOP_MAX / 2);
             }
         }
-        self.launch.adopt(&self.slots[service].config, orders, post);
+        self.launch.adopt(&self.slots[service].config, self.stop_max, orders, post);
     }
 
     fn start_life(&mut self, service: usize, now: At) {

@@ -7,6 +7,8 @@ use lockstep_policy::action::Urgency;
 use std::cell::RefCell;
 use std::rc::Rc;
 
+mod troubles;
+
 /// One life, as the world sees it.
 struct Begun {
     service: String,
@@ -33,7 +35,7 @@ impl Launch for Book {
         self.lives.borrow_mut().push(Begun { service: service.name.clone(), orders, post, reach });
     }
 
-    fn adopt(&self, service: &config::Service, orders: mpsc::Receiver<Order>, post: Post) {
+    fn adopt(&self, service: &config::Service, _: Duration, orders: mpsc::Receiver<Order>, post: Post) {
         self.start(service, None, Duration::ZERO, orders, post);
     }
 

@@ -1,0 +1,39 @@
+//! What is valid, and odd or not there: said by `lockstep check`, and at the agent's start.
+
+use super::{Config, Driver};
+use crate::service::http::{read_login, trusted};
+use crate::watchdog::Watchdog;
+
+impl Config {
+    /// A sentence for each.
+    #[must_use]
+    pub fn lints(&self) -> Vec<String> {
+        let mut lints = Vec::new();
+        for service in &self.services {
+            let Driver::Http(remote) = &service.driver else { continue };
+            let name = &service.name;
+            if service.exclusive && remote.kill.is_none() {
+                lints.push(format!(
+                    "service `{name}` is unbound: it is exclusive and has no `kill`, so nothing on this node ends it when the \
+                     agent hangs or dies, or when its stop is not confirmed. Name a program by `kill` that surely ends it, \
+                     or see that it ends by itself when it is not asked for longer than a lease"
+                ));
+            }
+            if remote.status.is_none() {
+                lints.push(format!(
+                    "service `{name}` has no `status`: that it has ended is not seen, and its stop is believed by the answer \
+                     of the call alone"
+                ));
+            }
+            let files = [
+                remote.login.as_deref().and_then(|file| read_login(file).err()),
+                remote.ca.as_deref().and_then(|file| trusted(file).err()),
+            ];
+            lints.extend(files.into_iter().flatten().map(|why| format!("service `{name}`: {why}")));
+        }
+        if let Some(why) = self.watchdog.as_ref().and_then(|watchdog| Watchdog::new(watchdog).err()) {
+            lints.push(format!("[watchdog]: {why}"));
+        }
+        lints
+    }
+}
