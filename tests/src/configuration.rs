@@ -4,8 +4,9 @@ use crate::network::{VIP, address};
 use crate::processes::lockstep;
 use lockstep_demo::{activity, app};
 use lockstep_policy::Side;
+use lockstep_wire::trust::{Directory, Identity, LASTING};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The bed's one pair.
@@ -39,6 +40,36 @@ pub fn trust_file(dir: &Path, file: &Path) {
     assert!(trusted.status.success(), "{}", String::from_utf8_lossy(&trusted.stderr));
 }
 
+/// The CA of a bed, made when it is first asked for.
+pub fn ca(dir: &Path) -> Directory {
+    let path = dir.join("ca");
+    if path.exists() { Directory::open(&path).unwrap() } else { Directory::init(&path, "bed").unwrap() }
+}
+
+/// The line that gives an edge of that name, or an agent, a certificate of the bed's CA: for `[edge]` or `[agent]`.
+pub fn trust(dir: &Path, identity: &Identity) -> String {
+    let (ca, file) = (ca(dir), certificate(dir, identity));
+    if !file.exists() {
+        ca.issue(identity, LASTING, &file).unwrap();
+    }
+    format!("tls = {{ ca = {:?}, certificate = {file:?}, revoked = {:?} }}", ca.ca(), ca.list())
+}
+
+/// Where a bed has somebody's certificate, with its key.
+pub fn certificate(dir: &Path, identity: &Identity) -> PathBuf {
+    dir.join(format!("{}.pem", identity.file_stem()))
+}
+
+/// `edge-1`.
+pub fn edge_1() -> Identity {
+    Identity::edge("edge-1").unwrap()
+}
+
+/// An agent.
+pub fn agent_of(pair: &str, side: Side) -> Identity {
+    Identity::agent(pair, side).unwrap()
+}
+
 /// `edge.toml`, with more lines for the policy.
 pub fn edge(dir: &Path, policy: &str) -> String {
     let side = |side| {
@@ -50,6 +81,7 @@ pub fn edge(dir: &Path, policy: &str) -> String {
 name = "edge-1"
 state = {state:?}
 admin = "{ADMIN}"
+{tls}
 
 [[pair]]
 name = "{PAIR}"
@@ -62,6 +94,7 @@ fast = true
 profile = "lan"
 {a}{b}"#,
         state = dir.join("edge"),
+        tls = trust(dir, &edge_1()),
         vip = vip(),
         plugin = crate::plugin("telisca"),
         a = side(Side::A),
@@ -79,6 +112,7 @@ pair = "{pair}"
 side = "{side}"
 listen = "{node}:{AGENT_PORT}"
 state = {state:?}
+{tls}
 
 [[service]]
 name = "framework"
@@ -95,6 +129,7 @@ exclusive = true
 ready = {{ notify = true }}
 "#,
         state = dir.join(format!("agent-{side}")),
+        tls = trust(dir, &agent_of(pair, side)),
         app = program("app"),
         misplaced = dir.join(app::file_name(side)),
         monitor = app::MONITOR,

@@ -319,6 +319,8 @@ impl<L: Launch> Keeper<L> {
             }
             FromEdge::RunHook { id, hook, reason } => self.run_hook(now, id, &hook, reason),
             FromEdge::Hello(_) => tracing::warn!("an edge says hello twice"),
+            // The link's, which has asked for it.
+            FromEdge::CertificateIssued { .. } => {}
         }
     }
 

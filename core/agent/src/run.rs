@@ -5,7 +5,7 @@ use crate::config::{Auto, Config, Lan, Release, Service};
 use crate::hook::Hooks;
 use crate::keeper::{self, Inbox, Keeper, Outlets};
 use crate::lan;
-use crate::link::{self, Door};
+use crate::link::{self, Door, Gate};
 use crate::noticed::{self, Noticed};
 use crate::notify::Manager;
 use crate::redirect::{self, RedirectError, Standing};
@@ -16,6 +16,7 @@ use crate::watchdog::Watchdog;
 use lockstep_pair::node::Node;
 use lockstep_pair::protocol::Session;
 use lockstep_wire::clock;
+use lockstep_wire::trust::TrustError;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -65,10 +66,13 @@ pub enum AgentError {
          unit), or look at the carrier alone: gateway = \"off\" and no neighbours"
     )]
     Lan(io::Error),
-    /// The server has ended by itself.
+    /// Its certificates cannot be used.
+    #[error(transparent)]
+    Trust(#[from] TrustError),
     /// The machine's watchdog cannot be used, which `[watchdog]` wants.
     #[error("[watchdog]: {0}")]
     Watchdog(String),
+    /// The server has ended by itself.
     #[error("the server for edges has failed: {0}")]
     Server(#[from] tonic::transport::Error),
 }
@@ -96,7 +100,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     listener.set_nonblocking(true).map_err(listen)?;
     let listener = TcpListener::from_std(listener).map_err(listen)?;
     let redirects = patiently(|| redirect::bind(&config.redirects), RedirectError::passes).await?;
-    warn_of_open_door(config.listen);
+    let gate = Gate::open(&config)?;
 
     let (arrive, arrivals) = mpsc::channel(WAITING);
     let (happen, happenings) = mpsc::channel(WAITING);
@@ -107,8 +111,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .spawn(move || keeper::write(&store, writes, &done))
         .map_err(|error| system("no thread for the store", error))?;
 
-    let drivers = Drivers::new(state, config.guard.clone(), config.bus, &config.services)
     let watchdog = watch_machine(&config).map_err(AgentError::Watchdog)?;
+    let drivers = Drivers::new(state, config.guard.clone(), config.bus, &config.services)
         .map_err(|error| system("no kernel timer for the dead-man's switch", error))?;
     let now = clock::now();
     let node = Node::new(Session(session), stored, now);
@@ -128,7 +132,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let (vitals, seen) = watch::channel(crew.vitals());
     let (release, told) = watch::channel(release);
     let checkup = Checkup::new(&config.services, seen);
-    let door = Door::new(&config, Session(session), told, checkup, arrive);
+    let door = Door::new(&config, Session(session), told, checkup, arrive, gate);
     let mut server = tokio::spawn(link::serve(listener, door, async move {
         let _ = ended.await;
     }));
@@ -162,7 +166,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     result.unwrap_or(Ok(())).map_err(AgentError::Server)
 }
 
-/// Begins to look at what is beside the services.
 /// An earlier life of the agent may have left the watchdog counting, and its services running: it is taken over at once.
 fn watch_machine(config: &Config) -> Result<Option<Watchdog>, String> {
     for lint in config.lints() {
@@ -180,6 +183,7 @@ fn watch_machine(config: &Config) -> Result<Option<Watchdog>, String> {
     Ok(Some(watchdog))
 }
 
+/// Begins to look at what is beside the services.
 fn look_around(config: &Config, notice: &mpsc::Sender<Noticed>) {
     tokio::spawn(noticed::release(config.release.clone(), notice.clone()));
     if let Some(replication) = config.replication.clone() {
@@ -216,16 +220,6 @@ async fn patiently<T, E>(attempt: impl Fn() -> Result<T, E>, passes: impl Fn(&E)
 
 fn system(what: &'static str, error: io::Error) -> AgentError {
     AgentError::System { what, error }
-}
-
-fn warn_of_open_door(listen: SocketAddr) {
-    if !listen.ip().is_loopback() {
-        tracing::warn!(
-            %listen,
-            "anyone who reaches this address can start and stop this node's services: this version has no TLS. Keep the \
-             network between edge and agent closed, or listen on a loopback address"
-        );
-    }
 }
 
 fn log_start(config: &Config, epoch: u64) {

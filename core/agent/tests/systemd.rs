@@ -66,7 +66,7 @@ impl Systemd {
             &format!("[Service]\nType=notify\nExecStart={RIG} agent {}\n", systemd.path("agent.toml").display()),
         );
         let config = format!(
-            "[agent]\npair = \"telisca\"\nside = \"a\"\nbus = \"session\"\nlisten = \"{}\"\nstate = \"{}\"\n{CTI}",
+            "[agent]\npair = \"telisca\"\nside = \"a\"\nbus = \"session\"\nlisten = \"{}\"\nstate = \"{}\"\ntls = {{ insecure = true }}\n{CTI}",
             systemd.address,
             systemd.path("state").display()
         );

@@ -1,6 +1,7 @@
 //! What may be said to `lockstep`.
 
 use crate::author::From;
+use crate::pki::PkiVerb;
 use clap::{Args, Parser, Subcommand};
 use lockstep_policy::Side;
 use std::net::SocketAddr;
@@ -157,6 +158,11 @@ pub enum Command {
     Policy {
         #[command(subcommand)]
         verb: PolicyVerb,
+    },
+    /// Make, renew and revoke the certificates by which edges and agents know each other
+    Pki {
+        #[command(subcommand)]
+        verb: PkiVerb,
     },
     /// Run a simulated pair on this machine, break it in every way, and show what a client felt
     Demo(lockstep_demo::play::Options),

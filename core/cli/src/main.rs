@@ -7,6 +7,7 @@ mod author;
 mod exit;
 mod journal;
 mod log;
+mod pki;
 mod policies;
 mod render_status;
 mod render_why;
@@ -77,6 +78,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
             JournalVerb::Show { reach, what, since } => on_one_thread(journal::show(&reach, &what, since.as_deref())),
         },
         Command::Policy { verb } => policy(verb),
+        Command::Pki { verb } => pki::pki(verb),
         Command::Demo(options) => lockstep_demo::play::run(options).map_err(Failure::from_verdict),
         Command::Simulate { program } => match program {
             Simulate::App(options) => lockstep_demo::app::run(options),

@@ -19,6 +19,12 @@ pub fn text(status: &Status) -> String {
     if status.journal_lost > 0 {
         let _ = writeln!(text, "  journal: {} records lost, the disk was too slow or full", status.journal_lost);
     }
+    if status.trust.insecure {
+        let _ = writeln!(text, "  trust: INSECURE: agents obey whoever reaches them, as [edge.tls] says");
+    }
+    if let Some(own) = status.trust.certificate.as_ref().filter(|own| !own.text.is_empty()) {
+        let _ = writeln!(text, "  trust: {}", own.text);
+    }
     for pair in &status.pairs {
         text.push('\n');
         text.push_str(&of_pair(pair));
@@ -169,7 +175,8 @@ fn row(side: Side, status: &SideStatus) -> [String; 10] {
         )
     });
     let found = report.map(beside).unwrap_or_default();
-    let note = [status.trouble.as_str(), &found, status.shown.as_str()].into_iter().filter(|part| !part.is_empty());
+    let certificate = status.certificate.as_ref().map(|certificate| certificate.text.as_str()).unwrap_or_default();
+    let note = [status.trouble.as_str(), certificate, &found, status.shown.as_str()].into_iter().filter(|part| !part.is_empty());
     [
         side.to_string(),
         status.servers.join(" "),

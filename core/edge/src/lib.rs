@@ -33,6 +33,7 @@ mod run;
 mod signals;
 mod store;
 mod threads;
+mod trust;
 mod wall;
 
 pub use lockstep_policy::Side;

@@ -4,6 +4,7 @@ use crate::admin::server::Edge;
 use crate::config::{self, Config, EdgeConfig, PairConfig, PolicyConfig};
 use crate::driver::{Ask, Feed};
 use lockstep_policy::Setup;
+use lockstep_wire::trust::Trust;
 use std::sync::Arc;
 
 /// Reads the file again. A policy's parameters, its detection times and its plugin are taken over at once; all else is
@@ -34,6 +35,11 @@ async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
     if running.secrets != new.secrets {
         running.secrets.take_over(&new.secrets);
         said.push("[secrets]: applied".to_owned());
+    }
+    match edge.trust.as_ref().map(Trust::reload) {
+        Some(Ok(true)) => said.push("[edge.tls]: other certificates are in force".to_owned()),
+        Some(Err(error)) => said.push(format!("[edge.tls]: the certificates of before stay in force: {error}")),
+        Some(Ok(false)) | None => {}
     }
     for pair in &mut running.pairs {
         let Some(wanted) = new.pairs.iter().find(|wanted| wanted.name == pair.name) else { continue };

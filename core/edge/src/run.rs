@@ -2,7 +2,7 @@
 
 use crate::admin::server::{Edge, PairDoor, router};
 use crate::admin::token::Token;
-use crate::config::{Config, PairConfig, Report};
+use crate::config::{Config, PairConfig, Report, Security};
 use crate::doors::{self, Door};
 use crate::driver::{self, Driver, Parts};
 use crate::journal::Journal;
@@ -10,8 +10,9 @@ use crate::probe::Means;
 use crate::proxy::BindError;
 use crate::store::{Found, Store, StoreError};
 use crate::threads::RequestThreads;
-use crate::{descriptors, reload, signals, wall};
+use crate::{descriptors, reload, signals, trust, wall};
 use arc_swap::ArcSwap;
+use lockstep_wire::trust::{Trust, TrustError};
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -35,6 +36,14 @@ pub enum EdgeError {
     /// The state directory or what is in it cannot be used.
     #[error("{0}")]
     Store(#[from] StoreError),
+    /// The certificates that `[edge.tls]` names cannot be used.
+    #[error("{}: edge.tls: {source}", file.display())]
+    Trust {
+        /// The configuration.
+        file: PathBuf,
+        /// Which, and why.
+        source: TrustError,
+    },
     /// A listener of a pair cannot be bound.
     #[error("{}: {key} of pair \"{pair}\": {source}", file.display())]
     Listen {
@@ -87,6 +96,7 @@ pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'sta
 /// Everything that can fail, done; nothing serves yet.
 struct Bound {
     config: Config,
+    trust: Option<Trust>,
     store: Store,
     journal: Journal,
     token: Token,
@@ -110,6 +120,7 @@ impl Bound {
 
     async fn with(config: Config, store: Store) -> Result<Bound, EdgeError> {
         let file = config.file.clone();
+        let trust = trust::open(&config.edge).map_err(|source| EdgeError::Trust { file: file.clone(), source })?;
         let address = config.edge.admin;
         let admin = TcpListener::bind(address).await.map_err(|source| EdgeError::Admin {
             file: file.clone(),
@@ -136,13 +147,16 @@ impl Bound {
             .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })?;
         // Last: the token of an edge that runs already must stay.
         let token = Token::create(&config.edge.state).map_err(|source| EdgeError::Token { file, source })?;
-        Ok(Bound { config, store, journal, token, admin, pairs, threads })
+        Ok(Bound { config, trust, store, journal, token, admin, pairs, threads })
     }
 
     fn start(self) -> Running {
-        let Bound { config, store, journal, token, admin, pairs, threads } = self;
+        let Bound { config, trust, store, journal, token, admin, pairs, threads } = self;
         let (closing, closed) = watch::channel(false);
         let (stopping, stopped) = watch::channel(false);
+        if let Some(trust) = &trust {
+            trust::keep(trust);
+        }
         let (mut listeners, mut drivers, mut doors) = (JoinSet::new(), JoinSet::new(), Vec::new());
         let means = Arc::new(Means::new(config.secrets.clone(), config.edge.probe.roots.clone()));
         for (pair, found, bound) in pairs {
@@ -160,6 +174,7 @@ impl Bound {
             let noted = journal.pair(&name, found.next_seq);
             let parts = Parts {
                 edge,
+                trust: trust.clone(),
                 config: pair,
                 in_force,
                 found,
@@ -179,6 +194,8 @@ impl Bound {
             name: config.edge.name.clone(),
             config: config.file.display().to_string(),
             started: wall::now(),
+            insecure: config.edge.security == Some(Security::Insecure),
+            trust,
             token,
             users: ArcSwap::from_pointee(config.edge.users.clone()),
             store: store.clone(),

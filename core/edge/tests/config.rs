@@ -10,7 +10,7 @@ mod workers;
 
 /// A valid configuration, of which each test spoils something. Its lines are counted: keep them.
 const VALID: &str = r#"[edge]
-name = "edge-1"
+tls = { insecure = true }
 admin = "127.0.0.1:7480"
 [[pair]]
 name = "phones"

@@ -42,6 +42,13 @@ pub enum FromEdge {
         /// For the hook, and for a person to read.
         reason: String,
     },
+    /// The answer to a [`FromAgent::CertificateWanted`].
+    CertificateIssued {
+        /// The request's.
+        id: u64,
+        /// The certificate in DER, or why none was issued.
+        outcome: Result<Vec<u8>, String>,
+    },
 }
 
 /// From an agent to an edge.
@@ -80,6 +87,15 @@ pub enum FromAgent {
         /// What is wrong, and the last lines that the hook has written.
         text: String,
     },
+    /// Issue a certificate for whom this connection's is; answered by [`FromEdge::CertificateIssued`].
+    CertificateWanted {
+        /// Comes back in the answer.
+        id: u64,
+        /// A PKCS #10 request in DER.
+        request: Vec<u8>,
+    },
+    /// Another certificate is presented from now on: connect anew before the old one ends.
+    CertificateChanged,
 }
 
 /// A question to an agent, on either of its connections.
@@ -132,6 +148,8 @@ pub struct Hello {
     pub edge: String,
     /// The pair's times.
     pub terms: Terms,
+    /// What the edge understands beyond the contract's first form; see [`crate::MINOR`].
+    pub minor: u32,
 }
 
 /// Who answers.
@@ -183,6 +201,7 @@ impl From<FromEdge> for proto::EdgeFrame {
                     renew_ns: nanos(hello.terms.renew),
                     stop_max_ns: nanos(hello.terms.stop_max),
                 }),
+                minor: hello.minor,
             }),
             FromEdge::Command(ToNode::Prepare { epoch }) => Kind::Prepare(proto::Prepare { epoch: epoch.0 }),
             FromEdge::Command(ToNode::StandDown { epoch, urgency }) => {
@@ -198,6 +217,13 @@ impl From<FromEdge> for proto::EdgeFrame {
             FromEdge::Ping(ping) => Kind::Ping(ping.into()),
             FromEdge::ConfirmGate { id, gate, by } => Kind::ConfirmGate(proto::ConfirmGate { id, gate, by }),
             FromEdge::RunHook { id, hook, reason } => Kind::RunHook(proto::RunHook { id, hook, reason }),
+            FromEdge::CertificateIssued { id, outcome } => {
+                let (certificate, why) = match outcome {
+                    Ok(certificate) => (certificate, String::new()),
+                    Err(why) => (Vec::new(), why),
+                };
+                Kind::CertificateIssued(proto::CertificateIssued { id, certificate, why })
+            }
         };
         proto::EdgeFrame { kind: Some(kind) }
     }
@@ -221,6 +247,7 @@ impl TryFrom<proto::EdgeFrame> for FromEdge {
                         renew: Duration::from_nanos(terms.renew_ns),
                         stop_max: Duration::from_nanos(terms.stop_max_ns),
                     },
+                    minor: hello.minor,
                 })
             }
             Kind::Prepare(prepare) => FromEdge::Command(ToNode::Prepare { epoch: Epoch(prepare.epoch) }),
@@ -240,6 +267,10 @@ impl TryFrom<proto::EdgeFrame> for FromEdge {
             Kind::Ping(ping) => FromEdge::Ping(ping.into()),
             Kind::ConfirmGate(order) => FromEdge::ConfirmGate { id: order.id, gate: order.gate, by: order.by },
             Kind::RunHook(order) => FromEdge::RunHook { id: order.id, hook: order.hook, reason: order.reason },
+            Kind::CertificateIssued(issued) => FromEdge::CertificateIssued {
+                id: issued.id,
+                outcome: if issued.certificate.is_empty() { Err(issued.why) } else { Ok(issued.certificate) },
+            },
         })
     }
 }
@@ -269,6 +300,10 @@ impl From<FromAgent> for proto::AgentFrame {
             FromAgent::HookRan { id, outcome, text } => {
                 Kind::HookRan(proto::HookRan { id, outcome: outcome_out(outcome), text })
             }
+            FromAgent::CertificateWanted { id, request } => {
+                Kind::CertificateWanted(proto::CertificateWanted { id, request })
+            }
+            FromAgent::CertificateChanged => Kind::CertificateChanged(proto::CertificateChanged {}),
         };
         proto::AgentFrame { kind: Some(kind) }
     }
@@ -307,6 +342,8 @@ impl TryFrom<proto::AgentFrame> for FromAgent {
                 outcome: outcome_in(done.outcome, "hook_ran.outcome")?,
                 text: done.text,
             },
+            Kind::CertificateWanted(wanted) => FromAgent::CertificateWanted { id: wanted.id, request: wanted.request },
+            Kind::CertificateChanged(_) => FromAgent::CertificateChanged,
         })
     }
 }
@@ -367,6 +404,7 @@ fn report_out(report: Report) -> proto::Report {
         replication_detail: report.replication_detail,
         lan: lan_out(report.lan),
         waiting: report.waiting,
+        unbound: report.unbound,
     }
 }
 
@@ -385,6 +423,7 @@ fn report_in(report: proto::Report) -> Result<Report, FrameError> {
         replication_detail: report.replication_detail,
         lan: lan_in(report.lan, "report.lan")?,
         waiting: report.waiting,
+        unbound: report.unbound,
     })
 }
 

@@ -29,8 +29,11 @@ pub use link::{Auxiliary, Client, Commands, LinkError, Main, Messages, Pings, Po
 pub const PROTOCOL: u32 = 1;
 
 /// What this agent understands beyond the contract's first form, said in its welcome. Grows with each frame that an edge
-/// may send and wait for an answer to. 1: pings on the main call and of services, gates, hooks.
-pub const MINOR: u32 = 1;
+/// may send and wait for an answer to. 1: pings on the main call and of services, gates, hooks. 2: certificates.
+pub const MINOR: u32 = 2;
+
+/// An edge that says less in its hello issues no certificates.
+pub const ISSUES_CERTIFICATES: u32 = 2;
 
 /// No frame is longer than this, in bytes.
 pub const FRAME_MAX: usize = 256 * 1024;

@@ -8,7 +8,7 @@ use crate::frame::{FrameError, FromAgent, FromEdge, Hello, Ping, Pong, Welcome};
 use crate::proto::agent_client::AgentClient;
 use crate::proto::{self, AgentFrame, EdgeFrame};
 use crate::trust::{Peer, Trust, Wanted};
-use crate::{FRAME_MAX, PROTOCOL};
+use crate::{FRAME_MAX, MINOR, PROTOCOL};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -140,7 +140,7 @@ impl Client {
         self.end.peer()
     }
 
-    /// Says hello and waits for the welcome. [`Hello::protocol`] is set here.
+    /// Says hello and waits for the welcome. [`Hello::protocol`] and [`Hello::minor`] are set here.
     ///
     /// # Errors
     ///
@@ -148,7 +148,7 @@ impl Client {
     /// [`LinkError::Frame`].
     pub async fn main(mut self, hello: Hello) -> Result<Main, LinkError> {
         let (frames, queue) = mpsc::channel(QUEUE);
-        let hello = FromEdge::Hello(Hello { protocol: PROTOCOL, ..hello });
+        let hello = FromEdge::Hello(Hello { protocol: PROTOCOL, minor: MINOR, ..hello });
         frames.try_send(hello.into()).map_err(|_| LinkError::Stalled)?;
         let opened = timeout(self.within, async {
             let mut incoming = self.agent.main(ReceiverStream::new(queue)).await?.into_inner();

@@ -17,7 +17,7 @@ fn hello() -> Hello {
         renew: Duration::from_millis(200),
         stop_max: Duration::from_millis(250),
     };
-    Hello { protocol: 0, pair: "telisca".into(), side: Side::A, edge: "edge-1".into(), terms }
+    Hello { protocol: 0, pair: "telisca".into(), side: Side::A, edge: "edge-1".into(), terms, minor: 0 }
 }
 
 /// A port on which this happens to every connection.

@@ -47,21 +47,23 @@ fn command() -> impl Strategy<Value = ToNode> {
 }
 
 fn from_edge() -> impl Strategy<Value = FromEdge> {
-    let hello = (any::<u32>(), ".*", side(), ".*", terms());
+    let hello = (any::<u32>(), ".*", side(), ".*", terms(), any::<u32>());
     prop_oneof![
-        hello.prop_map(|(protocol, pair, side, edge, terms)| FromEdge::Hello(Hello {
-            protocol,
-            pair,
-            side,
-            edge,
-            terms
-        })),
+        hello.prop_map(|(protocol, pair, side, edge, terms, minor)| {
+            FromEdge::Hello(Hello { protocol, pair, side, edge, terms, minor })
+        }),
         command().prop_map(FromEdge::Command),
         (any::<u64>(), ".*").prop_map(|(id, name)| FromEdge::RestartService { id, name }),
         (any::<u64>(), ".*").prop_map(|(number, service)| FromEdge::Ping(Ping { number, service })),
         (any::<u64>(), ".*", ".*").prop_map(|(id, gate, by)| FromEdge::ConfirmGate { id, gate, by }),
         (any::<u64>(), ".*", ".*").prop_map(|(id, hook, reason)| FromEdge::RunHook { id, hook, reason }),
+        (any::<u64>(), certificate()).prop_map(|(id, outcome)| FromEdge::CertificateIssued { id, outcome }),
     ]
+}
+
+fn certificate() -> impl Strategy<Value = Result<Vec<u8>, String>> {
+    let bytes = proptest::collection::vec(any::<u8>(), 1..50);
+    prop_oneof![bytes.prop_map(Ok), ".*".prop_map(Err)]
 }
 
 fn role() -> impl Strategy<Value = Role> {
@@ -98,10 +100,11 @@ fn report() -> impl Strategy<Value = Report> {
         Just(Replication::Stopped),
     ];
     let lan = prop_oneof![Just(Lan::Unknown), Just(Lan::Connected), Just(Lan::Isolated)];
-    let found = (".*", replication, ".*", lan, ".*");
+    let unbound = prop::collection::vec(".*", 0..3);
+    let found = (".*", replication, ".*", lan, ".*", unbound);
     (stamp(), epoch(), role(), flags, duration(), services, found).prop_map(
         |(stamp, epoch, role, (serving, fit, running), lease_left, services, found)| {
-            let (release, replication, replication_detail, lan, waiting) = found;
+            let (release, replication, replication_detail, lan, waiting, unbound) = found;
             Report {
                 stamp,
                 epoch,
@@ -116,6 +119,7 @@ fn report() -> impl Strategy<Value = Report> {
                 replication_detail,
                 lan,
                 waiting,
+                unbound,
             }
         },
     )

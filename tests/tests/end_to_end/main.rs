@@ -12,6 +12,7 @@
 
 mod agent_deaths;
 mod bad_input;
+mod drivers;
 mod edge_deaths;
 mod faults;
 mod hostile;
@@ -19,6 +20,8 @@ mod journal;
 mod planned;
 mod policies;
 mod the_bed;
+mod trust;
+mod unfenced;
 mod verbs;
 
 use lockstep_tests::{bed, configuration, network, processes, stream, world};

@@ -2,6 +2,7 @@
 
 use super::redirect::RedirectTable;
 use super::service::ServiceTable;
+use super::tls::TlsTable;
 use super::watch::{HookTable, LanTable, ReleaseValue, ReplicationTable, WatchdogTable};
 use super::{Bus, Config, ConfigError, Release};
 use lockstep_policy::Side;
@@ -46,6 +47,7 @@ struct AgentTable {
     release: Option<Spanned<ReleaseValue>>,
     #[serde(default)]
     bus: BusName,
+    tls: Option<Spanned<TlsTable>>,
 }
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
@@ -83,7 +85,7 @@ pub(super) struct Check<'a> {
 
 impl Check<'_> {
     fn config(&self, file: AgentFile) -> Result<Config, ConfigError> {
-        let AgentTable { pair, side, listen, state, release, bus } = file.agent;
+        let AgentTable { pair, side, listen, state, release, bus, tls } = file.agent;
         if pair.get_ref().is_empty() {
             return Err(self.fault(&pair, "`pair` is empty: write the pair's name as in the edge's configuration"));
         }
@@ -103,10 +105,12 @@ impl Check<'_> {
         let mut names = BTreeSet::new();
         let services =
             file.services.into_iter().map(|table| self.service(table, &mut names)).collect::<Result<_, _>>()?;
+        let security = self.security(tls, pair.span())?;
         Ok(Config {
             pair: pair.into_inner(),
             side,
             listen,
+            security,
             state: state.into_inner(),
             release: release.unwrap_or(Release::Text(String::new())),
             bus: match bus {

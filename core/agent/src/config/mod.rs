@@ -9,6 +9,7 @@ mod redirect;
 mod service;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod watch;
 
 pub use error::ConfigError;
@@ -17,6 +18,7 @@ pub use file::load;
 use http::StatusCode;
 use http::uri::{Authority, Scheme};
 use lockstep_policy::Side;
+use lockstep_wire::trust::TlsFiles;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -31,6 +33,8 @@ pub struct Config {
     pub side: Side,
     /// Where edges connect to.
     pub listen: SocketAddr,
+    /// Whom the agent trusts, and as whom it is known.
+    pub security: Security,
     /// The directory of its durable state; one agent each.
     pub state: PathBuf,
     /// Where the application's release is found.
@@ -51,6 +55,20 @@ pub struct Config {
     pub watchdog: Option<Watchdog>,
     /// The program that is started as `PROGRAM guard …`. Not in the file: `/proc/self/exe`, unless a test has another.
     pub guard: PathBuf,
+}
+
+/// `[agent.tls]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Mutual TLS.
+    Tls {
+        /// Its files.
+        files: TlsFiles,
+        /// The names of the edges that may come; empty: any of the CA's.
+        edges: Vec<String>,
+    },
+    /// None: whoever reaches the agent is obeyed.
+    Insecure,
 }
 
 /// One service.

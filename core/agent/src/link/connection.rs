@@ -1,72 +1,135 @@
-//! Connections, bounded: so many at once, and none that says nothing from the start.
+//! Connections, bounded: so many at once, none that says nothing from the start, and with TLS none of a stranger.
 
+use super::gate::Gate;
+use lockstep_wire::trust::{HandshakeError, Peer, Stream as Wire};
+use std::collections::VecDeque;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::{Sleep, sleep};
+use tokio::task::JoinHandle;
+use tokio::time::{Sleep, sleep, timeout};
 use tokio_stream::Stream;
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
-/// An edge needs two, and two more while it connects anew. More than that wait in the kernel's queue.
+/// An edge needs two, and two more while it connects anew. Without TLS, more than that wait in the kernel's queue; with it, more
+/// than that of trusted edges are closed.
 const CONNECTIONS: usize = 32;
+/// Handshakes at once. One more takes the place of the oldest: who is slow may be a stranger, and must not keep an edge out.
+const HANDSHAKES: usize = 32;
+/// A handshake takes no longer.
+const HANDSHAKE: Duration = Duration::from_secs(5);
 /// One that has sent nothing by then is closed; what is sent later is HTTP/2's own business.
 const FIRST_BYTE: Duration = Duration::from_secs(5);
 /// After an accept that has failed (no descriptors left): others need time to close some.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
 /// The connections that a listener accepts, for as long as it is polled.
-pub(super) fn accept(listener: TcpListener) -> impl Stream<Item = Result<Connection, io::Error>> {
-    let (accepted, connections) = tokio::sync::mpsc::channel(1);
-    tokio::spawn(async move {
-        let seats = Arc::new(Semaphore::new(CONNECTIONS));
-        while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
-            let connection = tokio::select! {
-                accepted = listener.accept() => accepted.map(|(stream, _)| Connection::new(stream, seat)),
-                () = accepted.closed() => return,
-            };
-            match connection {
-                Ok(connection) => {
-                    if accepted.send(Ok(connection)).await.is_err() {
-                        return;
-                    }
+pub(super) fn accept(listener: TcpListener, gate: Option<Gate>) -> impl Stream<Item = Result<Connection, io::Error>> {
+    let (accepted, connections) = mpsc::channel(1);
+    match gate {
+        Some(gate) => tokio::spawn(let_in(listener, gate, accepted)),
+        None => tokio::spawn(let_everybody_in(listener, accepted)),
+    };
+    tokio_stream::wrappers::ReceiverStream::new(connections)
+}
+
+type Accepted = mpsc::Sender<Result<Connection, io::Error>>;
+
+/// Those that prove who they are, each in a task of its own.
+async fn let_in(listener: TcpListener, gate: Gate, accepted: Accepted) {
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let mut under_way: VecDeque<JoinHandle<()>> = VecDeque::new();
+    loop {
+        let connection = tokio::select! {
+            connection = listener.accept() => connection,
+            () = accepted.closed() => return,
+        };
+        match connection {
+            Ok((stream, from)) => {
+                under_way.retain(|handshake| !handshake.is_finished());
+                if under_way.len() >= HANDSHAKES {
+                    under_way.pop_front().inspect(JoinHandle::abort);
                 }
-                Err(error) => {
-                    tracing::warn!(%error, "a connection was not accepted");
-                    sleep(AFTER_FAILURE).await;
+                let handshake = shake_hands(gate.clone(), stream, from, Arc::clone(&seats), accepted.clone());
+                under_way.push_back(tokio::spawn(handshake));
+            }
+            Err(error) => not_accepted(&error).await,
+        }
+    }
+}
+
+async fn shake_hands(gate: Gate, stream: TcpStream, from: SocketAddr, seats: Arc<Semaphore>, accepted: Accepted) {
+    let _ = stream.set_nodelay(true);
+    let wire = match timeout(HANDSHAKE, gate.trust.accept(stream, from, &gate.edges)).await {
+        Ok(Ok(wire)) => wire,
+        // Said already.
+        Ok(Err(HandshakeError::Refused(_))) => return,
+        Ok(Err(HandshakeError::Broken(error))) => return tracing::debug!(%from, %error, "a connection has broken"),
+        Err(_) => return tracing::debug!(%from, "a handshake did not come to its end"),
+    };
+    match seats.try_acquire_owned() {
+        Ok(seat) => drop(accepted.send(Ok(Connection::new(wire, seat))).await),
+        Err(_) => tracing::warn!(%from, "{CONNECTIONS} connections of edges are there already: one more is closed"),
+    }
+}
+
+/// Whoever comes.
+async fn let_everybody_in(listener: TcpListener, accepted: Accepted) {
+    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
+        let connection = tokio::select! {
+            connection = listener.accept() => connection,
+            () = accepted.closed() => return,
+        };
+        match connection {
+            Ok((stream, _)) => {
+                // A lease does not wait for a segment to be full. A socket that refuses is as good as closed.
+                let _ = stream.set_nodelay(true);
+                if accepted.send(Ok(Connection::new(Wire::plain(stream), seat))).await.is_err() {
+                    return;
                 }
             }
+            Err(error) => not_accepted(&error).await,
         }
-    });
-    tokio_stream::wrappers::ReceiverStream::new(connections)
+    }
+}
+
+async fn not_accepted(error: &io::Error) {
+    tracing::warn!(%error, "a connection was not accepted");
+    sleep(AFTER_FAILURE).await;
 }
 
 /// One connection, and its seat.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    wire: Wire,
     /// Until its first byte.
     patience: Option<Pin<Box<Sleep>>>,
     _seat: OwnedSemaphorePermit,
 }
 
 impl Connection {
-    fn new(stream: TcpStream, seat: OwnedSemaphorePermit) -> Connection {
-        // A lease does not wait for a segment to be full. A socket that refuses is as good as closed.
-        let _ = stream.set_nodelay(true);
-        Connection { stream, patience: Some(Box::pin(sleep(FIRST_BYTE))), _seat: seat }
+    fn new(wire: Wire, seat: OwnedSemaphorePermit) -> Connection {
+        Connection { wire, patience: Some(Box::pin(sleep(FIRST_BYTE))), _seat: seat }
     }
 }
 
-impl Connected for Connection {
-    type ConnectInfo = TcpConnectInfo;
+/// Who is at the other end of a call's connection; nobody has proven it without TLS.
+#[derive(Clone, Debug)]
+pub(super) struct Caller(pub(super) Option<Arc<Peer>>);
 
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+impl Connected for Connection {
+    type ConnectInfo = Caller;
+
+    fn connect_info(&self) -> Caller {
+        Caller(self.wire.peer().cloned())
     }
 }
 
@@ -76,7 +139,7 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        let read = Pin::new(&mut self.wire).poll_read(context, buffer);
         if read.is_ready() {
             self.patience = None;
         } else if let Some(patience) = &mut self.patience
@@ -90,7 +153,7 @@ impl AsyncRead for Connection {
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        Pin::new(&mut self.wire).poll_write(context, bytes)
     }
 
     fn poll_write_vectored(
@@ -98,18 +161,18 @@ impl AsyncWrite for Connection {
         context: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, bytes)
+        Pin::new(&mut self.wire).poll_write_vectored(context, bytes)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
+        self.wire.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
+        Pin::new(&mut self.wire).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
+        Pin::new(&mut self.wire).poll_shutdown(context)
     }
 }

@@ -1,14 +1,20 @@
 //! The agent's end of the connections to edges: a gRPC server that checks who comes, and passes on what they say.
 
 mod connection;
+mod gate;
+mod renewal;
+
+pub(crate) use gate::Gate;
 
 use crate::checkup::Checkup;
 use crate::config::Config;
+use connection::Caller;
 use lockstep_pair::protocol::{Session, Terms};
 use lockstep_policy::Side;
 use lockstep_wire::proto::agent_server::{Agent, AgentServer};
 use lockstep_wire::proto::{self, AgentFrame, EdgeFrame};
 use lockstep_wire::{FRAME_MAX, Finding, FromAgent, FromEdge, Hello, MINOR, PROTOCOL, Ping, Pong, Welcome};
+use renewal::Renewal;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -55,13 +61,18 @@ pub(crate) async fn serve(
     door: Door,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), tonic::transport::Error> {
+    let gate = door.gate.clone();
+    if let (Some(gate), Some(renewal)) = (&gate, &door.renewal) {
+        gate.keep();
+        tokio::spawn(renewal.clone().run());
+    }
     let service = AgentServer::new(door).max_decoding_message_size(FRAME_MAX).max_encoding_message_size(FRAME_MAX);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE * 2))
         .max_concurrent_streams(CALLS)
         .add_service(service)
-        .serve_with_incoming_shutdown(connection::accept(listener), shutdown)
+        .serve_with_incoming_shutdown(connection::accept(listener, gate), shutdown)
         .await
 }
 
@@ -74,6 +85,9 @@ pub(crate) struct Door {
     release: watch::Receiver<String>,
     checkup: Arc<Checkup>,
     arrivals: mpsc::Sender<Arrival>,
+    /// None: whoever comes is let in.
+    gate: Option<Gate>,
+    renewal: Option<Renewal>,
 }
 
 impl Door {
@@ -83,12 +97,23 @@ impl Door {
         release: watch::Receiver<String>,
         checkup: Checkup,
         arrivals: mpsc::Sender<Arrival>,
+        gate: Option<Gate>,
     ) -> Door {
         let (pair, side, checkup) = (config.pair.clone(), config.side, Arc::new(checkup));
-        Door { pair, side, session, release, checkup, arrivals }
+        let renewal = gate.as_ref().map(|gate| Renewal::new(gate.trust.clone()));
+        Door { pair, side, session, release, checkup, arrivals, gate, renewal }
     }
 
-    fn check(&self, hello: &Hello) -> Result<(), Status> {
+    fn check(&self, hello: &Hello, caller: Option<&Caller>) -> Result<(), Status> {
+        match caller {
+            Some(Caller(Some(peer))) => gate::is_named(peer, &hello.edge).map_err(|why| {
+                tracing::warn!(peer = %peer.address, why, "an edge is refused");
+                Status::failed_precondition(why)
+            })?,
+            // What was let in without a proof is let in because nobody asks for one.
+            _ if self.gate.is_none() => {}
+            _ => return Err(Status::failed_precondition("nobody has proven who this connection's edge is")),
+        }
         if hello.protocol != PROTOCOL {
             return Err(Status::failed_precondition(format!(
                 "edge `{}` speaks protocol {}, this agent {PROTOCOL}: install the same lockstep on both",
@@ -138,24 +163,28 @@ impl Agent for Door {
     type AuxiliaryStream = Frames<proto::Pong>;
 
     async fn main(&self, request: Request<Streaming<EdgeFrame>>) -> Result<Response<Self::MainStream>, Status> {
+        let caller = request.extensions().get::<Caller>().cloned();
         let mut frames = request.into_inner();
         let first = timeout(HELLO, frames.message()).await;
         let first = first.map_err(|_| Status::deadline_exceeded("no hello"))??;
         let Some(Ok(FromEdge::Hello(hello))) = first.map(FromEdge::try_from) else {
             return Err(Status::invalid_argument("the first frame is no hello"));
         };
-        self.check(&hello)?;
+        self.check(&hello, caller.as_ref())?;
         let (out, queue) = mpsc::channel(QUEUE);
         // Its first frame is the welcome, whatever the keeper sends next.
         out.try_send(Ok(self.welcome())).map_err(|_| Status::internal("the queue is full"))?;
         let (admitted, answer) = oneshot::channel();
         // What ends the link is that the keeper drops it.
-        let pongs = out.downgrade();
+        let (pongs, minor) = (out.downgrade(), hello.minor);
         self.pass(Arrival::Hello { edge: hello.edge, terms: hello.terms, out, admitted }).await?;
         let link = answer.await.map_err(|_| Status::unavailable("the agent is ending"))?;
         let link = link.map_err(Status::already_exists)?;
+        if let Some(renewal) = &self.renewal {
+            renewal.linked(pongs.clone(), minor);
+        }
         let pinged = Pinged { checkup: Arc::clone(&self.checkup), places: Arc::new(Semaphore::new(PINGS)) };
-        tokio::spawn(listen(frames, link, pinged, pongs, self.arrivals.clone()));
+        tokio::spawn(listen(frames, link, pinged, pongs, self.arrivals.clone(), self.renewal.clone()));
         Ok(Response::new(Box::pin(ReceiverStream::new(queue))))
     }
 
@@ -211,6 +240,7 @@ async fn listen(
     pinged: Pinged,
     pongs: mpsc::WeakSender<Result<AgentFrame, Status>>,
     arrivals: mpsc::Sender<Arrival>,
+    renewal: Option<Renewal>,
 ) {
     while let Ok(Some(frame)) = frames.message().await {
         if frame.kind.is_none() {
@@ -225,6 +255,11 @@ async fn listen(
                         let _ = out.try_send(Ok(FromAgent::Pong(pong).into()));
                     }
                 });
+            }
+            Ok(FromEdge::CertificateIssued { id, outcome }) => {
+                if let Some(renewal) = &renewal {
+                    renewal.answered(id, outcome);
+                }
             }
             Ok(message) => {
                 if arrivals.send(Arrival::Said { link, message }).await.is_err() {

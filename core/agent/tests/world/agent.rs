@@ -41,7 +41,7 @@ impl Node {
     fn config_of(&self, release: &str) -> PathBuf {
         let path = self.path("agent.toml");
         let text = format!(
-            "[agent]\npair = \"telisca\"\nside = \"a\"\nlisten = \"{}\"\nstate = \"{}\"\nrelease = {release}\n{}",
+            "[agent]\npair = \"telisca\"\nside = \"a\"\nlisten = \"{}\"\nstate = \"{}\"\nrelease = {release}\ntls = {{ insecure = true }}\n{}",
             self.address,
             self.state().display(),
             self.services

@@ -14,7 +14,7 @@ pub const TERMS: Terms =
     Terms { ttl: Duration::from_millis(600), renew: Duration::from_millis(100), stop_max: Duration::from_millis(500) };
 
 pub fn hello(edge: &str) -> Hello {
-    Hello { protocol: 0, pair: "telisca".into(), side: Side::A, edge: edge.into(), terms: TERMS }
+    Hello { protocol: 0, pair: "telisca".into(), side: Side::A, edge: edge.into(), terms: TERMS, minor: 0 }
 }
 
 pub struct Edge {

@@ -9,6 +9,7 @@ use lockstep_edge::admin::client::Client;
 use lockstep_edge::config::installed_plugin;
 use lockstep_policy::event::Verdict;
 use lockstep_policy::{Side, Sides};
+use lockstep_wire::trust::{Directory, Identity, LASTING};
 use std::fs::{OpenOptions, Permissions};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
@@ -302,9 +303,12 @@ impl Actors {
 
 fn write_configurations(options: &Options, dir: &Path, binary: &Path, addresses: &Addresses) -> anyhow::Result<()> {
     trust_plugin(dir, binary)?;
-    std::fs::write(dir.join("edge.toml"), edge_configuration(options, dir, addresses))?;
+    let ca = Directory::init(&dir.join("ca"), "lockstep demo")?;
+    let tls = trust(&ca, dir, &Identity::edge("demo").map_err(anyhow::Error::msg)?)?;
+    std::fs::write(dir.join("edge.toml"), edge_configuration(options, dir, addresses, &tls))?;
     for side in Side::BOTH {
-        let text = agent_configuration(options, dir, binary, addresses, side)?;
+        let tls = trust(&ca, dir, &Identity::agent(PAIR, side).map_err(anyhow::Error::msg)?)?;
+        let text = agent_configuration(options, dir, binary, addresses, side)?.replacen("[[service]]", &format!("{tls}\n[[service]]"), 1);
         std::fs::write(dir.join(format!("agent-{side}.toml")), text)?;
     }
     Ok(())
@@ -330,12 +334,19 @@ fn trust_plugin(dir: &Path, binary: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn edge_configuration(options: &Options, dir: &Path, addresses: &Addresses) -> String {
+/// The line by which an edge or an agent has a certificate of the demo's own CA, as by `lockstep pki`.
+fn trust(ca: &Directory, dir: &Path, identity: &Identity) -> anyhow::Result<String> {
+    let file = dir.join(format!("{}.pem", identity.file_stem()));
+    ca.issue(identity, LASTING, &file)?;
+    Ok(format!("tls = {{ ca = {:?}, certificate = {file:?}, revoked = {:?} }}\n", ca.ca(), ca.list()))
+}
+
+fn edge_configuration(options: &Options, dir: &Path, addresses: &Addresses, tls: &str) -> String {
     let side = |side| {
         format!("\n[pair.{side}]\nservers = [\"{}\"]\nagent = \"{}\"\n", addresses.server(side), addresses.agent(side))
     };
     format!(
-        "[edge]\nname = \"demo\"\nstate = {:?}\nadmin = \"{}\"\nplugins = \"plugins\"\n\n\
+        "[edge]\nname = \"demo\"\nstate = {:?}\nadmin = \"{}\"\nplugins = \"plugins\"\n{tls}\n\
          [[pair]]\nname = \"{PAIR}\"\nlisten = [\"{}\"]\n\n\
          [pair.policy]\nplugin = \"telisca\"\nfast = true\n\
          # Each step of the play is to end where it left the pair.\n\

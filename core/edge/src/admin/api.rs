@@ -2,6 +2,7 @@
 //!
 //! Durations are in milliseconds, with fractions; times of day are RFC 3339 texts in UTC.
 
+pub use super::certificates::{CertificateStatus, TrustStatus};
 use lockstep_pair::record::{HandoverRecord, Phase};
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::event::{Lan, Outcome, Replication, Role, Service, Verdict};
@@ -23,6 +24,9 @@ pub struct Status {
     pub reload: Vec<String>,
     /// Entries that the journals have lost because the disk was too slow.
     pub journal_lost: u64,
+    /// The trust between edge and agents.
+    #[serde(default)]
+    pub trust: TrustStatus,
     /// Its pairs, in the configuration's order.
     pub pairs: Vec<PairStatus>,
 }
@@ -118,6 +122,9 @@ pub struct SideStatus {
     pub auxiliary: bool,
     /// Why a connection is not up; empty when both are.
     pub trouble: String,
+    /// The agent's certificate, while it is connected by TLS.
+    #[serde(default)]
+    pub certificate: Option<CertificateStatus>,
     /// What the agent said last; none when nothing was heard.
     pub report: Option<ReportStatus>,
     /// The last answer to each probe.

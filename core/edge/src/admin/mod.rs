@@ -2,6 +2,7 @@
 //! or one of the configuration's users.
 
 pub mod api;
+mod certificates;
 pub mod client;
 mod export;
 mod policies;

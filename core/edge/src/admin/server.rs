@@ -4,6 +4,7 @@ use super::api::{
     CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry, PairStatus, Pause,
     PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder,
 };
+use super::certificates::TrustStatus;
 use super::export::export;
 use super::policies;
 use super::token::Token;
@@ -23,6 +24,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Extension, Json, Router};
 use lockstep_policy::event::Outcome;
+use lockstep_wire::trust::Trust;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::sync::Arc;
@@ -45,6 +47,9 @@ pub(crate) struct Edge {
     pub name: String,
     pub config: String,
     pub started: String,
+    /// Which agents are trusted; none: there are none, or it is insecure.
+    pub trust: Option<Trust>,
+    pub insecure: bool,
     pub token: Token,
     pub users: ArcSwap<Vec<UserConfig>>,
     pub store: Store,
@@ -135,6 +140,7 @@ async fn status(State(edge): State<Arc<Edge>>) -> Answer<Status> {
         config: edge.config.clone(),
         reload: edge.reload.load().to_vec(),
         journal_lost: edge.journal.lost(),
+        trust: TrustStatus::of(edge.trust.as_ref(), edge.insecure),
         pairs,
     }))
 }

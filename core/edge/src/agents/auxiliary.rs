@@ -1,27 +1,38 @@
 //! The auxiliary connection to an agent: a second opinion on whether its node can be reached.
 
+use super::certificates::{Changed, Replacement};
 use super::pace::Pace;
 use super::ping::AgentPings;
-use super::{AgentOf, CONNECT_MAX, Deliver, LinkEvent};
+use super::{AgentOf, Deliver, LinkEvent};
 use lockstep_policy::event::Connection;
 use lockstep_wire::{Auxiliary, Client, LinkError, Ping};
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::{MissedTickBehavior, interval};
 
 /// Pings in a row without a pong, after which the node counts as out of reach.
 const MISSES: u32 = 3;
 
 /// Connects and pings again and again, until nobody listens.
-pub(super) async fn keep(agent: AgentOf, pings: AgentPings, deliver: Deliver) {
+pub(super) async fn keep(agent: AgentOf, pings: AgentPings, changed: Changed, deliver: Deliver) {
     let mut pace = Pace::new();
     let mut up = false;
+    let mut made = None;
     loop {
-        let why = match connect(&agent).await {
-            Ok(link) => {
+        let why = match open(&agent, made.take(), &changed).await {
+            Ok((link, replacement)) => {
                 pace.succeeded();
                 pings.auxiliary_up(agent.side, &link.pings);
-                let why = ping(&agent, link, &mut up, &pings, &deliver).await;
+                let ended = tokio::select! {
+                    why = ping(&agent, link, &mut up, &pings, &deliver) => Err(why),
+                    client = replacement.ready() => Ok(client),
+                };
                 pings.down(agent.side, Connection::Auxiliary);
-                why
+                match ended {
+                    Ok(client) => {
+                        made = Some(client);
+                        continue;
+                    }
+                    Err(why) => why,
+                }
             }
             Err(error) => Some(error.to_string()),
         };
@@ -29,12 +40,18 @@ pub(super) async fn keep(agent: AgentOf, pings: AgentPings, deliver: Deliver) {
         if std::mem::take(&mut up) && !deliver(agent.side, LinkEvent::Auxiliary(Err(why))).await {
             return;
         }
-        sleep(pace.after_failure()).await;
+        agent.wait(pace.after_failure()).await;
     }
 }
 
-async fn connect(agent: &AgentOf) -> Result<Auxiliary, LinkError> {
-    Client::connect(&agent.address.to_string(), CONNECT_MAX).await?.auxiliary().await
+/// On the connection that is made already, or on a new one.
+async fn open(agent: &AgentOf, made: Option<Client>, changed: &Changed) -> Result<(Auxiliary, Replacement), LinkError> {
+    let client = match made {
+        Some(client) => client,
+        None => agent.dial().await?,
+    };
+    let replacement = Replacement::of(agent, client.peer().map(|peer| (*peer).clone()), changed);
+    Ok((client.auxiliary().await?, replacement))
 }
 
 /// Pings until the connection is over: why it is. `None` when nobody listens.

@@ -1,42 +1,64 @@
 //! The main connection to an agent.
 
+use super::certificates::{Changed, Replacement, Signer};
 use super::pace::Pace;
 use super::ping::AgentPings;
-use super::{AgentOf, CONNECT_MAX, Deliver, LinkEvent, Way};
+use super::{AgentOf, Deliver, LinkEvent, Way};
 use lockstep_policy::event::Connection;
-use lockstep_wire::{Client, FromAgent, LinkError, Main, Messages, PROTOCOL, Welcome};
-use tokio::time::{sleep, timeout};
+use lockstep_wire::{Client, FromAgent, LinkError, Main, Messages, PROTOCOL, WeakCommands, Welcome};
+use std::time::Duration;
+use tokio::time::timeout;
 
 /// Connects again and again, until nobody listens.
-pub(super) async fn keep(agent: AgentOf, pings: AgentPings, deliver: Deliver) {
+pub(super) async fn keep(agent: AgentOf, pings: AgentPings, changed: Changed, deliver: Deliver) {
     let mut pace = Pace::new();
+    let mut made = None;
     loop {
-        let (event, wait) = match connect(&agent).await {
+        let (event, wait) = match connect(&agent, made.take()).await {
             Ok(Main { welcome, commands, messages }) => {
                 pace.succeeded();
                 pings.main_up(agent.side, &commands, &welcome);
+                let replacement = Replacement::of(&agent, commands.peer().cloned(), &changed);
+                let answers = commands.downgrade();
                 let (way, minor, version) = (Way::Agent(commands), welcome.minor, welcome.version);
                 if !deliver(agent.side, LinkEvent::Up { way, minor, version }).await {
                     return;
                 }
-                let ended = listen(&agent, messages, &pings, &deliver).await;
+                let ended = tokio::select! {
+                    why = listen(&agent, messages, &answers, &pings, &changed, &deliver) => Err(why),
+                    client = replacement.ready() => Ok(client),
+                };
                 pings.down(agent.side, Connection::Main);
-                let Some(why) = ended else { return };
-                (LinkEvent::Down(why), pace.after_failure())
+                match ended {
+                    Ok(client) => {
+                        made = Some(client);
+                        (LinkEvent::Down("made anew with renewed certificates".to_owned()), Duration::ZERO)
+                    }
+                    Err(Some(why)) => (LinkEvent::Down(why), pace.after_failure()),
+                    Err(None) => return,
+                }
             }
-            Err(error @ LinkError::Refused { .. }) => (LinkEvent::Refused(error.to_string()), Pace::after_refusal()),
+            Err(error @ (LinkError::Refused { .. } | LinkError::Untrusted { .. })) => {
+                (LinkEvent::Refused(error.to_string()), Pace::after_refusal())
+            }
             Err(error) => (LinkEvent::Failed(error.to_string()), pace.after_failure()),
         };
         if !deliver(agent.side, event).await {
             return;
         }
-        sleep(wait).await;
+        if !wait.is_zero() {
+            agent.wait(wait).await;
+        }
     }
 }
 
-async fn connect(agent: &AgentOf) -> Result<Main, LinkError> {
-    let within = CONNECT_MAX.min(agent.silence());
-    let main = Client::connect(&agent.address.to_string(), within).await?.main(agent.hello()).await?;
+/// On the connection that is made already, or on a new one.
+async fn connect(agent: &AgentOf, made: Option<Client>) -> Result<Main, LinkError> {
+    let client = match made {
+        Some(client) => client,
+        None => agent.dial().await?,
+    };
+    let main = client.main(agent.hello()).await?;
     match foreign(agent, &main.welcome) {
         None => Ok(main),
         Some(why) => Err(LinkError::Refused { address: agent.address.to_string(), why }),
@@ -58,11 +80,21 @@ fn foreign(agent: &AgentOf, welcome: &Welcome) -> Option<String> {
 }
 
 /// Hands messages on until the connection is over: why it is. `None` when nobody listens.
-async fn listen(agent: &AgentOf, mut messages: Messages, pings: &AgentPings, deliver: &Deliver) -> Option<String> {
+async fn listen(
+    agent: &AgentOf,
+    mut messages: Messages,
+    answers: &WeakCommands,
+    pings: &AgentPings,
+    changed: &Changed,
+    deliver: &Deliver,
+) -> Option<String> {
     let silence = agent.silence();
+    let mut signer = Signer::default();
     loop {
         match timeout(silence, messages.next()).await {
             Ok(Ok(FromAgent::Pong(pong))) => pings.answered(agent.side, pong),
+            Ok(Ok(FromAgent::CertificateWanted { id, request })) => signer.answer(agent, answers, id, request),
+            Ok(Ok(FromAgent::CertificateChanged)) => changed.send_modify(|number| *number += 1),
             Ok(Ok(message)) => {
                 if !deliver(agent.side, LinkEvent::Message(message)).await {
                     return None;

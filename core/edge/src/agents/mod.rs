@@ -4,6 +4,7 @@
 //! order; a connection that has fallen silent is given up, because an unplugged node sends no farewell.
 
 mod auxiliary;
+mod certificates;
 mod main_link;
 mod pace;
 mod ping;
@@ -14,6 +15,7 @@ pub(crate) use way::Way;
 
 use lockstep_pair::protocol::Terms;
 use lockstep_policy::Side;
+use lockstep_wire::trust::Trust;
 use lockstep_wire::{FromAgent, Hello};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -32,11 +34,14 @@ pub(crate) struct AgentOf {
     /// The edge's name.
     pub edge: String,
     pub terms: Terms,
+    /// Whom to trust; none: whoever is there.
+    pub trust: Option<Trust>,
 }
 
 impl AgentOf {
     fn hello(&self) -> Hello {
-        Hello { protocol: 0, pair: self.pair.clone(), side: self.side, edge: self.edge.clone(), terms: self.terms }
+        let (pair, edge) = (self.pair.clone(), self.edge.clone());
+        Hello { protocol: 0, pair, side: self.side, edge, terms: self.terms, minor: 0 }
     }
 
     /// Without a frame for so long, a connection is dead: reports come every `renew`.
@@ -85,8 +90,10 @@ pub(crate) struct Links {
 impl Links {
     /// `pings` is told of the connections, for those who ping over them.
     pub fn spawn(agent: AgentOf, pings: AgentPings, deliver: Deliver) -> Links {
-        let main = tokio::spawn(main_link::keep(agent.clone(), pings.clone(), Arc::clone(&deliver)));
-        let auxiliary = tokio::spawn(auxiliary::keep(agent, pings, deliver));
+        let changed = certificates::Changed::new(0);
+        let main = main_link::keep(agent.clone(), pings.clone(), changed.clone(), Arc::clone(&deliver));
+        let main = tokio::spawn(main);
+        let auxiliary = tokio::spawn(auxiliary::keep(agent, pings, changed, deliver));
         Links { tasks: [main, auxiliary] }
     }
 }

@@ -175,7 +175,7 @@ fn link(address: SocketAddr, pings: AgentPings) -> (Links, mpsc::UnboundedReceiv
     let ms = Duration::from_millis;
     // A silence of 300 ms ends a connection.
     let terms = Terms { ttl: ms(200), renew: ms(100), stop_max: ms(100) };
-    let agent = AgentOf { address, pair: "phones".into(), side: Side::B, edge: "edge-1".into(), terms };
+    let agent = AgentOf { address, pair: "phones".into(), side: Side::B, edge: "edge-1".into(), terms, trust: None };
     (Links::spawn(agent, pings, deliver), events)
 }
 

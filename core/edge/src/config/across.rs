@@ -3,6 +3,7 @@
 use super::EdgeConfig;
 use super::pair::Read;
 use super::problem::{Finding, Problems};
+use super::tls::REMEDY;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -12,6 +13,16 @@ pub(super) fn check(edge: &EdgeConfig, pairs: &[Read], problems: &RefCell<Proble
     listeners(edge, pairs, problems);
     servers(pairs, problems);
     agents(pairs, problems);
+    trust(edge, pairs, problems);
+}
+
+/// Where there are agents it is said whom to trust, or that nobody is asked.
+fn trust(edge: &EdgeConfig, pairs: &[Read], problems: &RefCell<Problems<'_>>) {
+    let agents = pairs.iter().flat_map(|pair| pair.sides.iter()).filter_map(|(_, side)| side.agent);
+    if let Some(agent) = agents.min_by_key(|agent| agent.at).filter(|_| edge.security.is_none()) {
+        let what = format!("is missing, and {} is an agent", agent.value);
+        problems.borrow_mut().add(agent.at, Finding::new("edge.tls", what).valid(REMEDY));
+    }
 }
 
 fn names(pairs: &[Read], problems: &RefCell<Problems<'_>>) {

@@ -12,7 +12,8 @@ pub(super) fn lints(config: &Config) -> Vec<String> {
              listen on 127.0.0.1, or let only operators' machines reach it"
         )
     });
-    exposed.into_iter().chain(config.pairs.iter().flat_map(of_pair)).collect()
+    let trust = crate::trust::lint(&config.edge).map(|text| format!("edge: edge.tls: {text}"));
+    exposed.into_iter().chain(trust).chain(config.pairs.iter().flat_map(of_pair)).collect()
 }
 
 fn of_pair(pair: &PairConfig) -> Vec<String> {

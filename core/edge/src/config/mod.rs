@@ -19,6 +19,7 @@ mod secrets;
 mod session;
 mod sides;
 mod table;
+mod tls;
 mod users;
 
 pub use calls::{CallConfig, CallTo};
@@ -27,6 +28,7 @@ pub use probe::ProbeConfig;
 pub use problem::Problem;
 pub use remote::{FenceConfig, RemoteConfig, StatusConfig};
 pub use secrets::SecretFiles;
+pub use tls::Security;
 
 use crate::proxy::SessionSettings;
 use lockstep_pair::coordinator::Settings;
@@ -76,6 +78,8 @@ pub struct EdgeConfig {
     pub policies: PoliciesConfig,
     /// `[[edge.users]]`.
     pub users: Vec<UserConfig>,
+    /// `[edge.tls]`; there is one where there are agents.
+    pub security: Option<Security>,
 }
 
 /// One of `[[edge.users]]`.

@@ -89,6 +89,15 @@ impl<'t, 'i> Table<'t, 'i> {
         }
     }
 
+    /// Yes or no.
+    pub fn truth(&mut self, key: &'static str) -> Option<bool> {
+        let (value, at) = self.take(key)?;
+        match value {
+            DeValue::Boolean(truth) => Some(*truth),
+            other => self.wrong_type(at, key, other, "true or false"),
+        }
+    }
+
     /// A text that means something; `valid` says what.
     pub fn parsed<T: FromStr>(&mut self, key: &'static str, valid: &str) -> Option<Placed<T>>
     where

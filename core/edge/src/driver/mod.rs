@@ -43,6 +43,7 @@ use lockstep_pair::coordinator::{Input, Stored};
 use lockstep_policy::host::LifeRecord;
 use lockstep_policy::{At, Side, Sides};
 use lockstep_wire::clock;
+use lockstep_wire::trust::Trust;
 use notes::Notes;
 use orders::{ActionOf, Orders};
 use outputs::Latest;
@@ -78,6 +79,8 @@ pub(crate) fn inlet() -> (mpsc::Sender<Feed>, mpsc::Receiver<Feed>) {
 /// What a driver is made of.
 pub(crate) struct Parts {
     pub edge: String,
+    /// Which agents are trusted; none: whoever is at their addresses.
+    pub trust: Option<Trust>,
     pub config: PairConfig,
     /// The policy that decides, for who asks about it.
     pub in_force: Arc<ArcSwap<PolicyConfig>>,
@@ -92,6 +95,7 @@ pub(crate) struct Parts {
 /// One pair's driver.
 pub(crate) struct Driver {
     edge: String,
+    trust: Option<Trust>,
     config: PairConfig,
     in_force: Arc<ArcSwap<PolicyConfig>>,
     coordinator: Course,
@@ -138,7 +142,7 @@ pub(crate) struct Driver {
 
 impl Driver {
     pub fn new(parts: Parts) -> Driver {
-        let Parts { edge, config, in_force, found, store, journal, means, proxy, inlet: (feeds, inbox) } = parts;
+        let Parts { edge, trust, config, in_force, found, store, journal, means, proxy, inlet: (feeds, inbox) } = parts;
         let now = clock::now();
         // As many answers as were asked for: the store's and the policy's own queues bound them.
         let (replies, answers) = mpsc::unbounded_channel();
@@ -150,6 +154,7 @@ impl Driver {
         let pings = AgentPings::default();
         Driver {
             edge,
+            trust,
             coordinator: if config.policy.traits.exclusive {
                 Course::exclusive(config.settings, found.stored.clone(), now)
             } else {
@@ -229,6 +234,7 @@ impl Driver {
                 side,
                 edge: self.edge.clone(),
                 terms: self.config.settings.terms,
+                trust: self.trust.clone(),
             })
         };
         let agents = Side::BOTH.into_iter().filter_map(agent);

@@ -74,6 +74,8 @@ impl Driver {
             }
             // A second welcome: nothing follows from it. A pong: who waits for it has it already.
             LinkEvent::Message(FromAgent::Welcome(_) | FromAgent::Pong(_)) => {}
+            // The connection's own, which does not hand them on.
+            LinkEvent::Message(FromAgent::CertificateWanted { .. } | FromAgent::CertificateChanged) => {}
             LinkEvent::Auxiliary(state) => {
                 self.sides[side].auxiliary = state.is_ok();
                 if let Err(why) = &state {

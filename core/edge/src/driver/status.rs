@@ -3,9 +3,10 @@
 use super::Driver;
 use super::measure::ms;
 use crate::admin::api::{
-    Active, PairStatus, PolicyStatus, ProbeAnswer, ProbeStatus, ReportStatus, SideStatus, Summary, TrafficStatus,
+    Active, CertificateStatus, PairStatus, PolicyStatus, ProbeAnswer, ProbeStatus, ReportStatus, SideStatus, Summary, TrafficStatus,
     Underway,
 };
+use crate::agents::Way;
 use crate::probe::target;
 use lockstep_pair::record::{HandoverRecord, Outcome};
 use lockstep_policy::action::Urgency;
@@ -49,6 +50,10 @@ impl Driver {
             main: room.main,
             auxiliary: room.auxiliary,
             trouble: if room.main { String::new() } else { room.trouble.clone() },
+            certificate: match &room.commands {
+                Some(Way::Agent(commands)) => commands.peer().map(CertificateStatus::of),
+                _ => None,
+            },
             report: room.report.as_ref().map(|(heard, report)| ReportStatus {
                 role: report.role,
                 epoch: report.epoch,

@@ -43,7 +43,7 @@ impl Place {
         let side =
             |side: Side| format!("[pair.{side}]\nservers = [\"{}\"]\nagent = \"{}\"\n", servers[side], agents[side]);
         let text = format!(
-            "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\n{terms}[[pair]]\nname = \"phones\"\nlisten = [\"{vip}\"]\n\
+            "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\ntls = {{ insecure = true }}\n{terms}[[pair]]\nname = \"phones\"\nlisten = [\"{vip}\"]\n\
              [pair.policy]\n{policy}\n[pair.lease]\nttl = \"10s\"\nrenew = \"100ms\"\nstop_max = \"250ms\"\n\
              [pair.handover]\nrecover = \"500ms\"\n[pair.hold]\nmax_wait = \"100ms\"\n{}{}",
             side(Side::A),

@@ -50,7 +50,7 @@ impl World {
         let (answers, plugin) = (free(), shares());
         let Place { vip, admin, .. } = &place;
         let text = format!(
-            "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\n[[pair]]\nname = \"desks\"\nlisten = [\"{vip}\"]\n\
+            "[edge]\nstate = \"state\"\nadmin = \"{admin}\"\ntls = {{ insecure = true }}\n[[pair]]\nname = \"desks\"\nlisten = [\"{vip}\"]\n\
              answer = [\"{answers}\"]\n{pair}\n[pair.policy]\nplugin = \"{}\"\n{parameters}\n\
              [pair.hold]\nmax_wait = \"5s\"\n{tables}",
             plugin.display(),

@@ -1,7 +1,10 @@
 //! What a certificate says of itself, for people and for decisions that come after its signature was checked.
 
+use super::files::{self, TrustError};
 use super::identity::{self, Identity};
+use super::material::certificates;
 use rustls::pki_types::CertificateDer;
+use std::path::Path;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
@@ -39,6 +42,15 @@ impl Facts {
             not_before: time(read.validity().not_before.timestamp()),
             not_after: time(read.validity().not_after.timestamp()),
         })
+    }
+
+    /// Reads the certificates of a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or contains none.
+    pub fn read_file(file: &Path) -> Result<Vec<Facts>, TrustError> {
+        let found = certificates(file, &files::read(file)?)?;
+        found.iter().map(|found| Facts::read(found).map_err(|what| TrustError::new(file, what))).collect()
     }
 
     /// How long it is valid in all.

@@ -8,7 +8,7 @@ use lockstep_pair::record::Outcome;
 use lockstep_policy::Side;
 use lockstep_policy::action::Level;
 use lockstep_tests::bed::{Bed, PATIENCE, until};
-use lockstep_tests::configuration::{ADMIN, AGENT_PORT};
+use lockstep_tests::configuration::{self, ADMIN, AGENT_PORT};
 use lockstep_tests::network::{Place, VIP, address};
 use lockstep_tests::processes::lockstep;
 use lockstep_tests::stream::{Stream, judge_logs};
@@ -417,6 +417,7 @@ fn edge(dir: &Path, policy: &str, rest: &str) -> String {
 name = "edge-1"
 state = {state:?}
 admin = "{ADMIN}"
+{tls}
 
 [[pair]]
 name = "{PAIR}"
@@ -427,6 +428,7 @@ nettest_timeout = "300ms"
 {policy}
 {a}{b}{rest}"#,
         state = dir.join("edge"),
+        tls = configuration::trust(dir, &configuration::edge_1()),
         plugin = lockstep_tests::plugin("cic"),
         a = side(Side::A),
         b = side(Side::B),
@@ -449,6 +451,7 @@ side = "{side}"
 listen = "{node}:{AGENT_PORT}"
 state = {state:?}
 release = {{ file = {release:?} }}
+{tls}
 
 [[service]]
 name = "switchover"
@@ -471,6 +474,7 @@ interval = "100ms"
 
 {hooks}"#,
         state = dir.join(format!("agent-{side}")),
+        tls = configuration::trust(dir, &configuration::agent_of(PAIR, side)),
         release = dir.join(format!("release-{side}")),
         app = program("app"),
         misplaced = dir.join(app::file_name(side)),

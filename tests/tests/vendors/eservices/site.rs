@@ -7,7 +7,7 @@ use lockstep_pair::RouteKind;
 use lockstep_policy::Side;
 use lockstep_policy::event::Verdict;
 use lockstep_tests::bed::{Bed, until};
-use lockstep_tests::configuration::{ADMIN, AGENT_PORT};
+use lockstep_tests::configuration::{self, ADMIN, AGENT_PORT};
 use lockstep_tests::network::{VIP, address};
 use nix::sys::signal::Signal;
 use std::net::SocketAddr;
@@ -54,9 +54,10 @@ pub fn edge(dir: &Path, policy: &str, pair: &str, agents: bool) -> String {
         format!("[pair.{side}]\n{agent}[pair.{side}.pools]\n{}", pools.collect::<String>())
     };
     format!(
-        "[edge]\nname = \"edge-1\"\nstate = {state:?}\nadmin = \"{ADMIN}\"\n\n[[pair]]\nname = \"{PAIR}\"\n[pair.listeners]\n{listeners}\
+        "[edge]\nname = \"edge-1\"\nstate = {state:?}\nadmin = \"{ADMIN}\"\n{tls}\n\n[[pair]]\nname = \"{PAIR}\"\n[pair.listeners]\n{listeners}\
          [pair.policy]\nplugin = {plugin:?}\nfast = true\nsite_a = \"Site_A\"\nsite_b = \"Site_B\"\n{policy}{pair}{a}{b}",
         state = dir.join("edge"),
+        tls = configuration::trust(dir, &configuration::edge_1()),
         plugin = lockstep_tests::plugin("eservices"),
         a = side(Side::A),
         b = side(Side::B),
@@ -106,6 +107,7 @@ pair = "{PAIR}"
 side = "{side}"
 listen = "{node}:{AGENT_PORT}"
 state = {state:?}
+{tls}
 
 [[service]]
 name = "database"
@@ -136,6 +138,7 @@ command = ["sh", "-c", {write:?}]
 "#,
         node = address(side),
         state = dir.join(format!("agent-{side}")),
+        tls = configuration::trust(dir, &configuration::agent_of(PAIR, side)),
         core = command(&core),
         proxies = command(&proxies),
     )
