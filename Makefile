@@ -46,6 +46,6 @@ need:
 	@.ci/need cargo rustc cc cmake make
 
 # The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own, those of the
-# XMPP probe against a prosody, those of a foreign balancer behind an HAProxy.
+# XMPP probe against a prosody, those of a foreign balancer behind an HAProxy; curl comes to the nodes directly.
 need-test: need
-	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy
+	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl

@@ -94,12 +94,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let state = config.state.canonicalize().map_err(|error| system("the state directory has no real path", error))?;
     let session =
         getrandom::u64().map_err(|error| system("no random number for the session", io::Error::other(error)))?;
+    // First: whoever reaches the agent finds its listeners too.
+    let redirects = patiently(|| redirect::bind(&config.redirects), RedirectError::passes).await?;
     let listen = |error| AgentError::Listen { address: config.listen, error };
     let bind = || std::net::TcpListener::bind(config.listen);
     let listener = patiently(bind, |error| error.kind() == io::ErrorKind::AddrInUse).await.map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let listener = TcpListener::from_std(listener).map_err(listen)?;
-    let redirects = patiently(|| redirect::bind(&config.redirects), RedirectError::passes).await?;
     let gate = Gate::open(&config)?;
 
     let (arrive, arrivals) = mpsc::channel(WAITING);

@@ -19,6 +19,7 @@ mod hostile;
 mod journal;
 mod planned;
 mod policies;
+mod redirect;
 mod the_bed;
 mod trust;
 mod unfenced;

@@ -197,3 +197,110 @@ fn reaches(to: SocketAddr, listen: SocketAddr) -> bool {
             || to.ip().is_unspecified()
             || (listen.ip().is_unspecified() && to.ip().is_loopback()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::RedirectTable;
+    use crate::config::file::Check;
+    use crate::config::{Active, ConfigError, Destination, Redirect};
+    use http::StatusCode;
+    use serde::Deserialize;
+    use std::path::Path;
+    use std::time::Duration;
+    use toml::Spanned;
+
+    const LISTENER: &str = "[[redirect]]\nlisten = \"10.0.0.1:80\"\napplication = \"127.0.0.1:8080\"\n";
+
+    /// Of a file these tables only.
+    #[derive(Deserialize)]
+    struct Tables {
+        #[serde(default)]
+        redirect: Vec<Spanned<RedirectTable>>,
+    }
+
+    fn parse(text: &str) -> Result<Vec<Redirect>, String> {
+        let path = Path::new("agent.toml");
+        let tables = toml::from_str(text).map_err(|error| ConfigError::parse(path, text, &error));
+        let redirects = tables.and_then(|Tables { redirect }| Check { path, text }.redirects(redirect));
+        redirects.map_err(|error| error.to_string())
+    }
+
+    fn fault(lines: &str) -> String {
+        parse(&format!("{LISTENER}{lines}")).unwrap_err()
+    }
+
+    #[test]
+    fn a_listener_needs_little() {
+        let found = parse(&format!("{LISTENER}vip = \"http://vip\"\n")).unwrap().remove(0);
+        let Destination::Vip(vip) = &found.to else { panic!("{found:?}") };
+        assert_eq!((vip.authority.as_str(), vip.port()), ("vip", 80));
+        assert_eq!((found.status, found.tls), (StatusCode::TEMPORARY_REDIRECT, None));
+        assert_eq!((found.drain, found.connections), (Duration::from_millis(500), 512));
+        assert_eq!(parse("").unwrap(), []);
+    }
+
+    /// What the example shows as a remark is understood, with the defaults that it names.
+    #[test]
+    fn the_example_says_what_is_so() {
+        let example = include_str!("../../../../config/telisca-agent.toml");
+        let lines = example.lines().skip_while(|line| *line != "#[[redirect]]");
+        let block = lines.take_while(|line| !line.is_empty());
+        let lines: Vec<&str> = block.filter_map(|line| line.strip_prefix('#')).collect();
+        let text = lines.join("\n").replace("to = \"vip\"", "to = \"active\"");
+        let shown = parse(&text).unwrap().remove(0);
+        let Destination::Active { active: Active { origin, ask }, vip: Some(_) } = &shown.to else {
+            panic!("{shown:?}")
+        };
+        assert_eq!((origin.authority.as_str(), ask.as_str()), ("ips-b.example.com", "10.0.0.2:80"));
+        assert!(shown.tls.is_some() && shown.exempt == ["/IPSCFG/admin/monitor.aspx"]);
+        let Redirect { status, drain, timeout, idle, connections, .. } =
+            parse(&format!("{LISTENER}vip = \"http://vip\"\n")).unwrap().remove(0);
+        assert_eq!((shown.drain, shown.timeout, shown.idle), (drain, timeout, idle));
+        assert_eq!((shown.status, shown.connections), (status, connections));
+    }
+
+    #[test]
+    fn the_other_side_is_asked_where_it_listens() {
+        let ask = |lines: &str| {
+            let found = parse(&format!("{LISTENER}to = \"active\"\n{lines}")).unwrap().remove(0);
+            let Destination::Active { active, vip: None } = found.to else { panic!("{found:?}") };
+            active.ask
+        };
+        assert_eq!(ask("active = \"http://b\"\n"), "b:80");
+        assert_eq!(ask("active = \"http://[fd00::1]:8080/\"\n"), "[fd00::1]:8080");
+        assert_eq!(ask("active = \"https://b\"\nask = \"b:8080\"\n"), "b:8080");
+    }
+
+    #[test]
+    fn what_cannot_work_is_refused_with_a_remedy() {
+        let vip = "vip = \"http://vip\"\n";
+        for (lines, sentence) in [
+            (String::new(), "needs `vip`, where clients are sent to"),
+            ("vip = \"vip\"\n".into(), "`vip` is no origin: write vip = \"http://HOST\""),
+            ("vip = \"ftp://vip\"\n".into(), "is no origin"),
+            ("vip = \"http://vip/path\"\n".into(), "`vip` has a path: leave it out"),
+            ("vip = \"http://eva@vip\"\n".into(), "`vip` holds a user"),
+            (format!("{vip}active = \"http://b\"\n"), "`active` belongs to `to = \"active\"`"),
+            (format!("{vip}ask = \"b:80\"\n"), "`ask` belongs to `to = \"active\"`"),
+            (format!("{vip}to = \"active\"\n"), "needs `active`, the other side's own name"),
+            ("to = \"active\"\nactive = \"https://b\"\n".into(), "write ask = \"HOST:PORT\""),
+            ("to = \"active\"\nactive = \"http://b\"\nask = \"b\"\n".into(), "`b` is no address: write HOST:PORT"),
+            (format!("{vip}to = \"other\"\n"), "`other` is no valid value; valid: `vip` or `active`"),
+            (format!("{vip}status = 301\n"), "`status` is 307, or 302"),
+            (format!("{vip}exempt = [\"monitor\"]\n"), "`monitor` is no path"),
+            (format!("{vip}exempt = [\"/monitor?x\"]\n"), "without a query"),
+            (format!("{vip}certificate = \"/a.pem\"\n"), "a `certificate` needs its `key`"),
+            (format!("{vip}key = \"/a.key\"\n"), "a `key` needs its `certificate`"),
+            (format!("{vip}drain = \"5\"\n"), "write `drain` with a unit"),
+            (format!("{vip}idle = \"0s\"\n"), "`idle` is 100ms to 3600s"),
+            (format!("{vip}connections = 0\n"), "`connections` is 1 to 65536"),
+            (format!("{vip}exemptions = []\n"), "did you mean `exempt`?"),
+            (format!("{vip}{LISTENER}{vip}"), "two listeners on 10.0.0.1:80"),
+        ] {
+            let found = fault(&lines);
+            assert!(found.contains("agent.toml:") && found.contains(sentence), "{lines}\n{found}\nwanted: {sentence}");
+        }
+        let to_itself = LISTENER.replace("127.0.0.1:8080", "10.0.0.1:80");
+        assert!(parse(&format!("{to_itself}{vip}")).unwrap_err().contains("is this listener itself"));
+    }
+}

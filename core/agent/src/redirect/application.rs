@@ -13,8 +13,8 @@ use tokio::time::timeout;
 
 /// A connection on the same machine, or next to it.
 const CONNECT: Duration = Duration::from_secs(2);
-/// Of an answer's head, and of what is kept of a body.
-const BUFFER_MAX: usize = 64 * 1024;
+/// Half of what an answer's head may have, and what is kept of a body.
+const BUFFER_MAX: usize = 32 * 1024;
 const FIELDS_MAX: usize = 200;
 
 /// The connection that the next request of the same client and the same turn finds.

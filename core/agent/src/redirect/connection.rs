@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{OwnedSemaphorePermit, watch};
 
-/// Of a request's head, and of what is kept of a body.
-const BUFFER_MAX: usize = 64 * 1024;
+/// A request's head has at most twice this: what is read at once, is read before it is measured. Of a body so much is kept.
+const BUFFER_MAX: usize = 32 * 1024;
 const FIELDS_MAX: usize = 100;
 
 /// A client's connection.

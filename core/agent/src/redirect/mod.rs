@@ -24,6 +24,8 @@ mod pass;
 mod patient;
 mod peer;
 mod standing;
+#[cfg(test)]
+mod tests;
 mod tls;
 mod tunnel;
 

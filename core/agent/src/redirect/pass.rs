@@ -4,7 +4,7 @@
 //!  let in ──> connect ──> ask the lease again ──> send ──> answer ──> body
 //!               │                │                  │         └ cut: the connection ends
 //!               v                v                  v
-//!            elsewhere       elsewhere     cut: elsewhere if it may be sent twice, else 502
+//!            elsewhere       elsewhere     cut, or broken off: elsewhere if it may be sent twice, else 502
 //! ```
 
 use super::answer::{self, Asked};
@@ -188,7 +188,7 @@ impl Connection {
         let twice = !sent || asked.method.is_idempotent();
         match fault {
             Fault::Unreachable | Fault::NotServing => self.elsewhere(asked).await,
-            Fault::Cut if twice => self.elsewhere(asked).await,
+            Fault::Cut | Fault::Broken(_) if twice => self.elsewhere(asked).await,
             Fault::Cut | Fault::Broken(_) => answer::text(StatusCode::BAD_GATEWAY, &format!("{}\n", fault.text())),
             Fault::Late => answer::text(StatusCode::GATEWAY_TIMEOUT, &format!("{}\n", fault.text())),
         }

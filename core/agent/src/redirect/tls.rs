@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 
 /// How often it is looked whether the files have changed.
-const LOOK: Duration = Duration::from_secs(10);
+const LOOK: Duration = Duration::from_secs(1);
 
 /// What a listener begins TLS with. Errors name the file.
 pub(super) fn load(identity: &Identity) -> Result<Arc<ServerConfig>, String> {

@@ -28,7 +28,7 @@ pub struct Seen {
 }
 
 /// An application. `/slow` answers, and `/long` ends its answer, when it is let; `/echo` repeats the body; `/up` becomes an
-/// echo of another protocol; all else is answered with the method.
+/// echo of another protocol; `/break` breaks off; all else is answered with the method.
 #[derive(Clone)]
 pub struct Application {
     pub address: SocketAddr,
@@ -48,7 +48,12 @@ impl Application {
                 let application = serving.clone();
                 let service = service_fn(move |request| {
                     let application = application.clone();
-                    async move { Ok::<_, Infallible>(application.answer(request, connection).await) }
+                    async move {
+                        application
+                            .answer(request, connection)
+                            .await
+                            .ok_or_else(|| std::io::Error::from(std::io::ErrorKind::BrokenPipe))
+                    }
                 });
                 let serve = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
                 tokio::spawn(serve.with_upgrades());
@@ -76,18 +81,19 @@ impl Application {
         &self,
         mut request: Request<Incoming>,
         connection: u64,
-    ) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
+    ) -> Option<Response<UnsyncBoxBody<Bytes, Infallible>>> {
         let (method, target) = (request.method().clone(), request.uri().to_string());
         let seen = Seen { method: method.clone(), target, fields: request.headers().clone(), connection };
         self.seen.lock().unwrap().push(seen);
         let mut let_go = self.let_go.subscribe();
-        match request.uri().path() {
+        let answer = match request.uri().path() {
+            "/break" => return None,
             "/slow" => {
                 let _ = let_go.wait_for(|go| *go).await;
                 whole("slow")
             }
             "/long" => {
-                let parts = futures_of(let_go);
+                let parts = two_parts(let_go);
                 Response::new(StreamBody::new(parts).boxed_unsync())
             }
             "/echo" => {
@@ -116,7 +122,8 @@ impl Application {
                 answer.headers_mut().insert("set-cookie", "a=1".parse().unwrap());
                 answer
             }
-        }
+        };
+        Some(answer)
     }
 }
 
@@ -125,7 +132,7 @@ fn whole(text: impl Into<Bytes>) -> Response<UnsyncBoxBody<Bytes, Infallible>> {
 }
 
 /// A first part at once, a second one when it is let.
-fn futures_of(
+fn two_parts(
     mut let_go: watch::Receiver<bool>,
 ) -> impl tokio_stream::Stream<Item = Result<Frame<Bytes>, Infallible>> + Send {
     let (parts, stream) = tokio::sync::mpsc::channel(1);
