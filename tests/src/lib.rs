@@ -7,6 +7,7 @@ pub mod compiled;
 pub mod configuration;
 pub mod http;
 pub mod network;
+pub mod older;
 pub mod processes;
 pub mod replay;
 pub mod stream;
@@ -39,23 +40,30 @@ pub fn plugin(name: &str) -> PathBuf {
     }
 }
 
-/// The binary, which `cargo build --workspace` (`make test`) puts into the directory above the tests' own.
+/// The binary, which `cargo build --workspace` (`make test`) puts into the directory above the tests' own, and beside the programs of this
+/// crate.
 ///
 /// # Panics
 /// When it is not there.
 #[must_use]
 pub fn lockstep() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    let binary = test.parent().and_then(Path::parent).map(|folder| folder.join("lockstep"));
+    let binary = built(&test).map(|folder| folder.join("lockstep"));
     match binary.filter(|binary| binary.exists()) {
         Some(binary) => binary,
-        None => panic!("no `lockstep` above {}: say `cargo build --workspace` first", test.display()),
+        None => panic!("no `lockstep` above or beside {}: say `cargo build --workspace` first", test.display()),
     }
+}
+
+/// Where Cargo lays what a profile has built; tests are in a directory of their own below it.
+fn built(executable: &Path) -> Option<&Path> {
+    let folder = executable.parent()?;
+    if folder.ends_with("deps") { folder.parent() } else { Some(folder) }
 }
 
 /// Where failed stories leave what was written, and figures are collected: `target/tmp`.
 #[must_use]
 pub fn kept() -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    test.ancestors().nth(3).unwrap_or(Path::new("/")).join("tmp")
+    built(&test).and_then(Path::parent).unwrap_or(Path::new("/")).join("tmp")
 }

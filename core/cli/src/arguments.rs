@@ -326,6 +326,8 @@ impl Judged {
 pub enum Simulate {
     /// A telisca server's web application
     App(lockstep_demo::app::Options),
+    /// A node that admits no agent
+    Appliance(lockstep_demo::appliance::Options),
     /// A Cisco Finesse server
     Finesse(lockstep_demo::finesse::Options),
     /// A CTI server that speaks GED-188

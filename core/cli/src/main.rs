@@ -82,6 +82,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
         Command::Demo(options) => lockstep_demo::play::run(options).map_err(Failure::from_verdict),
         Command::Simulate { program } => match program {
             Simulate::App(options) => lockstep_demo::app::run(options),
+            Simulate::Appliance(options) => lockstep_demo::appliance::run(options),
             Simulate::Finesse(options) => lockstep_demo::finesse::run(options),
             Simulate::Ged188(options) => lockstep_demo::ged188::run(&options),
             Simulate::Cti(options) => lockstep_demo::cti::run(&options),

@@ -17,6 +17,7 @@ mod edge_deaths;
 mod faults;
 mod hostile;
 mod journal;
+mod neighbours;
 mod planned;
 mod policies;
 mod redirect;

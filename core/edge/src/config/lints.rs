@@ -1,7 +1,8 @@
 //! What is valid and odd.
 
-use super::{Config, PairConfig};
+use super::{Config, PairConfig, SideConfig};
 use humantime::format_duration;
+use lockstep_policy::Side;
 use std::time::Duration;
 
 pub(super) fn lints(config: &Config) -> Vec<String> {
@@ -19,7 +20,7 @@ pub(super) fn lints(config: &Config) -> Vec<String> {
 fn of_pair(pair: &PairConfig) -> Vec<String> {
     let about = |text: String| format!("pair `{}`: {text}", pair.name);
     let leased = [max_wait(pair), fence(pair)].into_iter().filter(|_| pair.policy.traits.exclusive);
-    let own = leased.chain([probe_overlap(pair)]).chain(unheard(pair));
+    let own = leased.chain([probe_overlap(pair)]).chain(unheard(pair)).chain(unfenced(pair));
     own.flatten().chain(of_policy(pair)).map(about).collect()
 }
 
@@ -33,6 +34,27 @@ fn of_policy(pair: &PairConfig) -> Vec<String> {
         policy.expected_delay.map(|delay| format!("expected switch delay, at worst: {}", format_duration(delay))),
     );
     said
+}
+
+/// What nobody confirms, and what nobody asks for.
+fn unfenced(pair: &PairConfig) -> impl Iterator<Item = Option<String>> {
+    let of_side = |(side, config): (Side, &SideConfig)| {
+        let remote = config.remote.as_ref()?;
+        let said = match (&config.fence, remote.unfenced_delay) {
+            (_, Some(delay)) => format!(
+                "a failover from it goes on {} after its stop was ordered although nobody has confirmed it: both sides may \
+                 then be active; a fencing hook ([pair.{side}.fence]) would know",
+                format_duration(delay)
+            ),
+            (None, None) => format!(
+                "a failover from a node that has lost its power waits until a person says `switch --unsafe`; a fencing \
+                 hook ([pair.{side}.fence]) would know"
+            ),
+            (Some(_), None) => return Some(format!("side {side} has no agent and no lease; its hook fences it")),
+        };
+        Some(format!("side {side} has no agent and no lease: {said}"))
+    };
+    pair.sides.iter().map(of_side).collect::<Vec<_>>().into_iter()
 }
 
 /// A failover that must wait for the lease holds requests at least for so long.

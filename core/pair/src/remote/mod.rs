@@ -161,6 +161,7 @@ impl Remote {
             replication_detail: String::new(),
             lan: Lan::Unknown,
             waiting: String::new(),
+            unbound: Vec::new(),
         }
     }
 
