@@ -164,7 +164,11 @@ fn row(side: Side, status: &SideStatus) -> [String; 10] {
     let dash = || "-".to_owned();
     let report = status.report.as_ref();
     let services = report.map(|report| {
-        let services = report.services.iter().map(|service| format!("{} {}", service.name, word(&service.state)));
+        let services = report.services.iter().map(|service| {
+            let again = if service.restarts > 0 { format!(" (restarted {})", service.restarts) } else { String::new() };
+            let unbound = if report.unbound.contains(&service.name) { ", unbound" } else { "" };
+            format!("{} {}{again}{unbound}", service.name, word(&service.state))
+        });
         services.collect::<Vec<_>>().join(", ")
     });
     let probes = status.probes.iter().map(|probe| {
@@ -287,5 +291,15 @@ telisca: 10.0.0.100:80
   b     10.0.0.1:80  no auxiliary  standby  5      none      3          cti running  good 0.8 ms  2 of 5 good, then rollback
 "
         );
+    }
+
+    #[test]
+    fn what_was_started_again_and_what_is_unbound_stands_beside_the_service() {
+        let mut status = status();
+        let report = status.pairs[0].sides.a.report.as_mut().unwrap();
+        report.services[0].restarts = 2;
+        report.unbound = vec!["cti".to_owned()];
+        let text = text(&status);
+        assert!(text.contains("cti running (restarted 2), unbound"), "{text}");
     }
 }

@@ -125,3 +125,38 @@ fn exit_codes_are_as_the_help_says() {
     assert!(said(&invalid).contains("edge.toml:2:"), "{}", said(&invalid));
     assert!(said(&invalid).contains("`name`"), "{}", said(&invalid));
 }
+
+#[test]
+fn check_takes_an_agents_configuration_too_and_warns_of_what_nothing_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("agent.toml");
+    let good = r#"[agent]
+pair = "telisca"
+side = "a"
+tls = { insecure = true }
+
+[[service]]
+name = "cti"
+driver = "http"
+exclusive = true
+start = { url = "http://10.0.0.9/on" }
+stop = { url = "http://10.0.0.9/off" }
+"#;
+    let told = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned() + &said(output);
+    let check = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        lockstep().arg("check").arg(&file).output().unwrap()
+    };
+    let valid = check(good);
+    assert_eq!(valid.status.code(), Some(0), "{}", told(&valid));
+    for word in ["agent.toml: valid", "warning: service `cti` is unbound", "`kill`"] {
+        assert!(told(&valid).contains(word), "{}", told(&valid));
+    }
+    let bound = check(&format!("{good}kill = [\"/opt/power-off\"]\n"));
+    assert!(!told(&bound).contains("unbound"), "{}", told(&bound));
+    let invalid = check(&format!("{good}retrys = 3\n"));
+    assert_eq!(invalid.status.code(), Some(1), "{}", told(&invalid));
+    for word in ["agent.toml:12:1:", "`retrys`", "did you mean `retries`?"] {
+        assert!(told(&invalid).contains(word), "{}", told(&invalid));
+    }
+}

@@ -120,6 +120,8 @@ pub struct Report {
     pub lan: Lan,
     /// The manual gate that the node's start waits at; empty when it waits at none.
     pub waiting: String,
+    /// Exclusive services that nothing on the node ends at the deadline: what bounds them is elsewhere, or nowhere.
+    pub unbound: Vec<String>,
 }
 
 /// What became of a command.

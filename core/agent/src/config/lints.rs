@@ -1,8 +1,16 @@
 //! What is valid, and odd or not there: said by `lockstep check`, and at the agent's start.
 
-use super::{Config, Driver};
+use super::{Config, Driver, Service};
 use crate::service::http::{read_login, trusted};
 use crate::watchdog::Watchdog;
+
+impl Service {
+    /// Whether nothing on the node ends it when the agent hangs or dies, although it may run on the active side only.
+    #[must_use]
+    pub fn is_unbound(&self) -> bool {
+        self.exclusive && matches!(&self.driver, Driver::Http(remote) if remote.kill.is_none())
+    }
+}
 
 impl Config {
     /// A sentence for each.
@@ -12,7 +20,7 @@ impl Config {
         for service in &self.services {
             let Driver::Http(remote) = &service.driver else { continue };
             let name = &service.name;
-            if service.exclusive && remote.kill.is_none() {
+            if service.is_unbound() {
                 lints.push(format!(
                     "service `{name}` is unbound: it is exclusive and has no `kill`, so nothing on this node ends it when the \
                      agent hangs or dies, or when its stop is not confirmed. Name a program by `kill` that surely ends it, \

@@ -3,6 +3,8 @@
 use super::*;
 use std::path::Path;
 
+mod services;
+
 fn parse(text: &str) -> Result<Config, String> {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("agent.toml");

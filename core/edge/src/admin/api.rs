@@ -166,6 +166,9 @@ pub struct ReportStatus {
     /// The manual gate that its start waits at; empty when it waits at none.
     #[serde(default)]
     pub waiting: String,
+    /// Exclusive services that nothing on its node ends when its agent hangs or dies.
+    #[serde(default)]
+    pub unbound: Vec<String>,
     /// How long ago it was heard.
     pub age_ms: f64,
 }

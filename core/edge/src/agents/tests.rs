@@ -135,6 +135,7 @@ fn report(number: u64) -> FromAgent {
         replication_detail: String::new(),
         lan: Lan::Unknown,
         waiting: String::new(),
+        unbound: Vec::new(),
     }))
 }
 

@@ -67,6 +67,7 @@ impl Driver {
                 replication_detail: report.replication_detail.clone(),
                 lan: report.lan,
                 waiting: report.waiting.clone(),
+                unbound: report.unbound.clone(),
                 age_ms: ms(now.since(*heard)),
             }),
             probes: self.probe_status(now, side),

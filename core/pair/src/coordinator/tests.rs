@@ -80,6 +80,7 @@ impl Rig {
             replication_detail: String::new(),
             lan: Lan::Unknown,
             waiting: String::new(),
+            unbound: Vec::new(),
         };
         self.say(Input::Node { side, message: FromNode::Report(report) });
     }

@@ -42,6 +42,8 @@ pub struct Condition {
     pub replication_detail: String,
     /// The manual gate that the start of the services waits at; empty when it waits at none.
     pub waiting: String,
+    /// Exclusive services that nothing on the node ends at the deadline.
+    pub unbound: Vec<String>,
 }
 
 /// What a node is told.

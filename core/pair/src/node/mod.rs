@@ -162,6 +162,7 @@ impl Node {
             replication_detail: self.condition.replication_detail.clone(),
             lan: self.lan,
             waiting: self.condition.waiting.clone(),
+            unbound: self.condition.unbound.clone(),
         }
     }
 

@@ -332,6 +332,11 @@ impl<L: Launch> Crew<L> {
             replication: self.replication.0,
             replication_detail: self.replication.1.clone(),
             waiting: self.waits_at().unwrap_or_default().to_owned(),
+            unbound: self
+                .of(true)
+                .filter(|slot| slot.config.is_unbound())
+                .map(|slot| slot.config.name.clone())
+                .collect(),
         };
         if self.condition.as_ref() != Some(&condition) {
             self.condition = Some(condition.clone());
