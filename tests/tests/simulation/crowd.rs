@@ -6,15 +6,19 @@ use lockstep_policy::host::Library;
 use lockstep_tests::plugin;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, Instant};
 
 /// From one line of progress to the next.
 const PROGRESS: Duration = Duration::from_secs(10);
 
+/// A vendor's plugin; its file is read once.
 pub fn library(policy: Vendor) -> Library {
-    Library::open(&plugin(policy.name())).expect("the plugin loads")
+    static LOADED: LazyLock<[Library; 3]> =
+        LazyLock::new(|| Vendor::ALL.map(|policy| Library::open(&plugin(policy.name())).expect("the plugin loads")));
+    let place = Vendor::ALL.iter().position(|one| *one == policy).expect("it is one of them");
+    LOADED[place].clone()
 }
 
 /// One world to its end: what was counted, and what was broken. A panic is of the production code's own checks.
@@ -139,7 +143,7 @@ impl Stats {
         }
         sum!(events, policy_events, faults, completed, rolled_back, no_active, settled, edge_crashes, agent_crashes);
         sum!(reboots, deadman, isolations, requests, held, answered, errors, refused, turned_away, waited_in_vain);
-        sum!(cut, left, unreached);
+        sum!(cut, left, unreached, mended);
         self.longest = longest;
     }
 }

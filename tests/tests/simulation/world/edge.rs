@@ -240,7 +240,7 @@ impl World {
         };
         let durable = self.edge.disk.durable().epoch.0.max(self.edge.heard_of);
         if epoch.0 > durable {
-            self.broken(format!("I4: the edge uses epoch {epoch}, and has {durable} on its disk"));
+            self.broken(format!("I4: the edge uses epoch {epoch}, and has {durable} on its disk: {message:?}"));
         }
         if !matches!(message, ToNode::Renew { .. }) {
             self.tell(|| format!("edge -> {side}: {message:?}"));
@@ -344,6 +344,7 @@ impl World {
             End::Ended { outcome: Outcome::Completed, .. } => (event::Outcome::Done, String::new()),
             End::Ended { why, .. } => (event::Outcome::Failed, why),
         };
+        self.failed_in_a_row = if outcome == event::Outcome::Done { 0 } else { self.failed_in_a_row + 1 };
         self.result(life, action, outcome, why);
     }
 

@@ -10,6 +10,9 @@ use super::requests::Fate;
 
 /// When the faults have ended, one side serves within this.
 const REST_WITHIN: u64 = 30_000 * MS;
+/// After so many attempts in a row that have come to nothing, the policies' SDK waits so long before each other one.
+const ATTEMPTS: u32 = 6;
+const SLOW_RETRY: u64 = 60_000 * MS;
 /// A side that has served for so long stays: the world ends.
 const RESTS: u64 = 8_000 * MS;
 
@@ -59,7 +62,7 @@ impl World {
             return;
         }
         let epoch = self.edge.route.epoch;
-        if !self.is_active_in(side, epoch) {
+        if !self.is_active_in(side, epoch) && !self.is_another_life(side) {
             let role = self.role(side);
             self.broken(format!("I2: requests go to side {side} under epoch {epoch}, and it is {role:?}"));
         }
@@ -82,7 +85,8 @@ impl World {
         if !moves {
             self.rest.since = None;
         }
-        if self.now > calm + REST_WITHIN && !moves {
+        let patience = if self.failed_in_a_row >= ATTEMPTS { REST_WITHIN + SLOW_RETRY } else { REST_WITHIN };
+        if self.now > calm + patience && !moves {
             let view = self.edge.coordinator.as_ref().map(|coordinator| coordinator.view());
             self.broken(format!("liveness: long after the last fault no side serves: {view:?}"));
         }

@@ -36,7 +36,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 
 pub const MS: u64 = 1_000_000;
 /// So long after the last fault the world ends, if the pair has not come to rest before.
-const AFTER_FAULTS: u64 = 45_000 * MS;
+const AFTER_FAULTS: u64 = 110_000 * MS;
 
 /// What happens. That of a life happens in that life only.
 #[derive(Clone, Debug, Hash)]
@@ -67,6 +67,7 @@ pub enum What {
     NodeStored { side: Side, life: u64, ticket: u64, well: bool },
     LooksAtLan { side: Side, life: u64 },
     CrewLooks { side: Side, life: u64 },
+    AgentRestarts { side: Side, life: u64 },
     Boot { side: Side },
     Wake { side: Side },
     ServiceStarted { side: Side, id: u64, good: bool },
@@ -145,6 +146,8 @@ pub struct Stats {
     pub cut: u64,
     pub left: u64,
     pub unreached: u64,
+    /// Worlds in which a person had to order a switch after the faults had ended.
+    pub mended: u64,
 }
 
 /// One seed's world.
@@ -167,6 +170,10 @@ pub struct World {
     /// How far the time of day was set, in milliseconds.
     wall_jumps: i64,
     processes: u64,
+    /// The side that a person has tried last.
+    mends_with: Side,
+    /// Switches of the policy that have come to nothing.
+    failed_in_a_row: u32,
     rest: Rest,
     at_rest: bool,
     broken: Option<String>,
@@ -202,6 +209,8 @@ impl World {
             window: Window::default(),
             wall_jumps: 0,
             processes: 0,
+            mends_with: Side::B,
+            failed_in_a_row: 0,
             rest: Rest::default(),
             at_rest: false,
             broken: None,
@@ -332,6 +341,7 @@ impl World {
             What::NodeStored { side, ticket, well, .. } => self.node_stored(side, ticket, well),
             What::LooksAtLan { side, .. } => self.look_at_lan(side),
             What::CrewLooks { side, .. } => self.crew_looks(side),
+            What::AgentRestarts { side, .. } => self.agent_restarts(side),
             What::Boot { side } => self.boot(side),
             What::Wake { side } => self.wake(side),
             What::ServiceStarted { side, id, good } => self.service_started(side, id, good),
@@ -384,6 +394,7 @@ impl World {
             | What::NodeStored { side, life, .. }
             | What::LooksAtLan { side, life }
             | What::CrewLooks { side, life }
+            | What::AgentRestarts { side, life }
             | What::AppStarts { side, life } => *life != self.hosts[*side].life,
             _ => false,
         }
@@ -428,6 +439,7 @@ impl Room {
             | What::NodeStored { side, .. }
             | What::LooksAtLan { side, .. }
             | What::CrewLooks { side, .. }
+            | What::AgentRestarts { side, .. }
             | What::AppStarts { side, .. } => Room::Agent(*side),
             What::ServiceStarted { side, .. } | What::AppReady { side, .. } => Room::Host(*side),
             _ => Room::Nobody,

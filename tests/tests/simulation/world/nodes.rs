@@ -34,6 +34,8 @@ pub struct Host {
     pub timer: Option<u64>,
     /// The highest epoch that it has ever answered for.
     pub answered: u64,
+    /// The highest epoch in which it became active.
+    pub activated: u64,
 }
 
 impl Host {
@@ -52,6 +54,7 @@ impl Host {
             known_isolated: None,
             timer: None,
             answered: 0,
+            activated: 0,
         }
     }
 }
@@ -242,6 +245,14 @@ impl World {
         host.node.as_ref().map(|node| node.report(host.clock.now(self.now)).role)
     }
 
+    /// Whether the agent that the edge has heard last has died, and another life has begun of which the edge knows nothing.
+    pub(super) fn is_another_life(&self, side: Side) -> bool {
+        let host = &self.hosts[side];
+        let now = host.node.as_ref().map(|node| node.report(host.clock.now(self.now)).stamp.session);
+        let heard = self.edge.coordinator.as_ref().and_then(|coordinator| coordinator.report(side));
+        heard.map(|report| report.stamp.session) != now
+    }
+
     /// Whether it holds a lease of that epoch that has not run out.
     pub(super) fn is_active_in(&self, side: Side, epoch: lockstep_policy::Epoch) -> bool {
         let host = &self.hosts[side];
@@ -251,12 +262,21 @@ impl World {
         })
     }
 
+    /// Whether it holds a lease of any epoch.
+    pub(super) fn holds_lease(&self, side: Side) -> bool {
+        let host = &self.hosts[side];
+        host.node.as_ref().is_some_and(|node| !node.report(host.clock.now(self.now)).lease_left.is_zero())
+    }
+
     /// I3, I4: what an answer claims is on the disk, and is not older than what was claimed before.
     fn judge_answer(&mut self, side: Side, answer: &Answer) {
         let (Answer::StoodDown { epoch } | Answer::Activated { epoch }) = answer else { return };
         let (epoch, host) = (epoch.0, &mut self.hosts[side]);
         let (durable, before) = (host.disk.durable().epoch.0, host.answered);
         host.answered = before.max(epoch);
+        if matches!(answer, Answer::Activated { .. }) {
+            host.activated = epoch;
+        }
         if epoch < before {
             self.broken(format!("I3: side {side} obeys epoch {epoch} after it has answered for epoch {before}"));
         }

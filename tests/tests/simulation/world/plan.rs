@@ -40,6 +40,11 @@ impl Vendor {
         }
     }
 
+    /// Whether it may wait for a person when no side serves: eServices does by its rules, and CIC when its backup has failed.
+    pub fn needs_people(self) -> bool {
+        self != Vendor::Telisca
+    }
+
     fn parameters(self, rng: &mut fastrand::Rng, minute: i64) -> serde_json::Value {
         match self {
             Vendor::Telisca => {
@@ -144,6 +149,8 @@ pub struct Plan {
     /// The time of day when the world begins, in milliseconds since 1970.
     pub day: i64,
     pub clients: usize,
+    /// Agents start again an exclusive service that has ended.
+    pub restarts: bool,
 }
 
 impl Plan {
@@ -203,6 +210,7 @@ impl Plan {
             pace: rng.u64(200..2_500),
             day,
             clients: rng.usize(2..5),
+            restarts: rng.bool(),
         }
     }
 

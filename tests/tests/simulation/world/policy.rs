@@ -4,6 +4,7 @@
 use super::edge::Origin;
 use super::{MS, What, World};
 use lockstep_edge::rehearsal::{Alarms, Timers, Today};
+use lockstep_pair::RouteKind;
 use lockstep_pair::coordinator::{Input, Order, OrderId};
 use lockstep_policy::action::{Switch, Urgency, Watch};
 use lockstep_policy::event::{self, Connection, Event, Link, Outcome, ProbeId, Start};
@@ -266,10 +267,13 @@ impl World {
     pub(super) fn operator(&mut self) {
         let pause = self.rng.u64(1_000..9_000) * MS;
         self.after(pause, What::Operator);
-        if !self.has_faults() || !self.edge.is_up() || self.edge.asleep {
+        if !self.edge.is_up() || self.edge.asleep {
             return;
         }
         let to = if self.rng.bool() { Side::A } else { Side::B };
+        if !self.has_faults() {
+            return self.operator_mends();
+        }
         match self.rng.u32(0..10) {
             // Past the policy: a failover by hand, and a side that is stood down.
             0 => {
@@ -282,6 +286,19 @@ impl World {
             }
             choice => self.operator_orders(to, choice < 7),
         }
+    }
+
+    /// Where a policy waits for a person, somebody comes when nobody has been served for a while, and tries one side after
+    /// the other.
+    fn operator_mends(&mut self) {
+        let served = matches!(self.edge.route.kind, RouteKind::Serve(_));
+        let late = self.now > self.plan.faults_end + 8_000 * MS;
+        if served || !late || !self.plan.policy.needs_people() || self.edge.handover.is_some() {
+            return;
+        }
+        self.stats.mended = 1;
+        self.mends_with = self.mends_with.other();
+        self.operator_orders(self.mends_with, true);
     }
 
     fn operator_orders(&mut self, to: Side, confirmed: bool) {

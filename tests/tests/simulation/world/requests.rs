@@ -49,10 +49,22 @@ pub struct Request {
     resends: u32,
     /// How often an application has begun to work on it.
     worked_on: u32,
-    /// Of each attempt that was given: by the route of which epoch, and until when its side might serve it by that.
-    given: Vec<(u32, Epoch, u64)>,
+    /// Its attempts that were given.
+    given: Vec<Given>,
     /// How long the edge had slept when it came.
     slept: u64,
+}
+
+/// An attempt that was given to a side.
+#[derive(Clone, Copy, Debug)]
+struct Given {
+    attempt: u32,
+    /// By the route of this epoch.
+    epoch: Epoch,
+    /// Until then its side might serve it by that.
+    rightful_until: u64,
+    /// The process at the other end of its connection.
+    app: u64,
 }
 
 /// What happened to an attempt at its side.
@@ -278,7 +290,8 @@ impl World {
         }
         let Some(departure) = self.requests[request].departure.take() else { return };
         let (side, now) = (departure.side(), self.edge_now());
-        let refuses = self.hosts[side].crew.app.is_none();
+        let app = self.hosts[side].crew.app;
+        let refuses = app.is_none();
         if !reached || refuses {
             // No byte has left: whatever the method is, it is tried again until its hold is over.
             drop(departure);
@@ -292,11 +305,11 @@ impl World {
             self.look_whether_drained();
             return self.look_for_side(request);
         }
-        self.give(request, departure, now);
+        self.give(request, departure, now, app.map_or(0, |app| app.id));
     }
 
     /// Its first byte leaves.
-    fn give(&mut self, request: usize, departure: Departure, now: At) {
+    fn give(&mut self, request: usize, departure: Departure, now: At, app: u64) {
         let (side, epoch, first) = (departure.side(), departure.epoch(), departure.is_first());
         self.judge_giving(request, side, epoch);
         let rightful_until = self.hosts[side].crew.deadman.unwrap_or(self.now);
@@ -304,7 +317,7 @@ impl World {
         one.seat = None;
         one.state = State::Given;
         one.departure = Some(departure);
-        one.given.push((one.attempt, epoch, rightful_until));
+        one.given.push(Given { attempt: one.attempt, epoch, rightful_until, app });
         one.sends += 1;
         if one.post && one.sends > 1 {
             let sends = one.sends;
@@ -430,8 +443,9 @@ impl World {
         if !self.network.open(Place::Edge, Place::Node(side)) || self.hosts[side].off {
             return self.after(50 * MS, What::AtServer { side, request, attempt });
         }
+        let connected_to = self.requests[request].given.last().map(|given| given.app);
         let host = &mut self.hosts[side];
-        if host.crew.app.is_none() {
+        if host.crew.app.map(|app| app.id) != connected_to {
             return self.reset(side, request, attempt);
         }
         if host.crew.app_asleep || host.frozen {
@@ -518,6 +532,7 @@ impl World {
         let host = &self.hosts[side];
         let wrong = match host.node {
             Some(_) if host.frozen || host.agent_asleep => host.crew.deadman.is_none_or(|at| at <= self.now),
+            Some(_) if self.is_another_life(side) => false,
             Some(_) => !self.is_active_in(side, epoch),
             // Its agent has died, and the edge may not have heard it; its services end with its last lease.
             None => host.crew.deadman.is_some_and(|at| at <= self.now) && !host.off,
@@ -533,12 +548,15 @@ impl World {
     /// I2, as the application sees it: nothing is begun after the end of the right under which it was given, but for what
     /// was still under way then. A side that was stood down as planned may finish what it has.
     fn judge_working(&mut self, side: Side, request: usize, attempt: u32) {
-        let given = self.requests[request].given.iter().find(|(of, ..)| *of == attempt);
-        let Some((_, epoch, until)) = given.copied() else { return };
+        let given = self.requests[request].given.iter().find(|given| given.attempt == attempt);
+        let Some(Given { epoch, rightful_until, .. }) = given.copied() else { return };
         let crew = &self.hosts[side].crew;
-        let holds = crew.exclusive.is_some_and(|process| process.ready) && self.is_active_in(side, epoch);
-        let until = until + 350 * MS;
-        if !holds && !crew.planned_out && self.now > until {
+        // Renewals since then have prolonged the right.
+        let prolonged = crew.deadman.filter(|_| crew.deadman_epoch == epoch.0).unwrap_or(0);
+        let until = rightful_until.max(prolonged) + 350 * MS;
+        // One that was activated anew, with nobody else in between, may go on.
+        let alone = self.hosts[side.other()].activated < epoch.0 && self.holds_lease(side);
+        if self.now > until && epoch.0 > crew.let_finish && !alone {
             let late = (self.now - until) / MS;
             self.broken(format!(
                 "I2: the application of side {side} begins request {request} of epoch {epoch} {late} ms after its right has ended"

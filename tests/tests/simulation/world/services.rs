@@ -2,6 +2,7 @@
 //! not, and is killed when the node loses its role by failover (`flush`). Guards end both when the agent dies.
 
 use super::links::AgentSays;
+use super::nodes::Host;
 use super::{MS, What, World};
 use lockstep_pair::node::{self, Run};
 use lockstep_policy::action::Urgency;
@@ -64,10 +65,12 @@ pub struct Crew {
     pub sequence: Sequence,
     /// When the kernel kills what is exclusive, if the switch is not moved on.
     pub deadman: Option<u64>,
+    /// In which epoch it was armed last.
+    pub deadman_epoch: u64,
     /// The switch is for the application too.
     app_bound: bool,
-    /// It was stood down as planned, and its application was let finish.
-    pub planned_out: bool,
+    /// It was stood down in order: its application may finish what it was given under this epoch and earlier ones.
+    pub let_finish: u64,
     exited: bool,
     restarts: u32,
     app_starts: u32,
@@ -83,7 +86,6 @@ impl World {
         self.tell(|| format!("agent {side} starts its exclusive service"));
         let crew = &mut self.hosts[side].crew;
         crew.sequence = Sequence::Starting(run);
-        crew.planned_out = false;
         crew.exited = false;
         if crew.exclusive.is_none() && crew.deadman.is_some_and(|at| at > self.now) {
             self.spawn(side);
@@ -125,9 +127,13 @@ impl World {
         if served && !self.plan.mutation.leaves_application() {
             self.kill_app(side);
         }
+        let host = &self.hosts[side];
+        let epoch = host.node.as_ref().map_or(0, |node| node.report(host.clock.now(self.now)).epoch.0);
         let crew = &mut self.hosts[side].crew;
         crew.app_bound = false;
-        crew.planned_out = urgency == Urgency::Planned;
+        if crew.sequence == Sequence::Up && urgency == Urgency::Planned {
+            crew.let_finish = epoch;
+        }
         crew.sequence = Sequence::Stopping { run, by };
         let (trouble, running) = (crew.trouble, crew.exclusive);
         let Some(process) = running else { return self.crew_changes(side) };
@@ -185,6 +191,9 @@ impl World {
     }
 
     pub(super) fn crew_looks(&mut self, side: Side) {
+        if self.hosts[side].node.is_none() {
+            return;
+        }
         let crew = &mut self.hosts[side].crew;
         let input = match (crew.sequence, crew.exclusive) {
             (Sequence::Stopping { run, .. }, None) => {
@@ -205,7 +214,12 @@ impl World {
                 Some(node::Input::Started(run))
             }
             (Sequence::Up, None) => {
-                crew.exited = true;
+                let ends = !std::mem::replace(&mut crew.exited, true);
+                if ends && self.plan.restarts {
+                    let life = self.hosts[side].life;
+                    let pause = self.rng.u64(100..400) * MS;
+                    self.after(pause, What::AgentRestarts { side, life });
+                }
                 None
             }
             (Sequence::Up, Some(_)) => {
@@ -220,6 +234,17 @@ impl World {
             self.tell_node(side, input);
         }
         self.condition(side);
+    }
+
+    /// An agent may be configured to start again what has ended, before any policy does.
+    pub(super) fn agent_restarts(&mut self, side: Side) {
+        let Host { crew, node, .. } = &mut self.hosts[side];
+        let may_run = crew.deadman.is_some_and(|at| at > self.now);
+        if node.is_some() && may_run && crew.sequence == Sequence::Up && crew.exclusive.is_none() {
+            crew.restarts += 1;
+            self.spawn(side);
+            self.condition(side);
+        }
     }
 
     fn end_restart(&mut self, side: Side) {
@@ -285,8 +310,11 @@ impl World {
 /// The dead-man's switch, and deaths.
 impl World {
     pub(super) fn deadman_at(&mut self, side: Side, time: u64) {
-        let crew = &mut self.hosts[side].crew;
+        let host = &mut self.hosts[side];
+        let epoch = host.node.as_ref().map_or(0, |node| node.report(host.clock.now(self.now)).epoch.0);
+        let crew = &mut host.crew;
         crew.deadman = Some(time);
+        crew.deadman_epoch = epoch;
         crew.app_bound = true;
         self.at(time, What::Deadman { side });
     }
