@@ -48,6 +48,8 @@ fn dies(point: &str, cause: Cause, with_agent: Option<Side>) -> impl FnOnce(&Pat
         // Whether the operator heard the outcome before the edge died is a matter of chance; he is not left waiting.
         order.map(|order| order.join().unwrap());
         client.finish(&bed);
+        // The role may have moved again meanwhile, where a busy machine has made an active side silent.
+        let serving = bed.wait_any_well();
         bed.switch(serving.other());
         bed.wait_well(serving.other());
     }
