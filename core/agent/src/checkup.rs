@@ -4,6 +4,7 @@
 //! is done in tasks of its own; those who ask for one service at the same time share one look.
 
 use crate::config::{self, Alive, Driver, Ready};
+use crate::platform::process;
 use crate::service::ready;
 use lockstep_policy::At;
 use lockstep_policy::event::ServiceState;
@@ -99,18 +100,10 @@ fn fault_at_sight(service: &config::Service, vital: Vital) -> Option<String> {
         ServiceState::Stopped => Some("it is stopped".to_owned()),
         ServiceState::Stopping => Some("it is being stopped".to_owned()),
         ServiceState::Exited => Some("it has ended".to_owned()),
-        ServiceState::Starting | ServiceState::Running | ServiceState::Unready => match process_state(vital.pid) {
-            Some('T' | 't') => Some(format!("its process {} is stopped", vital.pid)),
-            Some('Z' | 'X') => Some(format!("its process {} has ended", vital.pid)),
-            _ => None,
-        },
+        ServiceState::Starting | ServiceState::Running | ServiceState::Unready => {
+            process::fault(vital.pid).map(|fault| format!("its process {} {fault}", vital.pid))
+        }
     }
-}
-
-/// As `/proc` shows it; none when it cannot be seen.
-fn process_state(pid: u32) -> Option<char> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok().filter(|_| pid != 0)?;
-    stat.rsplit_once(") ")?.1.chars().next()
 }
 
 async fn fault_when_asked(service: &config::Service, vital: Vital) -> Option<String> {

@@ -1,5 +1,6 @@
 //! Places where a test may make the agent die: `LOCKSTEP_CRASH_AT=NAME`, or `NAME:N` for the N-th passing.
 
+use crate::platform::process;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -16,7 +17,7 @@ pub(crate) fn point(name: &str) {
     static WANTED: OnceLock<Option<Wanted>> = OnceLock::new();
     let Some(wanted) = WANTED.get_or_init(wanted) else { return };
     if wanted.point == name && wanted.passings.fetch_sub(1, Ordering::Relaxed) == 1 {
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        process::die();
     }
 }
 

@@ -26,13 +26,15 @@ mod keeper;
 mod lan;
 mod link;
 mod noticed;
-mod notify;
+mod platform;
 mod program;
 mod redirect;
 mod run;
 mod service;
 mod store;
 mod watchdog;
+
+use platform::notify;
 
 pub use config::{Config, ConfigError, load};
 pub use redirect::RedirectError;

@@ -1,11 +1,10 @@
 //! A program that is run to its end: bounded in time and in what is kept of its words.
 
-use rustix::process::{Pid, Signal, kill_process_group};
+use crate::platform::family::Family;
 use std::io;
-use std::process::{ExitStatus, Stdio};
+use std::process::ExitStatus;
 use std::time::Duration;
-use tokio::io::AsyncReadExt as _;
-use tokio::net::unix::pipe;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -36,19 +35,13 @@ impl Ended {
     }
 }
 
-/// Runs a program with some variables more than the agent's own. At `within` it is killed, with its process group; and
+/// Runs a program with some variables more than the agent's own. At `within` it is killed, with what it has started; and
 /// so it is when nobody waits any more.
 pub(crate) async fn run(command: &[String], variables: &[(&str, String)], within: Duration) -> io::Result<Ended> {
     let (program, args) = command.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    let (reader, writer) = io::pipe()?;
     let mut command = Command::new(program);
     command.args(args).envs(variables.iter().map(|(name, value)| (name, value)));
-    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer).process_group(0).kill_on_drop(true);
-    let mut child = command.spawn()?;
-    // It holds the writing end too.
-    drop(command);
-    let mut output = pipe::Receiver::from_owned_fd(reader.into())?;
-    let group = Group(child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    let (mut child, mut family, mut output) = Family::start(command)?;
     let mut words = Vec::new();
     let run = async {
         tokio::select! {
@@ -61,17 +54,17 @@ pub(crate) async fn run(command: &[String], variables: &[(&str, String)], within
         Err(_) => None,
     };
     if status.is_none() {
-        group.kill();
+        family.kill();
         let _ = child.wait().await;
     }
     // What it has left running is the program's own business: from here on it is not killed.
-    std::mem::forget(group);
+    family.leave();
     let _ = timeout(AFTER, keep(&mut output, &mut words)).await;
     Ok(Ended { status, words: String::from_utf8_lossy(&words).into_owned() })
 }
 
 /// Reads to the end, and keeps the last of it.
-async fn keep(output: &mut pipe::Receiver, words: &mut Vec<u8>) {
+async fn keep(output: &mut (impl AsyncRead + Unpin), words: &mut Vec<u8>) {
     let mut chunk = [0; 1024];
     while let Ok(count @ 1..) = output.read(&mut chunk).await {
         words.extend_from_slice(&chunk[..count]);
@@ -80,26 +73,10 @@ async fn keep(output: &mut pipe::Receiver, words: &mut Vec<u8>) {
     }
 }
 
-/// A process group; killed when dropped.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn kill(&self) {
-        if let Some(pid) = self.0 {
-            let _ = kill_process_group(pid, Signal::KILL);
-        }
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::{Pid, Signal};
 
     const LONG: Duration = Duration::from_secs(20);
 

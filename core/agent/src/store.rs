@@ -1,16 +1,15 @@
 //! What survives a crash: `node.json` in the state directory.
 //!
-//! A write is done when it is on the disk and so is its name: written beside, synced, renamed, directory synced. A file
+//! A write is done when it is on the disk and so is its name: written beside, synced, renamed, the name synced. A file
 //! that cannot be read stops the agent: a node that has forgotten its epoch could obey an old one (I3).
 
 use crate::crash;
+use crate::platform::disk::{self, Lock};
 use lockstep_pair::node::Stored;
 use lockstep_policy::Side;
-use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs;
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 const FILE: &str = "node.json";
@@ -81,7 +80,7 @@ pub(crate) struct Store {
     directory: PathBuf,
     pair: String,
     side: Side,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Store {
@@ -89,11 +88,9 @@ impl Store {
     /// nothing.
     pub(crate) fn open(directory: &Path, pair: &str, side: Side) -> Result<(Store, Stored), StoreError> {
         let fault = |error| StoreError::Io { path: directory.to_owned(), error };
-        DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fault)?;
-        let mut options = OpenOptions::new();
-        options.create(true).truncate(false).write(true).mode(0o600);
-        let lock = options.open(directory.join(LOCK)).map_err(fault)?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| StoreError::Taken(directory.to_owned()))?;
+        disk::private_directory(directory).map_err(fault)?;
+        let lock = Lock::take(&directory.join(LOCK)).map_err(fault)?;
+        let lock = lock.ok_or_else(|| StoreError::Taken(directory.to_owned()))?;
         let store = Store { directory: directory.to_owned(), pair: pair.to_owned(), side, _lock: lock };
         let stored = store.load()?;
         Ok((store, stored))
@@ -122,11 +119,11 @@ impl Store {
         crash::point("before-store");
         let node = Node { pair: self.pair.clone(), side: self.side, stored };
         let beside = self.directory.join(BESIDE);
-        let mut file = OpenOptions::new().create(true).truncate(true).write(true).mode(0o600).open(&beside)?;
+        let mut file = disk::private_file().truncate(true).open(&beside)?;
         file.write_all(&serde_json::to_vec(&node)?)?;
         file.sync_all()?;
-        fs::rename(&beside, self.directory.join(FILE))?;
-        File::open(&self.directory)?.sync_all()?;
+        drop(file);
+        disk::replace(&beside, &self.directory.join(FILE))?;
         crash::point("after-store");
         Ok(())
     }

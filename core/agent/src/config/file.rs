@@ -5,6 +5,7 @@ use super::service::ServiceTable;
 use super::tls::TlsTable;
 use super::watch::{HookTable, LanTable, ReleaseValue, ReplicationTable, WatchdogTable};
 use super::{Bus, Config, ConfigError, Release};
+use crate::{guard, platform};
 use lockstep_policy::Side;
 use serde::Deserialize;
 use std::collections::BTreeSet;
@@ -63,7 +64,7 @@ fn default_listen() -> SocketAddr {
 }
 
 fn default_state() -> Spanned<PathBuf> {
-    Spanned::new(0..0, PathBuf::from("/var/lib/lockstep-agent"))
+    Spanned::new(0..0, PathBuf::from(platform::STATE))
 }
 
 /// Reads and checks a configuration.
@@ -123,7 +124,7 @@ impl Check<'_> {
             lan,
             watchdog,
             redirects,
-            guard: PathBuf::from("/proc/self/exe"),
+            guard: guard::program(),
         })
     }
 

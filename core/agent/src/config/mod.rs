@@ -53,7 +53,7 @@ pub struct Config {
     pub redirects: Vec<Redirect>,
     /// The machine's own watchdog; none: it is not used.
     pub watchdog: Option<Watchdog>,
-    /// The program that is started as `PROGRAM guard …`. Not in the file: `/proc/self/exe`, unless a test has another.
+    /// The program that is started as `PROGRAM guard …`. Not in the file: the agent's own, unless a test has another.
     pub guard: PathBuf,
 }
 
@@ -132,6 +132,11 @@ pub enum Driver {
     Systemd {
         /// The unit's whole name, as in `cti.service`.
         unit: String,
+    },
+    /// By Windows' service control manager.
+    WindowsService {
+        /// The service's name, which need not be what Windows shows of it.
+        service: String,
     },
     /// By nobody: the start waits here until a named person confirms it.
     Gate,

@@ -43,6 +43,7 @@ pub(super) struct ServiceTable {
     // Those of single drivers.
     command: Option<Spanned<Vec<String>>>,
     unit: Option<Spanned<String>>,
+    service: Option<Spanned<String>>,
     undo: Option<Spanned<Vec<String>>>,
     expected: Option<Spanned<Vec<i32>>>,
     start: Option<Spanned<CallTable>>,
@@ -54,10 +55,11 @@ pub(super) struct ServiceTable {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub(super) enum DriverName {
     Exec,
     Systemd,
+    WindowsService,
     Gate,
     Run,
     Http,
@@ -68,6 +70,7 @@ impl fmt::Display for DriverName {
         f.write_str(match self {
             DriverName::Exec => "exec",
             DriverName::Systemd => "systemd",
+            DriverName::WindowsService => "windows-service",
             DriverName::Gate => "gate",
             DriverName::Run => "run",
             DriverName::Http => "http",
@@ -90,10 +93,11 @@ impl ServiceTable {
         fn of<T>(value: Option<&Spanned<T>>) -> Option<Range<usize>> {
             value.map(Spanned::span)
         }
-        use DriverName::{Exec, Http, Run, Systemd};
-        let keys: [(Option<Range<usize>>, &str, &[DriverName]); 17] = [
+        use DriverName::{Exec, Http, Run, Systemd, WindowsService};
+        let keys: [(Option<Range<usize>>, &str, &[DriverName]); 18] = [
             (of(self.command.as_ref()), "command", &[Exec, Run]),
             (of(self.unit.as_ref()), "unit", &[Systemd]),
+            (of(self.service.as_ref()), "service", &[WindowsService]),
             (of(self.undo.as_ref()), "undo", &[Run]),
             (of(self.expected.as_ref()), "expected", &[Run]),
             (of(self.start.as_ref()), "start", &[Http]),
@@ -102,13 +106,13 @@ impl ServiceTable {
             (of(self.ca.as_ref()), "ca", &[Http]),
             (of(self.login.as_ref()), "login", &[Http]),
             (of(self.kill.as_ref()), "kill", &[Http]),
-            (of(self.start_timeout.as_ref()), "start_timeout", &[Exec, Systemd, Run, Http]),
-            (of(self.stop_timeout.as_ref()), "stop_timeout", &[Exec, Systemd, Run, Http]),
-            (of(self.retries.as_ref()), "retries", &[Exec, Systemd, Run, Http]),
-            (of(self.retry_pause.as_ref()), "retry_pause", &[Exec, Systemd, Run, Http]),
-            (of(self.restarts.as_ref()), "restarts", &[Exec, Systemd, Run, Http]),
-            (of(self.window.as_ref()), "window", &[Exec, Systemd, Run, Http]),
-            (of(self.alive.as_ref()), "alive", &[Exec, Systemd, Http]),
+            (of(self.start_timeout.as_ref()), "start_timeout", &[Exec, Systemd, WindowsService, Run, Http]),
+            (of(self.stop_timeout.as_ref()), "stop_timeout", &[Exec, Systemd, WindowsService, Run, Http]),
+            (of(self.retries.as_ref()), "retries", &[Exec, Systemd, WindowsService, Run, Http]),
+            (of(self.retry_pause.as_ref()), "retry_pause", &[Exec, Systemd, WindowsService, Run, Http]),
+            (of(self.restarts.as_ref()), "restarts", &[Exec, Systemd, WindowsService, Run, Http]),
+            (of(self.window.as_ref()), "window", &[Exec, Systemd, WindowsService, Run, Http]),
+            (of(self.alive.as_ref()), "alive", &[Exec, Systemd, WindowsService, Http]),
         ];
         keys.into_iter()
             .find_map(|(span, key, drivers)| Some((span?, key, drivers)).filter(|_| !drivers.contains(&self.driver)))
@@ -135,6 +139,7 @@ impl Check<'_> {
             let what = format!("`{key}` belongs to {}{why}", all.join(", "));
             return Err(ConfigError::at(self.path, self.text, at, what));
         }
+        self.here(&table.name, table.driver)?;
         let start = self.attempts(&mut table)?;
         let stop_timeout = self.time(table.stop_timeout.take(), "stop_timeout", STEP_TIME)?;
         let restarts = self.restarts(&mut table)?;
@@ -163,6 +168,9 @@ impl Check<'_> {
                 let command = table.command.ok_or_else(|| missing("command"))?;
                 Driver::Exec { command: self.command(command, "command")? }
             }
+            DriverName::WindowsService => Driver::WindowsService {
+                service: self.windows_service(table.service.ok_or_else(|| missing("service"))?)?,
+            },
             DriverName::Systemd => Driver::Systemd { unit: self.unit(table.unit.ok_or_else(|| missing("unit"))?)? },
             DriverName::Run => {
                 let command = table.command.ok_or_else(|| missing("command"))?;
@@ -176,6 +184,9 @@ impl Check<'_> {
                 if let Some(kill) = table.kill.as_ref().filter(|_| !table.exclusive) {
                     let what = "`kill` is for exclusive services: no other one must be gone by a deadline";
                     return Err(self.fault(kill, what));
+                }
+                if let Some(kill) = table.kill.as_ref().filter(|_| cfg!(windows)) {
+                    return Err(self.fault(kill, "`kill` is not available on Windows"));
                 }
                 let start = table.start.ok_or_else(|| missing("start"))?;
                 let stop = table.stop.ok_or_else(|| missing("stop"))?;
@@ -258,6 +269,30 @@ impl Check<'_> {
         Ok(*flush.get_ref())
     }
 
+    /// Whether this system has what the driver needs.
+    fn here(&self, name: &Spanned<String>, driver: DriverName) -> Result<(), ConfigError> {
+        use DriverName::{Exec, Gate, Http, Run, Systemd, WindowsService};
+        let what = match (driver, cfg!(windows)) {
+            (Systemd, true) => "`driver = \"systemd\"` is for Linux: here it is \"windows-service\"",
+            (WindowsService, false) => "`driver = \"windows-service\"` is for Windows: here it is \"systemd\"",
+            (Run, true) => "`driver = \"run\"` is not available on Windows: run the step as a service",
+            (Exec | Gate | Http | Run | Systemd | WindowsService, _) => return Ok(()),
+        };
+        Err(self.fault(name, what))
+    }
+
+    /// As the service control manager has it: at most 256 characters, without slashes (`CreateService`).
+    fn windows_service(&self, service: Spanned<String>) -> Result<String, ConfigError> {
+        let text = service.get_ref();
+        let valid = |c: char| !c.is_control() && c != '/' && c != '\\';
+        if text.is_empty() || text.chars().count() > 256 || !text.chars().all(valid) {
+            let what =
+                format!("`{text}` is no service's name: write it as `sc.exe query` shows it, as in `TeliscaCti`");
+            return Err(self.fault(&service, what));
+        }
+        Ok(service.into_inner())
+    }
+
     fn unit(&self, unit: Spanned<String>) -> Result<String, ConfigError> {
         if !unit.get_ref().ends_with(".service") {
             let what = format!("`{}` is no unit: write its whole name, as in `cti.service`", unit.get_ref());
@@ -315,6 +350,9 @@ impl Check<'_> {
             return Err(self.fault(notify, format!("`notify = false` says nothing: leave `{key}` out")));
         }
         match driver {
+            Driver::Exec { .. } if cfg!(windows) => {
+                Err(self.fault(notify, "`notify` is not available on Windows: say `tcp`, `http` or `exec`"))
+            }
             Driver::Exec { .. } => Ok(Ready::Notify),
             Driver::Systemd { .. } => {
                 let what = format!(
@@ -322,7 +360,7 @@ impl Check<'_> {
                 );
                 Err(self.fault(notify, what))
             }
-            Driver::Gate | Driver::Run { .. } | Driver::Http(_) => {
+            Driver::Gate | Driver::Run { .. } | Driver::Http(_) | Driver::WindowsService { .. } => {
                 Err(self
                     .fault(notify, "`notify` belongs to `driver = \"exec\"`: nobody else has a socket of the agent"))
             }

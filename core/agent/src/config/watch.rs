@@ -129,6 +129,9 @@ impl Check<'_> {
 
     pub(super) fn watchdog(&self, table: WatchdogTable) -> Result<Watchdog, ConfigError> {
         let WatchdogTable { device, timeout } = table;
+        if cfg!(windows) {
+            return Err(self.fault(&device, "[watchdog] is not available on Windows"));
+        }
         if !device.get_ref().is_absolute() {
             return Err(self.fault(&device, "`device` is a whole path, as in \"/dev/watchdog\""));
         }
@@ -182,6 +185,10 @@ impl Check<'_> {
 
     pub(super) fn lan(&self, table: Spanned<LanTable>) -> Result<Lan, ConfigError> {
         let span = table.span();
+        if cfg!(windows) {
+            let what = "[lan] is not available on Windows: let the edge's probes tell whether the node is reached";
+            return Err(ConfigError::at(self.path, self.text, span, what));
+        }
         let LanTable { interval, failures, carrier, gateway, neighbours, isolation } = table.into_inner();
         if let Some(failures) = failures.as_ref().filter(|failures| !(1..=1000).contains(failures.get_ref())) {
             return Err(self.fault(failures, "`failures` is 1 to 1000"));

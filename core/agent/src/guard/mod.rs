@@ -19,12 +19,20 @@
 //!
 //! No part of this runs in the agent's process. That is Linux; what stands in its place on Windows is told in `windows`.
 
+#[cfg(not(windows))]
 mod linux;
 pub(crate) mod order;
+#[cfg(windows)]
+mod windows;
 
-pub(crate) use linux::{Orders, command, own, sweep};
-
+#[cfg(not(windows))]
 use linux as system;
+#[cfg(windows)]
+use windows as system;
+
+#[cfg(not(windows))]
+pub(crate) use linux::OwnSwitch;
+pub(crate) use system::{Orders, command, program, sweep};
 
 use std::ffi::OsString;
 use std::process::ExitCode;

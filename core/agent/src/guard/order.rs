@@ -35,6 +35,9 @@ pub(crate) struct Begin {
     pub(crate) lock: PathBuf,
     /// Program and arguments. Empty: the guard has nothing to start, and stands by for `last`.
     pub(crate) command: Vec<String>,
+    /// On Windows: the service that the service control manager runs, in the command's stead.
+    #[serde(default)]
+    pub(crate) service: Option<String>,
     /// The exit codes that mean that the command is done; none: it is a service, and goes on.
     #[serde(default)]
     pub(crate) expected: Vec<i32>,
@@ -133,6 +136,7 @@ mod tests {
         let begin = Begin {
             lock: "/state/cti.lock".into(),
             command: vec!["/opt/cti".into(), "two\nlines".into()],
+            service: None,
             expected: vec![0],
             last: Some(vec!["/opt/undo".into()]),
             notify: None,

@@ -6,9 +6,15 @@
 //! - `linux` and `windows`: one check, by what the system says.
 //! - Here: check after check, and the count of failures.
 
+#[cfg(not(windows))]
 mod linux;
+#[cfg(windows)]
+mod windows;
 
+#[cfg(not(windows))]
 use linux as system;
+#[cfg(windows)]
+use windows as system;
 
 pub(crate) use system::permitted;
 

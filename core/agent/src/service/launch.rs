@@ -2,10 +2,10 @@
 
 use super::guarded::Means;
 use super::http::Remote;
-use super::{Event, Order, Post, earlier, exec, gate, http, ready, step, systemd};
+use super::manager::Manager;
+use super::{Event, Order, Post, earlier, exec, gate, http, ready, step};
 use crate::config::{Alive, Bus, Driver, HttpService, Ready, Service};
 use crate::guard::order::{Begin, Reach};
-use crate::guard::own::OwnSwitch;
 use std::path::PathBuf;
 use std::time::Duration;
 use tokio::sync::mpsc;
@@ -42,17 +42,17 @@ pub(crate) struct Drivers {
     /// With no symbolic link in it, so that it can be found again in `/proc`.
     state: PathBuf,
     guard: PathBuf,
-    bus: Bus,
-    /// For what systemd runs, the switch is on the agent itself: units are bound to it.
-    own: Option<OwnSwitch>,
+    manager: Manager,
 }
 
 impl Drivers {
-    /// Drivers for `services`. The switch is made here: without one, no unit is ever started.
+    /// Drivers for `services`.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses what stands behind its services' end.
     pub(crate) fn new(state: PathBuf, guard: PathBuf, bus: Bus, services: &[Service]) -> std::io::Result<Drivers> {
-        let unit = |service: &Service| service.exclusive && matches!(service.driver, Driver::Systemd { .. });
-        let own = services.iter().any(unit).then(OwnSwitch::new).transpose()?;
-        Ok(Drivers { state, guard, bus, own })
+        Ok(Drivers { state, guard, manager: Manager::new(bus, services)? })
     }
 
     fn lock(&self, service: &Service) -> PathBuf {
@@ -69,13 +69,14 @@ impl Drivers {
             Driver::Exec { command } => (command.clone(), Vec::new(), None),
             Driver::Run { command, undo, expected } => (command.clone(), expected.clone(), undo.clone()),
             Driver::Http(remote) => (Vec::new(), Vec::new(), remote.kill.clone()),
-            Driver::Systemd { .. } | Driver::Gate => (Vec::new(), Vec::new(), None),
+            Driver::Systemd { .. } | Driver::WindowsService { .. } | Driver::Gate => (Vec::new(), Vec::new(), None),
         };
         let watchdog = service.alive.as_ref().filter(|alive| alive.check == Ready::Notify);
         let notify = service.ready == Some(Ready::Notify) || watchdog.is_some();
         let begin = Begin {
             lock: self.lock(service),
             command,
+            service: None,
             expected,
             last,
             notify: notify.then(|| self.state.join(format!("{}.notify", service.name))),
@@ -115,7 +116,9 @@ impl Launch for Drivers {
                 let remote = self.remote(service, remote, reach, stop_max);
                 tokio::spawn(http::run(remote, orders, post));
             }
-            Driver::Systemd { unit } => drop(tokio::spawn(systemd::run(self.bus, unit.clone(), orders, post))),
+            Driver::Systemd { unit: name } | Driver::WindowsService { service: name } => {
+                self.manager.start(name, self.means(service), begin(), orders, post);
+            }
             Driver::Gate => drop(tokio::spawn(gate::run(orders, post))),
         }
     }
@@ -128,14 +131,14 @@ impl Launch for Drivers {
             Driver::Exec { .. } | Driver::Run { .. } => {
                 tokio::spawn(earlier::end(self.lock(service), None, orders, post));
             }
-            Driver::Systemd { unit } if service.exclusive => {
-                tokio::spawn(systemd::end(self.bus, unit.clone(), orders, post));
+            Driver::Systemd { unit: name } | Driver::WindowsService { service: name } if service.exclusive => {
+                self.manager.adopt(name, self.lock(service), orders, post);
             }
             Driver::Http(remote) if service.exclusive => {
                 tokio::spawn(http::end(self.remote(service, remote, None, stop_max), orders, post));
             }
             // It goes on without a break: starting what runs changes nothing. A gate leaves nothing.
-            Driver::Systemd { .. } | Driver::Http(_) | Driver::Gate => {
+            Driver::Systemd { .. } | Driver::WindowsService { .. } | Driver::Http(_) | Driver::Gate => {
                 tokio::spawn(async move { post.say(Event::Gone).await });
             }
         }
@@ -150,8 +153,6 @@ impl Launch for Drivers {
     }
 
     fn reach(&self, reach: Option<Reach>) {
-        if let Some(own) = &self.own {
-            own.set(reach);
-        }
+        self.manager.reach(reach);
     }
 }

@@ -1,7 +1,8 @@
 //! The node's services: started and stopped in order, watched, and kept up.
 //!
 //! - [`crew`] decides: one state machine over all services; it waits for nothing, and is told of everything.
-//! - [`launch`] does what it decides, by one task for each life of a service: [`exec`], [`systemd`], [`http`].
+//! - [`launch`] does what it decides, by one task for each life of a service: [`exec`], [`manager`]
+//!   (the system's: systemd on Linux, the service control manager on Windows), [`http`].
 //! - [`step`] is the life of what a program does and another one takes back, [`gate`] of what a person does.
 //! - [`guarded`] is the agent's end of a guard.
 //! - [`budget`] counts how often a service is started again.
@@ -17,8 +18,16 @@ mod guarded;
 pub(crate) mod http;
 pub(crate) mod launch;
 pub(crate) mod ready;
+#[cfg(windows)]
+pub(crate) mod scm;
 pub(crate) mod step;
+#[cfg(not(windows))]
 pub(crate) mod systemd;
+
+#[cfg(windows)]
+pub(crate) use scm as manager;
+#[cfg(not(windows))]
+pub(crate) use systemd as manager;
 
 pub(crate) use crew::{Crew, Said};
 

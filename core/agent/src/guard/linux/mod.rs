@@ -9,13 +9,14 @@ mod descendants;
 mod last;
 mod leftovers;
 mod lines;
-pub(crate) mod own;
+mod own;
 mod pipe;
 mod stage;
 mod watch;
 
 pub(crate) use leftovers::sweep;
-pub(crate) use pipe::{Orders, command};
+pub(crate) use own::OwnSwitch;
+pub(crate) use pipe::{Orders, command, program};
 
 use std::ffi::{CStr, OsString};
 use std::process::ExitCode;

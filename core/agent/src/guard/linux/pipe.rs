@@ -4,8 +4,13 @@ use super::lines;
 use crate::guard::order::Order;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tokio::process::{ChildStdin, Command};
+
+/// The program that is started as `PROGRAM guard …`: the agent's own build, even while its file is being replaced.
+pub(crate) fn program() -> PathBuf {
+    PathBuf::from("/proc/self/exe")
+}
 
 /// A guard that is to be started.
 pub(crate) fn command(program: &Path, name: &str) -> Command {

@@ -12,7 +12,9 @@ const UNIT: &str = "org.freedesktop.systemd1.Unit";
 pub(crate) async fn inspect(bus: Bus, services: Vec<Service>) {
     let units = services.iter().filter(|service| service.exclusive).filter_map(|service| match &service.driver {
         Driver::Systemd { unit } => Some(unit.as_str()),
-        Driver::Exec { .. } | Driver::Gate | Driver::Run { .. } | Driver::Http(_) => None,
+        Driver::Exec { .. } | Driver::WindowsService { .. } | Driver::Gate | Driver::Run { .. } | Driver::Http(_) => {
+            None
+        }
     });
     let mut own = None;
     for unit in units {

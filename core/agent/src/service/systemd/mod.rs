@@ -6,8 +6,10 @@
 
 mod bus;
 mod inspect;
+mod manager;
 
 pub(crate) use inspect::inspect;
+pub(crate) use manager::Manager;
 
 use super::{Event, Order, Post};
 use crate::config::Bus;
@@ -26,7 +28,7 @@ const STEADY: Duration = Duration::from_millis(250);
 const AGAIN: Duration = Duration::from_millis(200);
 
 /// One life of a unit: from its start to the moment when nothing of it runs any more.
-pub(crate) async fn run(bus: Bus, name: String, orders: mpsc::Receiver<Order>, post: Post) {
+async fn run(bus: Bus, name: String, orders: mpsc::Receiver<Order>, post: Post) {
     let started = async {
         let unit = Unit::open(bus, &name).await?;
         unit.start().await?;
@@ -42,7 +44,7 @@ pub(crate) async fn run(bus: Bus, name: String, orders: mpsc::Receiver<Order>, p
 }
 
 /// A life that began in an earlier life of the agent.
-pub(crate) async fn end(bus: Bus, name: String, orders: mpsc::Receiver<Order>, post: Post) {
+async fn end(bus: Bus, name: String, orders: mpsc::Receiver<Order>, post: Post) {
     let unit = loop {
         match Unit::open(bus, &name).await {
             Ok(unit) => break unit,

@@ -1,0 +1,9 @@
+//! The Linux half.
+
+pub(crate) mod disk;
+pub(crate) mod family;
+pub(crate) mod notify;
+pub(crate) mod process;
+
+/// Where an agent that is told nothing else has its state.
+pub(crate) const STATE: &str = "/var/lib/lockstep-agent";
