@@ -5,7 +5,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo build dist docs sdk test lint fmt clean need need-test
+.PHONY: demo build dist docs sdk test test-windows lint fmt clean need need-test
 
 # Arguments for the demo: make demo ARGS="--stay"
 ARGS ?=
@@ -23,7 +23,14 @@ dist: need
 
 test: need-test lint
 	cargo build --workspace
+	.ci/windows
 	.ci/test
+
+# The agent on Windows, under Wine.
+test-windows: need-test
+	cargo build --workspace
+	.ci/windows
+	cargo nextest run -p lockstep-tests --test windows
 
 lint: need
 	@.ci/need cargo-fmt cargo-clippy

@@ -10,7 +10,7 @@ use crate::noticed::{self, Noticed};
 use crate::notify::Manager;
 use crate::redirect::{self, RedirectError, Standing};
 use crate::service::launch::Drivers;
-use crate::service::{Crew, systemd};
+use crate::service::{Crew, manager};
 use crate::store::{Store, StoreError};
 use crate::watchdog::Watchdog;
 use lockstep_pair::node::Node;
@@ -126,7 +126,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     manager.say("READY=1");
     let (notice, noticed) = mpsc::channel(WAITING);
     look_around(&config, &notice);
-    tokio::spawn(systemd::inspect(config.bus, config.services.clone()));
+    tokio::spawn(manager::inspect(config.bus, config.services.clone()));
     log_start(&config, stored.epoch.0);
 
     let (end, ended) = oneshot::channel::<()>();

@@ -1,11 +1,10 @@
 //! The connection under a link, with a handle on its socket and on who is at its other end.
 
+use crate::mark;
 use crate::trust::{HandshakeError, Peer, Refusal, Stream, Trust, Wanted};
 use hyper_util::rt::TokioIo;
-use rustix::net::sockopt::{ip_tos, ipv6_tclass, set_ip_tos, set_ipv6_tclass};
 use std::io;
 use std::net::SocketAddr;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
@@ -15,7 +14,7 @@ use tonic::codegen::http::Uri;
 
 /// The socket of a link. Held as long as the link is: the connection ends when both are dropped.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Socket(Arc<OnceLock<(OwnedFd, SocketAddr)>>);
+pub(crate) struct Socket(Arc<OnceLock<(mark::Handle, SocketAddr)>>);
 
 impl Socket {
     /// Marks the packets that are sent from now on with a code point (RFC 2474), 0 to 63.
@@ -24,21 +23,13 @@ impl Socket {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{dscp} is no code point: 0 to 63 are")));
         }
         let (socket, peer) = self.0.get().ok_or(io::ErrorKind::NotConnected)?;
-        // The lower two bits are the kernel's own, for congestion notification.
-        let class = dscp << 2;
-        if peer.ip().to_canonical().is_ipv4() {
-            set_ip_tos(socket, class)?;
-        }
-        if peer.is_ipv6() {
-            set_ipv6_tclass(socket, class.into())?;
-        }
-        Ok(())
+        mark::set(socket, *peer, dscp << 2)
     }
 
     /// The code point that packets are marked with now.
     pub(crate) fn dscp(&self) -> io::Result<u8> {
         let (socket, peer) = self.0.get().ok_or(io::ErrorKind::NotConnected)?;
-        let class = if peer.ip().to_canonical().is_ipv4() { ip_tos(socket)?.into() } else { ipv6_tclass(socket)? };
+        let class = mark::get(socket, *peer)?;
         Ok(u8::try_from((class >> 2) & 63).unwrap_or(0))
     }
 }
@@ -108,7 +99,7 @@ impl Service<Uri> for Dial {
             let stream = TcpStream::connect(address).await?;
             // A lease does not wait for a segment to be full.
             stream.set_nodelay(true)?;
-            let handle = stream.as_fd().try_clone_to_owned()?;
+            let handle = mark::handle(&stream)?;
             // A client makes one connection; another would be a link of its own.
             let _ = socket.0.set((handle, stream.peer_addr()?));
             Ok(TokioIo::new(match trust {

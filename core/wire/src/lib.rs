@@ -14,6 +14,7 @@ pub mod clock;
 mod dial;
 pub mod frame;
 pub mod link;
+mod mark;
 pub mod trust;
 
 /// The contract as generated code.
