@@ -108,8 +108,12 @@ fn five_commands_make_a_pairs_certificates_and_nothing_is_overwritten() {
 fn nothing_starts_in_the_open_unless_that_is_said() {
     in_a_world_of_its_own(|dir| {
         let mut bed = Bed::new(dir);
-        let without = |text: &str| -> String { text.lines().filter(|line| !line.starts_with("tls = ")).map(|line| format!("{line}\n")).collect() };
-        let insecure = |text: &str, table: &str| without(text).replace(&format!("[{table}]\n"), &format!("[{table}]\ntls = {{ insecure = true }}\n"));
+        let without = |text: &str| -> String {
+            text.lines().filter(|line| !line.starts_with("tls = ")).map(|line| format!("{line}\n")).collect()
+        };
+        let insecure = |text: &str, table: &str| {
+            without(text).replace(&format!("[{table}]\n"), &format!("[{table}]\ntls = {{ insecure = true }}\n"))
+        };
         let (edge, agents) = (configuration::edge(dir, ""), [A, B].map(|side| configuration::agent(dir, side, PAIR)));
         let run = |verb: &str, file: &str| {
             let output = lockstep().args([verb, "--config"]).arg(dir.join(file)).output().unwrap();
@@ -160,14 +164,23 @@ fn an_edge_refuses_each_wrong_agent_and_names_it() {
         let good = std::fs::read_to_string(&file).unwrap();
         let text = configuration::agent(dir, B, PAIR);
         let as_a = text.replace("side = \"b\"", "side = \"a\"").replace("agent-telisca-b.pem", "agent-telisca-a.pem");
-        let foreign = text
-            .replace(&format!("ca = {:?}", ca(dir).ca()), &format!("ca = {:?}", both_cas(dir, &other)));
+        let foreign = text.replace(&format!("ca = {:?}", ca(dir).ca()), &format!("ca = {:?}", both_cas(dir, &other)));
         let of_b = agent_of(PAIR, B);
         let cases = [
             ("expired", issued_at(&authority, &of_b, DAY, now - 2 * DAY), &text, "it has expired on"),
             ("early", issued_at(&authority, &of_b, DAY, now + 2 * DAY), &text, "it is not valid before"),
-            ("foreign", other.authority().unwrap().issue(&of_b, LASTING).unwrap().1, &foreign, "it was not signed by a CA of ours"),
-            ("of the other side", good.clone(), &as_a, "it is for the agent of side a of pair \"telisca\", and wanted is"),
+            (
+                "foreign",
+                other.authority().unwrap().issue(&of_b, LASTING).unwrap().1,
+                &foreign,
+                "it was not signed by a CA of ours",
+            ),
+            (
+                "of the other side",
+                good.clone(),
+                &as_a,
+                "it is for the agent of side a of pair \"telisca\", and wanted is",
+            ),
         ];
         for (what, bundle, text, why) in cases {
             bed.kill_agent(B);
@@ -222,7 +235,12 @@ fn an_agent_refuses_each_wrong_edge_and_names_it() {
         let cases = [
             ("expired", &one, issued_at(&authority, &one, DAY, now - 2 * DAY), "it has expired on"),
             ("early", &one, issued_at(&authority, &one, DAY, now + 2 * DAY), "it is not valid before"),
-            ("foreign", &one, other.authority().unwrap().issue(&one, LASTING).unwrap().1, "it was not signed by a CA of ours"),
+            (
+                "foreign",
+                &one,
+                other.authority().unwrap().issue(&one, LASTING).unwrap().1,
+                "it was not signed by a CA of ours",
+            ),
             ("an agent's", &b, issued(dir, &b), "it is for the agent of side b of pair"),
             ("unlisted", &unlisted, issued(dir, &unlisted), "lists edge-1, edge-2, and not"),
         ];
@@ -245,7 +263,9 @@ fn an_agent_refuses_each_wrong_edge_and_names_it() {
         // No certificate at all.
         let plain = std::net::TcpStream::connect((address(A), AGENT_PORT)).unwrap();
         std::io::Write::write_all(&mut &plain, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").unwrap();
-        until("the refusal of one without TLS", || bed.log("agent-a").contains("it does not speak TLS 1.3").then_some(()));
+        until("the refusal of one without TLS", || {
+            bed.log("agent-a").contains("it does not speak TLS 1.3").then_some(())
+        });
         assert_eq!(bed.active(), Some(A));
         client.finish(&bed).nothing_lost();
     });
@@ -325,7 +345,8 @@ fn a_bad_file_keeps_what_was_before() {
         bed.signal_edge(Signal::SIGHUP);
         until("the edge to say so", || {
             let said = status(&bed).reload.join("\n");
-            (said.contains("the certificates of before stay in force") && said.contains("edge-edge-1.pem")).then_some(())
+            (said.contains("the certificates of before stay in force") && said.contains("edge-edge-1.pem"))
+                .then_some(())
         });
         // Side B's is another agent's: it notices by itself.
         let file = certificate(dir, &agent_of(PAIR, B));
@@ -398,7 +419,10 @@ fn a_certificate_that_nobody_renews_is_worried_about() {
     in_a_world_of_its_own(|dir| {
         let mut bed = Bed::new(dir);
         let authority = ca(dir).authority().unwrap();
-        put(&certificate(dir, &agent_of(PAIR, B)), &authority.issue(&agent_of(PAIR, B), Duration::from_secs(9)).unwrap().1);
+        put(
+            &certificate(dir, &agent_of(PAIR, B)),
+            &authority.issue(&agent_of(PAIR, B), Duration::from_secs(9)).unwrap().1,
+        );
         put(&certificate(dir, &edge_1()), &authority.issue(&edge_1(), Duration::from_secs(45)).unwrap().1);
         bed.start();
         let client = bed.client(100);
