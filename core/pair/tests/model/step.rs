@@ -5,13 +5,14 @@ mod faults;
 mod links;
 mod node;
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Mutation};
 use crate::event::Event;
 use crate::pair::{Broken, NOW, Pair, Promise, TICK};
 use lockstep_pair::coordinator::Input;
 use lockstep_pair::node as agent;
 use lockstep_policy::Side;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 impl Pair {
     /// The state after an event; none when it changes nothing. An assertion of the production code that fails is a
@@ -75,11 +76,14 @@ impl Pair {
             self.links[side].grow_older(passed[side]);
         }
         if let Some(coordinator) = &mut self.edge.coordinator {
-            coordinator.rebase(TICK, passed);
+            let edge = if bounds.mutation == Mutation::EdgeClockStands { Duration::ZERO } else { TICK };
+            coordinator.rebase(edge, passed);
             let busy = coordinator.view().handover.is_some() || self.edge.order.is_some();
             self.edge.under_way = if busy { self.edge.under_way + 1 } else { 0 };
         }
-        self.edge.serve_until = self.edge.serve_until - TICK;
+        if bounds.mutation != Mutation::ProxyIgnoresLease {
+            self.edge.serve_until = self.edge.serve_until - TICK;
+        }
         if let Some(left) = &mut self.left.ticks {
             *left -= 1;
         }
