@@ -1,6 +1,7 @@
 # make demo   a simulated pair on this machine, broken in every way (as root or not)
 # make test   everything that a change must pass
 # make model  every state of the handover, within wide bounds: minutes, and gigabytes of memory
+# make sim    a whole pair under seeded faults, in virtual time: make sim SEEDS=100000; one seed as a story: make sim SEED=7
 # make faults random schedules of real faults: make faults SCHEDULES=1000 SEED=1
 # make soak   failovers that nobody needed, under loss, load and standstills: make soak MINUTES=20
 # make unplug the active node's cable is pulled: make unplug RUNS=200 PROFILE=lan
@@ -11,7 +12,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo build dist docs sdk test model faults soak unplug rapid cost figures lint fmt clean need need-test
+.PHONY: demo build dist docs sdk test model sim faults soak unplug rapid cost figures lint fmt clean need need-test
 
 # Arguments for the demo: make demo ARGS="--stay"
 ARGS ?=
@@ -34,6 +35,16 @@ test: need-test lint
 # One configuration at a time: what is waiting to be looked at is held in memory.
 model: need
 	MODEL_DEPTH=long MODEL_TRACE=1 cargo test -p lockstep-pair --test model -- --nocapture --test-threads=1
+
+# A failing seed is printed with the command that plays it again and tells what happens.
+SEEDS ?= 100000
+SIMULATION := cargo test -p lockstep-tests --test simulation
+sim: need
+ifneq ($(filter command environment,$(origin SEED)),)
+	SEED=$(SEED) $(SIMULATION) seed_of_the_environment -- --exact --nocapture
+else
+	SEEDS=$(SEEDS) $(SIMULATION) hold_together -- --nocapture --test-threads=1
+endif
 
 # SCHEDULES of them from SEED on, AT_ONCE at a time. One that fails is printed with the command that plays it again, and what it has left is
 # kept in target/tmp/faults-SEED.

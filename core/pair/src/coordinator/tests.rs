@@ -1,5 +1,5 @@
 //! Each phase, deadline and outcome of `docs/handover.md`, one by one. What they do together under faults is the
-//! simulation's business (`tests/simulation`).
+//! simulation's business (`tests/tests/simulation`).
 
 use super::*;
 use crate::protocol::{FromNode, Session, Stamp, Terms};

@@ -344,7 +344,6 @@ impl World {
             End::Ended { outcome: Outcome::Completed, .. } => (event::Outcome::Done, String::new()),
             End::Ended { why, .. } => (event::Outcome::Failed, why),
         };
-        self.failed_in_a_row = if outcome == event::Outcome::Done { 0 } else { self.failed_in_a_row + 1 };
         self.result(life, action, outcome, why);
     }
 
