@@ -14,11 +14,16 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 const HTTP2: &[u8] = b"h2";
+/// How long, and how often, who was refused is listened to before the connection is closed.
+const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL_READS: u32 = 16;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -132,8 +137,16 @@ impl Trust {
         config.alpn_protocols = vec![HTTP2.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        let made = TlsAcceptor::from(Arc::new(config)).accept(stream).await;
-        self.end_handshake(address, made.map(TlsStream::from), &found)
+        let made = TlsAcceptor::from(Arc::new(config)).accept(stream).into_fallible().await;
+        let (made, refused) = match made {
+            Ok(stream) => (Ok(TlsStream::from(stream)), None),
+            Err((error, stream)) => (Err(error), Some(stream)),
+        };
+        let ended = self.end_handshake(address, made, &found);
+        if let Some(stream) = refused {
+            say_farewell(stream).await;
+        }
+        ended
     }
 
     fn end_handshake(
@@ -176,6 +189,21 @@ impl Trust {
         };
         Some(Refusal::without_certificate(address, reason))
     }
+}
+
+/// What the edge has sent meanwhile is read before the connection is closed: its kernel would otherwise throw away, unread, the
+/// alert that says why.
+async fn say_farewell(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let drained = async {
+        let mut unread = [0; 4096];
+        let _ = stream.shutdown().await;
+        for _ in 0..FAREWELL_READS {
+            if !matches!(stream.read(&mut unread).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    let _ = timeout(FAREWELL, drained).await;
 }
 
 fn not_trusted_by(address: SocketAddr, meaning: &str) -> Box<Refusal> {
