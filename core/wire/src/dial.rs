@@ -1,5 +1,6 @@
 //! The connection under a link, with a handle on its socket and on who is at its other end.
 
+use crate::braid::{Braid, Told};
 use crate::trust::{HandshakeError, Peer, Refusal, Stream, Trust, Wanted};
 use hyper_util::rt::TokioIo;
 use rustix::net::sockopt::{ip_tos, ipv6_tclass, set_ip_tos, set_ipv6_tclass};
@@ -7,15 +8,22 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll};
 use tokio::net::TcpStream;
 use tonic::codegen::Service;
 use tonic::codegen::http::Uri;
 
-/// The socket of a link. Held as long as the link is: the connection ends when both are dropped.
+/// The sockets of a link. Held as long as the link is: the connection ends when both are dropped.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Socket(Arc<OnceLock<(OwnedFd, SocketAddr)>>);
+pub(crate) struct Socket(Arc<Mutex<Sockets>>);
+
+#[derive(Debug, Default)]
+struct Sockets {
+    made: Vec<(OwnedFd, SocketAddr)>,
+    dscp: Option<u8>,
+}
 
 impl Socket {
     /// Marks the packets that are sent from now on with a code point (RFC 2474), 0 to 63.
@@ -23,24 +31,48 @@ impl Socket {
         if dscp > 63 {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, format!("{dscp} is no code point: 0 to 63 are")));
         }
-        let (socket, peer) = self.0.get().ok_or(io::ErrorKind::NotConnected)?;
-        // The lower two bits are the kernel's own, for congestion notification.
-        let class = dscp << 2;
-        if peer.ip().to_canonical().is_ipv4() {
-            set_ip_tos(socket, class)?;
+        let mut sockets = self.lock();
+        if sockets.made.is_empty() {
+            return Err(io::ErrorKind::NotConnected.into());
         }
-        if peer.is_ipv6() {
-            set_ipv6_tclass(socket, class.into())?;
-        }
-        Ok(())
+        sockets.dscp = Some(dscp);
+        sockets.made.iter().try_for_each(|(socket, peer)| mark(socket, *peer, dscp))
     }
 
     /// The code point that packets are marked with now.
     pub(crate) fn dscp(&self) -> io::Result<u8> {
-        let (socket, peer) = self.0.get().ok_or(io::ErrorKind::NotConnected)?;
+        let sockets = self.lock();
+        let (socket, peer) = sockets.made.first().ok_or(io::ErrorKind::NotConnected)?;
         let class = if peer.ip().to_canonical().is_ipv4() { ip_tos(socket)?.into() } else { ipv6_tclass(socket)? };
         Ok(u8::try_from((class >> 2) & 63).unwrap_or(0))
     }
+
+    /// One more connection, which is marked as the others are.
+    fn add(&self, stream: &TcpStream) -> io::Result<()> {
+        let (socket, peer) = (stream.as_fd().try_clone_to_owned()?, stream.peer_addr()?);
+        let mut sockets = self.lock();
+        if let Some(dscp) = sockets.dscp {
+            mark(&socket, peer, dscp)?;
+        }
+        sockets.made.push((socket, peer));
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Sockets> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn mark(socket: &OwnedFd, peer: SocketAddr, dscp: u8) -> io::Result<()> {
+    // The lower two bits are the kernel's own, for congestion notification.
+    let class = dscp << 2;
+    if peer.ip().to_canonical().is_ipv4() {
+        set_ip_tos(socket, class)?;
+    }
+    if peer.is_ipv6() {
+        set_ipv6_tclass(socket, class.into())?;
+    }
+    Ok(())
 }
 
 /// What is known of the other end.
@@ -63,7 +95,7 @@ impl End {
         told.map(|refusal| &**refusal)
     }
 
-    async fn secure(&self, stream: TcpStream, trust: &Trust, wanted: Wanted) -> io::Result<Stream> {
+    async fn secure(&self, stream: Braid, trust: &Trust, wanted: Wanted) -> io::Result<Stream> {
         let address = stream.peer_addr()?;
         match trust.connect(stream, address, wanted).await {
             Ok(stream) => {
@@ -90,6 +122,8 @@ pub(crate) struct Dial {
     pub(crate) end: End,
     /// Whom to trust; none: whoever is there.
     pub(crate) trust: Option<(Trust, Wanted)>,
+    /// Whether somebody has accepted a connection.
+    pub(crate) reached: Arc<AtomicBool>,
 }
 
 impl Service<Uri> for Dial {
@@ -102,15 +136,15 @@ impl Service<Uri> for Dial {
     }
 
     fn call(&mut self, uri: Uri) -> Self::Future {
-        let Dial { socket, end, trust } = self.clone();
+        let Dial { socket, end, trust, reached } = self.clone();
         Box::pin(async move {
             let address = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
-            let stream = TcpStream::connect(address).await?;
-            // A lease does not wait for a segment to be full.
-            stream.set_nodelay(true)?;
-            let handle = stream.as_fd().try_clone_to_owned()?;
-            // A client makes one connection; another would be a link of its own.
-            let _ = socket.0.set((handle, stream.peer_addr()?));
+            let told = move |told: Told<'_>| match told {
+                Told::Reached => reached.store(true, Ordering::Relaxed),
+                // Without its handle a strand cannot be marked, and all else works.
+                Told::Made(strand) => drop(socket.add(strand)),
+            };
+            let stream = Braid::dial(address, told).await?;
             Ok(TokioIo::new(match trust {
                 Some((trust, wanted)) => end.secure(stream, &trust, wanted).await?,
                 None => Stream::plain(stream),
@@ -130,12 +164,19 @@ mod tests {
             let mut dial = Dial::default();
             assert_eq!(dial.socket.set_dscp(34).unwrap_err().kind(), io::ErrorKind::NotConnected);
             let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+            let accepting = tokio::spawn(async move {
+                let (braids, mut taken) = (crate::braid::Braids::default(), Vec::new());
+                while let Ok((stream, _)) = listener.accept().await {
+                    taken.push(braids.take(stream).await);
+                }
+            });
             let _stream = dial.call(uri).await.unwrap();
             for dscp in [34, 0, 63] {
                 dial.socket.set_dscp(dscp).unwrap();
                 assert_eq!(dial.socket.dscp().unwrap(), dscp, "{address}");
             }
             assert_eq!(dial.socket.set_dscp(64).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+            accepting.abort();
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::refusal::{self, Reason, Refusal};
 use super::verify::{Judge, Peer, Wanted};
 use super::{Identity, Trust};
+use crate::braid::Braid;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
@@ -16,7 +17,6 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
@@ -44,15 +44,15 @@ pub struct Stream {
 }
 
 enum Way {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Braid),
+    Tls(Box<TlsStream<Braid>>),
 }
 
 impl Stream {
     /// Whoever is at the other end.
     #[must_use]
-    pub fn plain(stream: TcpStream) -> Stream {
-        Stream { way: Way::Plain(stream), peer: None, fall: None, ended: Arc::default() }
+    pub fn plain(stream: impl Into<Braid>) -> Stream {
+        Stream { way: Way::Plain(stream.into()), peer: None, fall: None, ended: Arc::default() }
     }
 
     /// Who is at the other end; none when nobody has proven it.
@@ -66,7 +66,7 @@ impl Stream {
         Arc::clone(&self.ended)
     }
 
-    fn trusted(trust: &Trust, stream: TlsStream<TcpStream>, peer: Peer) -> Stream {
+    fn trusted(trust: &Trust, stream: TlsStream<Braid>, peer: Peer) -> Stream {
         let peer = Arc::new(peer);
         let (trust, watched) = (trust.clone(), Arc::clone(&peer));
         let fall = async move {
@@ -96,7 +96,7 @@ impl Trust {
     /// The agent is not the one that is wanted, does not trust us, or the connection has broken.
     pub async fn connect(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Braid>,
         address: SocketAddr,
         wanted: Wanted,
     ) -> Result<Stream, HandshakeError> {
@@ -112,7 +112,7 @@ impl Trust {
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         let name = ServerName::IpAddress(address.ip().into());
-        let made = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let made = TlsConnector::from(Arc::new(config)).connect(name, stream.into()).await;
         self.end_handshake(address, made.map(TlsStream::from), &found)
     }
 
@@ -122,7 +122,7 @@ impl Trust {
     /// Who connects is no such edge, does not trust us, or the connection has broken.
     pub async fn accept(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Braid>,
         address: SocketAddr,
         names: &[String],
     ) -> Result<Stream, HandshakeError> {
@@ -137,7 +137,7 @@ impl Trust {
         config.alpn_protocols = vec![HTTP2.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        let made = TlsAcceptor::from(Arc::new(config)).accept(stream).into_fallible().await;
+        let made = TlsAcceptor::from(Arc::new(config)).accept(stream.into()).into_fallible().await;
         let (made, refused) = match made {
             Ok(stream) => (Ok(TlsStream::from(stream)), None),
             Err((error, stream)) => (Err(error), Some(stream)),
@@ -152,7 +152,7 @@ impl Trust {
     fn end_handshake(
         &self,
         address: SocketAddr,
-        made: io::Result<TlsStream<TcpStream>>,
+        made: io::Result<TlsStream<Braid>>,
         found: &OnceLock<Result<Peer, Box<Refusal>>>,
     ) -> Result<Stream, HandshakeError> {
         let refused = |refusal: Box<Refusal>| {
