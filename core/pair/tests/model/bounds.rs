@@ -84,6 +84,8 @@ pub struct Bounds {
     pub budget: Budget,
     /// Which orders may be given.
     pub commands: &'static [Command],
+    /// The sides whose agents, services and connections may fail.
+    pub struck: &'static [Side],
     /// What the edge goes by.
     pub settings: Settings,
     /// What it went by before, while all was well: other than that when it is wrong on purpose.
@@ -162,6 +164,7 @@ impl Bounds {
         Bounds {
             budget,
             commands: EVERY_COMMAND,
+            struck: &Side::BOTH,
             settings: SETTINGS,
             right_settings: SETTINGS,
             terms: SETTINGS.terms,

@@ -62,7 +62,7 @@ impl Check {
             return true;
         }
         let mut followed = Vec::new();
-        let mut state = pair.without_faults();
+        let mut state = Box::new(pair.without_faults());
         let ends_well = loop {
             let mark = mark(&state);
             if let Some(known) = self.live.lock().expect("no thread has panicked").get(&mark) {
@@ -116,14 +116,15 @@ fn mark(state: &Pair) -> u64 {
 }
 
 impl Model for Check {
-    type State = Pair;
+    // Boxed: a state has some kilobytes, and is handed on often.
+    type State = Box<Pair>;
     type Action = Event;
 
-    fn init_states(&self) -> Vec<Pair> {
-        vec![Pair::at_rest(&self.bounds)]
+    fn init_states(&self) -> Vec<Box<Pair>> {
+        vec![Box::new(Pair::at_rest(&self.bounds))]
     }
 
-    fn actions(&self, pair: &Pair, events: &mut Vec<Event>) {
+    fn actions(&self, pair: &Box<Pair>, events: &mut Vec<Event>) {
         if pair.broken.is_some() {
             return;
         }
@@ -135,22 +136,22 @@ impl Model for Check {
         pair.faults(&self.bounds, events);
     }
 
-    fn next_state(&self, pair: &Pair, event: Event) -> Option<Pair> {
+    fn next_state(&self, pair: &Box<Pair>, event: Event) -> Option<Box<Pair>> {
         pair.after(&self.bounds, event)
     }
 
     fn properties(&self) -> Vec<Property<Check>> {
         vec![
-            Property::always(I1, Check::i1),
-            Property::always(I2, Check::i2),
-            Property::always(I3, |_, pair| Check::kept(pair, Promise::I3)),
-            Property::always(I4, |_, pair| {
+            Property::always(I1, |check: &Check, pair: &Box<Pair>| check.i1(pair)),
+            Property::always(I2, |check: &Check, pair: &Box<Pair>| check.i2(pair)),
+            Property::always(I3, |_, pair: &Box<Pair>| Check::kept(pair, Promise::I3)),
+            Property::always(I4, |_, pair: &Box<Pair>| {
                 Check::kept(pair, Promise::Undurable) && Check::kept(pair, Promise::OneOutcome)
             }),
-            Property::always(I5, Check::i5),
-            Property::always(SOUND, |_, pair| Check::kept(pair, Promise::Assertion)),
-            Property::always(LIVE, Check::comes_to_serve),
-            Property::sometimes(EXAMPLE, |_, pair: &Pair| pair.served() == Some(Side::B)),
+            Property::always(I5, |check: &Check, pair: &Box<Pair>| check.i5(pair)),
+            Property::always(SOUND, |_, pair: &Box<Pair>| Check::kept(pair, Promise::Assertion)),
+            Property::always(LIVE, |check: &Check, pair: &Box<Pair>| check.comes_to_serve(pair)),
+            Property::sometimes(EXAMPLE, |_, pair: &Box<Pair>| pair.served() == Some(Side::B)),
         ]
     }
 }

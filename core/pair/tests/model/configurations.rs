@@ -53,14 +53,18 @@ fn a_message_is_lost() {
 
 #[test]
 fn a_message_comes_twice_and_out_of_order() {
-    let one = Bounds { commands: TO_B, ..Bounds::new(Budget { orders: 1, duplicates: 1, ..NONE }) };
+    let one = Bounds { commands: PLANNED, ..Bounds::new(Budget { orders: 1, duplicates: 1, ..NONE }) };
     let two = Bounds { stray: 2, ..Bounds::new(Budget { orders: 1, duplicates: 2, reorders: 1, ..NONE }) };
     holds("a message comes twice, and out of order", one, two);
 }
 
 #[test]
 fn a_connection_breaks_and_its_messages_arrive_later() {
-    let one = Bounds { commands: PLANNED, ..Bounds::new(Budget { orders: 1, breaks: 1, strays: 1, ..NONE }) };
+    let one = Bounds {
+        commands: PLANNED,
+        struck: &[Side::A],
+        ..Bounds::new(Budget { orders: 1, breaks: 1, strays: 1, ..NONE })
+    };
     let two = Bounds { stray: 2, ..Bounds::new(Budget { orders: 1, breaks: 2, strays: 2, ..NONE }) };
     holds("a connection breaks, and its messages arrive later", one, two);
 }
@@ -74,7 +78,8 @@ fn the_edge_restarts_in_mid_handover() {
 
 #[test]
 fn an_agent_crashes_in_mid_handover() {
-    let one = Bounds { commands: FAILOVER, ..Bounds::new(Budget { orders: 1, node_crashes: 1, ..NONE }) };
+    let one =
+        Bounds { commands: FAILOVER, struck: &[Side::B], ..Bounds::new(Budget { orders: 1, node_crashes: 1, ..NONE }) };
     let more = Bounds::new(Budget { orders: 1, node_crashes: 1, strays: 1, ..NONE });
     holds("an agent crashes in mid-handover", one, more);
 }
@@ -88,7 +93,12 @@ fn anyone_crashes_twice_and_a_message_is_lost() {
 
 #[test]
 fn a_side_is_cut_off() {
-    let one = Bounds { commands: FAILOVER, window: 1, ..Bounds::new(Budget { orders: 1, stalls: 1, ..NONE }) };
+    let one = Bounds {
+        commands: FAILOVER,
+        struck: &[Side::A],
+        window: 1,
+        ..Bounds::new(Budget { orders: 1, stalls: 1, ..NONE })
+    };
     let any = Bounds::new(Budget { orders: 1, stalls: 1, strays: 1, ..NONE });
     holds("a side is cut off", one, any);
 }
@@ -102,7 +112,11 @@ fn a_side_is_cut_off_and_anyone_crashes() {
 
 #[test]
 fn services_fail_and_die() {
-    let one = Bounds { commands: TO_B, ..Bounds::new(Budget { orders: 1, failed_runs: 1, deaths: 1, ..NONE }) };
+    let one = Bounds {
+        commands: TO_B,
+        struck: &[Side::B],
+        ..Bounds::new(Budget { orders: 1, failed_runs: 1, deaths: 1, ..NONE })
+    };
     let two = Bounds::new(Budget { orders: 2, failed_runs: 2, deaths: 1, ..NONE });
     holds("services fail, and die", one, two);
 }
@@ -125,7 +139,7 @@ fn writes_are_slow() {
 /// The old side's clock is slow by a fifth, and it hears of nothing: its lease lasts a fourth longer than it should.
 #[test]
 fn the_cut_off_sides_clock_is_slow() {
-    let one = slow(DRIFT, Budget { ticks: Some(9), ..CUT_OFF });
+    let one = Bounds { struck: &[Side::A], ..slow(DRIFT, Budget { ticks: Some(9), ..CUT_OFF }) };
     let any = slow(DRIFT, Budget { ticks: Some(14), ..CUT_OFF });
     holds("the cut-off side's clock is slow", one, any);
 }

@@ -50,7 +50,7 @@ impl Pair {
     /// Side A has been active for long, side B stands by, and nothing is under way.
     pub fn at_rest(bounds: &Bounds) -> Pair {
         let right = &Bounds { mutation: Mutation::None, settings: bounds.right_settings, ..*bounds };
-        let mut pair = Pair::blank(right);
+        let mut pair = Box::new(Pair::blank(right));
         while !pair.is_well() {
             pair = pair.fair_step(right);
         }
@@ -69,7 +69,7 @@ impl Pair {
         }
         assert_eq!(pair.served(), Some(Side::A));
         pair.left = bounds.budget;
-        pair
+        *pair
     }
 
     /// A side serves, as is right, and nothing is under way.
@@ -117,7 +117,7 @@ impl Pair {
     }
 
     /// The state after that.
-    pub fn fair_step(&self, bounds: &Bounds) -> Pair {
+    pub fn fair_step(&self, bounds: &Bounds) -> Box<Pair> {
         let mut event = self.next_fair(bounds);
         let mut now = self.clone();
         if let Event::Order(_) = event {

@@ -22,7 +22,7 @@ use stateright::{Checker, HasDiscoveries, Model};
 use std::time::Instant;
 
 /// Events, each with the state that it happens in.
-type Way = Vec<(Pair, Option<Event>)>;
+type Way = Vec<(Box<Pair>, Option<Event>)>;
 
 /// Looks at every state within the bounds, until one breaks what must hold: what it breaks, and the way to it.
 fn explore(name: &str, bounds: Bounds) -> Option<(&'static str, Way)> {

@@ -17,8 +17,8 @@ use std::time::Duration;
 impl Pair {
     /// The state after an event; none when it changes nothing. An assertion of the production code that fails is a
     /// promise that was not kept.
-    pub fn after(&self, bounds: &Bounds, event: Event) -> Option<Pair> {
-        let mut next = self.clone();
+    pub fn after(&self, bounds: &Bounds, event: Event) -> Option<Box<Pair>> {
+        let mut next = Box::new(self.clone());
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let changed = next.happen(bounds, event);
             next.forget_past();
@@ -28,7 +28,7 @@ impl Pair {
             let text = panic.downcast_ref::<String>().cloned();
             let what = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
             let broken = Some(Broken { promise: Promise::Assertion, what });
-            Some(Pair { broken, ..self.clone() })
+            Some(Box::new(Pair { broken, ..self.clone() }))
         })
     }
 
