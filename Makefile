@@ -1,11 +1,18 @@
 # make demo   a simulated pair on this machine, broken in every way (as root or not)
 # make test   everything that a change must pass
+# make model  every state of the handover, within wide bounds: minutes, and gigabytes of memory
+# make sim    a whole pair under seeded faults, in virtual time: make sim SEEDS=100000; one seed as a story: make sim SEED=7
+# make faults random schedules of real faults: make faults SCHEDULES=1000 SEED=1
+# make soak   failovers that nobody needed, under loss, load and standstills: make soak MINUTES=20
+# make unplug the active node's cable is pulled: make unplug RUNS=200 PROFILE=lan
+# make rapid  the rapid profile beside an HAProxy, and under load: make rapid RUNS=50 MINUTES=3
+# make cost   what an agent takes of memory and processor: make cost SECONDS_EACH=60
 # make docs   the pages that are generated: the policies' and the ABI's
 # make sdk    what the author of a policy in Rust needs, into target/sdk
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo build dist docs sdk test test-windows lint fmt clean need need-test
+.PHONY: demo build dist docs sdk test test-windows model sim faults soak unplug rapid cost figures lint fmt clean need need-test
 
 # Arguments for the demo: make demo ARGS="--stay"
 ARGS ?=
@@ -32,6 +39,53 @@ test-windows: need-test
 	.ci/windows
 	cargo nextest run -p lockstep-tests --test windows
 
+# One configuration at a time: what is waiting to be looked at is held in memory.
+model: need
+	MODEL_DEPTH=long MODEL_TRACE=1 cargo test -p lockstep-pair --test model -- --nocapture --test-threads=1
+
+# A failing seed is printed with the command that plays it again and tells what happens.
+SEEDS ?= 100000
+SIMULATION := cargo test -p lockstep-tests --test simulation
+sim: need
+ifneq ($(filter command environment,$(origin SEED)),)
+	SEED=$(SEED) $(SIMULATION) seed_of_the_environment -- --exact --nocapture
+else
+	SEEDS=$(SEEDS) $(SIMULATION) hold_together -- --nocapture --test-threads=1
+endif
+
+# SCHEDULES of them from SEED on, AT_ONCE at a time. One that fails is printed with the command that plays it again, and what it has left is
+# kept in target/tmp/faults-SEED.
+SCHEDULES ?= 1000
+SEED ?= 1
+AT_ONCE ?= 4
+faults: need-test
+	cargo build -p lockstep -p lockstep-telisca
+	LOCKSTEP_FAULTS_SCHEDULES=$(SCHEDULES) LOCKSTEP_FAULTS_SEED=$(SEED) LOCKSTEP_FAULTS_AT_ONCE=$(AT_ONCE) \
+	  cargo test -p lockstep-tests --test faults -- schedules --exact --nocapture
+
+# Figures of docs/measured.md, on the processes of a quick build; those of `cost` are of what is released.
+MINUTES ?= 20
+RUNS ?= 200
+PROFILE ?= lan
+SECONDS_EACH ?= 60
+soak: figures
+	target/demo/figures soak --minutes $(MINUTES) --seed $(SEED)
+
+unplug: figures
+	target/demo/figures unplug --runs $(RUNS) --profile $(PROFILE) --seed $(SEED)
+
+rapid: figures
+	target/demo/figures rapid --runs $(RUNS) --minutes $(MINUTES) --seed $(SEED)
+
+cost: need-test
+	cargo build --release -p lockstep -p lockstep-telisca
+	cargo build --release -p lockstep-tests --bin figures
+	target/release/figures agent --seconds $(SECONDS_EACH)
+
+figures: need-test
+	cargo build --profile demo -p lockstep -p lockstep-telisca
+	cargo build --profile demo -p lockstep-tests --bin figures
+
 lint: need
 	@.ci/need cargo-fmt cargo-clippy
 	cargo fmt --all -- --check
@@ -53,6 +107,7 @@ need:
 	@.ci/need cargo rustc cc cmake make
 
 # The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own, those of the
-# XMPP probe against a prosody, those of a foreign balancer behind an HAProxy; curl comes to the nodes directly.
+# XMPP probe against a prosody, those of a foreign balancer behind an HAProxy; curl comes to the nodes directly;
+# schedules of faults set wall clocks by libfaketime, and have a switch of their own read whole frames, for which ethtool prepares the cables.
 need-test: need
-	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl
+	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl faketime ethtool

@@ -47,7 +47,8 @@ pub fn in_a_world_of_its_own<F: FnOnce(&Path)>(story: F) {
     let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     demand_tools();
     for telling in 1..=TELLINGS {
-        let status = tell(test_name::<F>());
+        let (status, told) = tell(test_name::<F>());
+        assert!(told || !status.success(), "{} is not the name of the test that tells this story", test_name::<F>());
         let spoilt = status.code() == Some(i32::from(SPOILT));
         assert!(status.success() || spoilt && telling < TELLINGS, "{} failed: see above", test_name::<F>());
         if status.success() {
@@ -67,24 +68,41 @@ pub fn command(test: &str, dir: &Path) -> Command {
     inside
 }
 
-/// In a test that was begun by [`command`]: the world's directory, which is in memory. None outside of a world.
+/// The same for a program with a main of its own, which is given those words. Root stays root in it, and not of a user namespace: there,
+/// nobody is given real-time priority.
+pub fn program(words: &[String], dir: &Path) -> Command {
+    let mut inside = Command::new("unshare");
+    inside.args(way_among(WAYS.into_iter().rev())).args(NAMESPACES).args(FIRST);
+    inside.arg(std::env::current_exe().unwrap()).args(words);
+    inside.env("PATH", path()).env(INSIDE, dir).stdin(Stdio::piped());
+    inside
+}
+
+/// In a test that was begun by [`command`], or a program by [`program`]: the world's directory, which is in memory. None outside of a world.
 pub fn enter() -> Option<PathBuf> {
     let dir = PathBuf::from(std::env::var_os(INSIDE)?);
     settle(&dir);
     Some(dir)
 }
 
-fn tell(test: &str) -> ExitStatus {
+/// How it ended, and whether it was told at all.
+fn tell(test: &str) -> (ExitStatus, bool) {
     let dir = tempfile::Builder::new().prefix("lockstep-test-").tempdir().unwrap();
     let mut inside = command(test, dir.path()).spawn().unwrap();
     // Its input stays open for as long as this process lives.
     let held_open = inside.stdin.take();
     let status = inside.wait().unwrap();
     drop(held_open);
-    status
+    (status, std::fs::remove_file(told(dir.path())).is_ok())
+}
+
+/// What says that a story was begun: beside the world's directory, which nobody outside sees.
+fn told(dir: &Path) -> PathBuf {
+    dir.with_extension("told")
 }
 
 fn inside<F: FnOnce(&Path)>(story: F, dir: &Path) {
+    std::fs::write(told(dir), "").unwrap();
     settle(dir);
     let witness = Witness::begin();
     let Err(failure) = catch_unwind(AssertUnwindSafe(|| story(dir))) else {
@@ -150,8 +168,12 @@ fn path() -> OsString {
 
 /// The first way into a world that works on this machine.
 fn way() -> &'static [&'static str] {
+    way_among(WAYS.into_iter())
+}
+
+fn way_among(ways: impl Iterator<Item = &'static [&'static str]>) -> &'static [&'static str] {
     let mut refusals = String::new();
-    for way in WAYS {
+    for way in ways {
         let attempt =
             Command::new("unshare").args(way).args(NAMESPACES).arg("true").env("PATH", path()).output().unwrap();
         if attempt.status.success() {

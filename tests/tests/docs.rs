@@ -67,3 +67,24 @@ fn every_rule_of_the_specification_has_a_scenario_of_its_name() {
         assert!(unknown.is_empty(), "{name}: scenarios named after no rule: {unknown:?}");
     }
 }
+
+/// A guarantee is worth as much as the test that is named for it: each of those still has its name.
+#[test]
+fn every_test_that_the_guarantees_name_is_there() {
+    let page = std::fs::read_to_string(root().join("docs/guarantees.md")).expect("it is there");
+    let table = page.split("| broken | found by |").nth(1).and_then(|rest| rest.split("\n\n").next());
+    let rows = table.expect("the table of what is found").lines().filter_map(|row| row.rsplit('|').nth(1));
+    let named: Vec<&str> = rows.flat_map(|found_by| found_by.split('`').skip(1).step_by(2)).collect();
+    assert!(named.len() > 10, "{named:?}");
+    let sources: String = ["core/pair/tests/model", "tests/tests/simulation", "tests/tests/faults", "core/cli/tests"]
+        .iter()
+        .flat_map(|directory| std::fs::read_dir(root().join(directory)).expect("it is there"))
+        .filter_map(|file| std::fs::read_to_string(file.expect("readable").path()).ok())
+        .collect();
+    for test in named {
+        assert!(
+            sources.contains(&format!("fn {test}()")),
+            "docs/guarantees.md names `{test}`, and there is no such test"
+        );
+    }
+}

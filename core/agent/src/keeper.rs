@@ -17,7 +17,7 @@ use lockstep_policy::At;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::{Outcome, Role};
 use lockstep_wire::proto::AgentFrame;
-use lockstep_wire::{Finding, FromAgent, FromEdge, Ping, Pong, clock};
+use lockstep_wire::{Finding, FromAgent, FromEdge, Ping, Pong, clock, realtime};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
@@ -267,6 +267,7 @@ impl<L: Launch> Keeper<L> {
                 let _ = admitted.send(link);
                 if welcome {
                     self.crew.terms(terms.stop_max);
+                    realtime::ask_once(terms.ttl, "the agent");
                     self.node.handle(now, Input::Terms(terms));
                 }
             }

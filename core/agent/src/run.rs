@@ -86,6 +86,7 @@ pub enum AgentError {
 /// The agent could not be started, or its server has failed. Once services run, nothing but `shutdown` ends it.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
     may_ask(config.lan.as_ref()).map_err(AgentError::Lan)?;
+    let gate = Gate::open(&config)?;
     let (store, stored) = patiently(
         || Store::open(&config.state, &config.pair, config.side),
         |error| matches!(error, StoreError::Taken(_)),
@@ -101,7 +102,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let listener = patiently(bind, |error| error.kind() == io::ErrorKind::AddrInUse).await.map_err(listen)?;
     listener.set_nonblocking(true).map_err(listen)?;
     let listener = TcpListener::from_std(listener).map_err(listen)?;
-    let gate = Gate::open(&config)?;
 
     let (arrive, arrivals) = mpsc::channel(WAITING);
     let (happen, happenings) = mpsc::channel(WAITING);

@@ -83,6 +83,26 @@ fn the_valid_one_is_valid() {
 }
 
 #[test]
+fn each_lease_profile_has_its_times() {
+    let directory = directory();
+    let file = directory.path().join("edge.toml");
+    for (profile, times, detect) in [
+        ("default", [3_000, 1_000, 5_000, 100], [100, 200, 2]),
+        ("lan", [600, 50, 250, 20], [100, 200, 2]),
+        ("rapid", [200, 50, 80, 10], [30, 60, 3]),
+    ] {
+        std::fs::write(&file, VALID.replace("profile = \"lan\"", &format!("profile = \"{profile}\""))).unwrap();
+        let config = load(&file).unwrap();
+        let (settings, setup) = (config.pairs[0].settings, &config.pairs[0].policy.setup);
+        let terms = settings.terms;
+        let found = [terms.ttl, terms.renew, terms.stop_max, settings.margin].map(|time| time.as_millis());
+        assert_eq!(found, times, "{profile}");
+        let found = [setup.detect.interval_ms, setup.detect.timeout_ms, u64::from(setup.detect.failures)];
+        assert_eq!(found, detect, "{profile}: what is not given in [pair.detect] goes with the lease");
+    }
+}
+
+#[test]
 fn the_example_of_the_house_is_valid() {
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/telisca-edge.toml");
     let directory = directory();
@@ -197,7 +217,7 @@ fn out_of_range() {
     refused(
         "profile = \"lan\"",
         "profile = \"wan\"",
-        "edge.toml:11:11: pair.lease.profile: \"wan\" is not known; \"default\" or \"lan\"; did you mean `lan`?",
+        "edge.toml:11:11: pair.lease.profile: \"wan\" is not known; \"default\" or \"lan\" or \"rapid\"; did you mean `lan`?",
     );
     refused(
         "profile = \"lan\"",

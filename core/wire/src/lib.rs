@@ -6,15 +6,19 @@
 //!
 //! - [`frame`] turns one into the other.
 //! - [`link`] is the edge's end: it connects, says hello, and hands out the two halves of a call.
+//! - [`braid`] is the connection below it: the same bytes over two TCP connections.
 //! - [`clock`] is the one clock of edge and agent.
+//! - [`realtime`] lets whoever holds short leases be served before others.
 //! - [`trust`] is who may be at the other end.
 #![forbid(unsafe_code)]
 
+pub mod braid;
 pub mod clock;
 mod dial;
 pub mod frame;
 pub mod link;
 mod mark;
+pub mod realtime;
 pub mod trust;
 
 /// The contract as generated code.

@@ -11,6 +11,7 @@ use crate::trust::{Peer, Trust, Wanted};
 use crate::{FRAME_MAX, MINOR, PROTOCOL};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::time::timeout;
@@ -125,10 +126,14 @@ impl Client {
             .http2_keep_alive_interval(within)
             .keep_alive_timeout(within);
         let unreachable = |why: String| LinkError::Unreachable { address: address.to_owned(), why };
-        let (socket, end) = (dial.socket.clone(), dial.end.clone());
+        let (socket, end, reached) = (dial.socket.clone(), dial.end.clone(), Arc::clone(&dial.reached));
+        let late = || match reached.load(Ordering::Relaxed) {
+            true => LinkError::Silent { address: address.to_owned(), within },
+            false => unreachable(format!("no connection within {within:?}")),
+        };
         let channel = timeout(within, endpoint.connect_with_connector(dial))
             .await
-            .map_err(|_| unreachable(format!("no connection within {within:?}")))?
+            .map_err(|_| late())?
             .map_err(|error| untrusted(address, &end).unwrap_or_else(|| unreachable(innermost(&error))))?;
         let agent = AgentClient::new(channel).max_decoding_message_size(FRAME_MAX).max_encoding_message_size(FRAME_MAX);
         Ok(Client { agent, address: address.to_owned(), within, socket, end })

@@ -56,8 +56,8 @@ async fn what_cannot_be_an_address_is_quoted() {
 #[tokio::test]
 async fn a_peer_that_says_nothing_is_given_up_in_time() {
     let address = port(None).await;
-    let client = Client::connect(&address, WITHIN).await.unwrap();
-    let error = client.main(hello()).await.unwrap_err();
+    let opened = async { Client::connect(&address, WITHIN).await?.main(hello()).await };
+    let error = opened.await.unwrap_err();
     assert!(matches!(error, LinkError::Silent { within: WITHIN, .. }), "{error}");
 }
 

@@ -1,7 +1,7 @@
 //! A round of schedules, several at once, each in a world of its own; what fails is printed with the command that plays it again.
 
-use crate::judge::{Evidence, judge};
-use crate::play::{Change, fills_the_edges_disk, play};
+use crate::judge::{Alive, Evidence, judge};
+use crate::play::{NONE, fills_the_edges_disk, play};
 use crate::schedule::Schedule;
 use lockstep_policy::host::Library;
 use lockstep_policy::host::replay::verify;
@@ -24,9 +24,9 @@ const AT_ONCE: &str = "LOCKSTEP_FAULTS_AT_ONCE";
 const SHORT: (u64, u64) = (30, 1);
 
 /// Plays a round; inside of a world, the one schedule that it is for.
-pub fn play_all(edge: Change, agent: Change) {
+pub fn play_all() {
     if let Some(dir) = world::enter() {
-        return play_one(&dir, number(SEED).expect("a world is for one seed"), edge, agent);
+        return play_one(&dir, number(SEED).expect("a world is for one seed"));
     }
     world::demand_tools();
     let first = number(SEED).unwrap_or(SHORT.1);
@@ -102,11 +102,11 @@ pub fn in_a_world(test: &str, log: &Path, environment: &[(&str, String)]) -> Exi
     status
 }
 
-fn play_one(dir: &Path, seed: u64, edge: Change, agent: Change) {
+fn play_one(dir: &Path, seed: u64) {
     let schedule = Schedule::of(seed);
     println!("{schedule}");
     let keeper = Keeper { dir, seed };
-    let evidence = play(dir, &schedule, edge, agent);
+    let evidence = play(dir, &schedule, NONE);
     let mut wrong = judge(&schedule, &evidence);
     wrong.extend(plays_again(dir, &schedule));
     println!("summary: {}", summary(&evidence));
@@ -127,16 +127,19 @@ fn ms(at: u64, began: u64) -> f64 {
 fn summary(evidence: &Evidence) -> String {
     let failed = evidence.exchanges.iter().filter(|exchange| !exchange.is_good()).count();
     let alive = match &evidence.alive {
-        Ok(after) => format!("well after {after:.1?}"),
-        Err(_) => "never well".to_owned(),
+        Alive::After(time) => format!("well after {time:.1?}"),
+        Alive::Never(_) => "never well".to_owned(),
+        Alive::Unknown(why) => format!("liveness not judged: {why}"),
     };
     let misplaced: usize = evidence.misplaced.iter().map(Vec::len).sum();
     format!(
-        "{alive}, {} handovers, epoch {}, {failed} of {} requests without a good answer, {} given, {misplaced} overtaken",
+        "{alive}, {} handovers, epoch {}, {failed} of {} requests without a good answer, {} given, {misplaced} overtaken, \
+         the machine stood still for {:.0?} at most",
         evidence.store.handovers.len(),
         evidence.store.state.epoch.0,
         evidence.exchanges.len(),
         evidence.given.len(),
+        evidence.stood_still,
     )
 }
 

@@ -66,11 +66,6 @@ impl Path {
     pub fn covers(self, from: Host, to: Host) -> bool {
         (self.from, self.to) == (from, to) || self.both && (self.to, self.from) == (from, to)
     }
-
-    /// Whether it leads to this host, or away from it.
-    pub fn touches(self, host: Host) -> bool {
-        self.from == host || self.to == host
-    }
 }
 
 impl fmt::Display for Path {
@@ -216,11 +211,6 @@ impl Schedule {
     /// Whether a host's wall clock is ever set.
     pub fn sets_clocks(&self) -> bool {
         self.faults.iter().any(|fault| matches!(fault.kind, Kind::Clock(..)))
-    }
-
-    /// When the last fault is over.
-    pub fn ends(&self) -> Duration {
-        self.faults.iter().map(|fault| fault.at + fault.lasts).max().unwrap_or_default()
     }
 }
 

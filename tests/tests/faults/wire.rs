@@ -10,16 +10,22 @@ use fastrand::Rng;
 use lockstep_demo::now;
 use lockstep_policy::Side;
 use lockstep_tests::bed::Bed;
+use nix::cmsg_space;
 use nix::ifaddrs::getifaddrs;
-use nix::sys::socket::{AddressFamily, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType, bind, recv, send, socket};
+use nix::sys::socket::sockopt::ReceiveTimestampns;
+use nix::sys::socket::{AddressFamily, ControlMessageOwned, LinkAddr, MsgFlags, SockFlag, SockProtocol, SockType};
+use nix::sys::socket::{bind, recv, recvmsg, send, setsockopt, socket};
+use nix::sys::time::{TimeSpec, TimeValLike};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::io::IoSliceMut;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
 
 /// The cable's ends at the switch, in the order of [`Host::ALL`].
 const ENDS: [&str; 3] = ["edge-end", "port-a", "port-b"];
@@ -60,6 +66,10 @@ impl Wire {
         run("ip link add edge-end type veth peer name edge-port");
         run("ip link set edge-port master bridge up");
         run("ip link set edge-end up");
+        // With this second port the bridge stands, and takes what the edge sends, when the edge's cable is pulled.
+        run("ip link add bridge-end type veth peer name bridge-port");
+        run("ip link set bridge-port master bridge up");
+        run("ip link set bridge-end up");
         // Checksums and segments that a network card would make are made before a frame is here.
         run("ethtool -K edge-port tx off");
         run("nft add table netdev switch");
@@ -74,11 +84,13 @@ impl Wire {
                 "nft add chain netdev switch {end} {{ type filter hook ingress device {end} priority 0 ; policy drop ; }}"
             ));
         }
-        let ends = ENDS.map(packet_socket);
+        let (ends, ear) = (ENDS.map(packet_socket), packet_socket("bridge"));
+        setsockopt(&ear, ReceiveTimestampns, &true).unwrap();
         let shared = Arc::<Shared>::default();
         let switch = Switch {
             shared: Arc::clone(&shared),
             ends,
+            ear,
             rng: Rng::with_seed(seed),
             queue: BinaryHeap::new(),
             frames: 0,
@@ -122,6 +134,8 @@ type Delivery = Reverse<(u64, u64, usize, Vec<u8>)>;
 struct Switch {
     shared: Arc<Shared>,
     ends: [OwnedFd; 3],
+    /// Hears what the edge sends, also what never comes to the switch.
+    ear: OwnedFd,
     rng: Rng,
     queue: BinaryHeap<Delivery>,
     frames: u64,
@@ -131,6 +145,7 @@ impl Switch {
     fn run(mut self) {
         while !self.shared.over.load(Ordering::Relaxed) {
             self.wait();
+            self.listen();
             for host in Host::ALL {
                 self.take_from(host);
             }
@@ -142,10 +157,22 @@ impl Switch {
     fn wait(&self) {
         let due = self.queue.peek().map_or(LOOK, |Reverse((due, ..))| due.saturating_sub(now()).min(LOOK));
         let timeout = Timespec { tv_sec: 0, tv_nsec: due.try_into().unwrap_or(0) };
-        let mut ends = self.ends.each_ref().map(|end| PollFd::new(end, PollFlags::IN));
+        let [edge, a, b] = self.ends.each_ref();
+        let mut ends = [edge, a, b, &self.ear].map(|end| PollFd::new(end, PollFlags::IN));
         match poll(&mut ends, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
             Err(error) => panic!("the wire cannot be watched: {error}"),
+        }
+    }
+
+    fn listen(&mut self) {
+        let mut buffer = [0u8; FRAME];
+        while let Some((length, at)) = heard(&self.ear, &mut buffer) {
+            let frame = &buffer[..length];
+            if length >= 14 && frame[6..12] == mac(Host::Edge) {
+                let given = sighting::given(frame, at);
+                self.shared.given.lock().unwrap_or_else(PoisonError::into_inner).extend(given);
+            }
         }
     }
 
@@ -161,10 +188,6 @@ impl Switch {
             // A packet socket also hears what is sent by the cable's end itself.
             if length < 14 || frame[6..12] != mac(from) {
                 continue;
-            }
-            if from == Host::Edge {
-                let new = sighting::given(frame, at);
-                self.shared.given.lock().unwrap_or_else(PoisonError::into_inner).extend(new);
             }
             for to in Host::ALL.into_iter().filter(|to| *to != from && sighting::is_for(frame, mac(*to), *to)) {
                 self.forward(at, from, to, frame);
@@ -200,6 +223,24 @@ impl Switch {
             let _ = send(self.ends[to].as_raw_fd(), &frame, MsgFlags::MSG_DONTWAIT);
         }
     }
+}
+
+/// The next frame that an ear has heard: its length, and when the kernel let it pass, however late it is read.
+fn heard(ear: &OwnedFd, buffer: &mut [u8]) -> Option<(usize, u64)> {
+    let mut pieces = [IoSliceMut::new(buffer)];
+    let mut control = cmsg_space!(TimeSpec);
+    let message = recvmsg::<LinkAddr>(ear.as_raw_fd(), &mut pieces, Some(&mut control), MsgFlags::MSG_DONTWAIT).ok()?;
+    // The kernel's stamps are of the wall clock, which nobody sets meanwhile: worlds set their own.
+    let age = message.cmsgs().ok()?.find_map(|part| match part {
+        ControlMessageOwned::ScmTimestampns(stamp) => Some(TimeSpec::from(clock_gettime_wall()) - stamp),
+        _ => None,
+    })?;
+    let age = u64::try_from(age.num_nanoseconds()).unwrap_or(0);
+    Some((message.bytes, now() - age))
+}
+
+fn clock_gettime_wall() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 fn packet_socket(interface: &str) -> OwnedFd {

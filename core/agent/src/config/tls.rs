@@ -70,3 +70,47 @@ impl Check<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::load;
+    use super::*;
+
+    fn read(table: &str) -> Result<Security, String> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("agent.toml");
+        std::fs::write(&file, format!("[agent]\npair = \"telisca\"\nside = \"a\"\n{table}\n")).unwrap();
+        let read = load(&file).map(|config| config.security).map_err(|error| error.to_string());
+        match read {
+            Ok(Security::Tls { files, edges }) => {
+                assert_eq!(files.ca, dir.path().join("ca.pem"), "beside the configuration");
+                Ok(Security::Tls { files: TlsFiles { ca: "ca.pem".into(), ..files }, edges })
+            }
+            other => other,
+        }
+    }
+
+    #[test]
+    fn what_is_said_is_understood() {
+        assert_eq!(read("tls = { insecure = true }"), Ok(Security::Insecure));
+        let tls = read("tls = { ca = \"ca.pem\", certificate = \"/x/a.pem\", edges = [\"edge-1\"] }").unwrap();
+        let own = PathBuf::from("/x/a.pem");
+        let files = TlsFiles { ca: "ca.pem".into(), certificate: own.clone(), key: own, revoked: None, ca_key: None };
+        assert_eq!(tls, Security::Tls { files, edges: vec!["edge-1".to_owned()] });
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused() {
+        for (table, why) in [
+            ("", "agent.toml:2:8: `[agent.tls]` is missing"),
+            ("tls = {}", "agent.toml:4:7: `[agent.tls]` needs `ca` and `certificate`"),
+            ("tls = { ca = \"ca.pem\" }", "needs `ca` and `certificate`"),
+            ("tls = { insecure = true, ca = \"ca.pem\" }", "contradict each other"),
+            ("tls = { insecure = true, edges = [\"edge-1\"] }", "`edges` needs certificates"),
+            ("tls = { ca_key = \"x\" }", "`ca_key` is no key here"),
+        ] {
+            let said = read(table).unwrap_err();
+            assert!(said.contains(why), "{table}: {said}");
+        }
+    }
+}

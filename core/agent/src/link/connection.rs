@@ -1,6 +1,7 @@
 //! Connections, bounded: so many at once, none that says nothing from the start, and with TLS none of a stranger.
 
 use super::gate::Gate;
+use lockstep_wire::braid::{Braid, Braids};
 use lockstep_wire::trust::{HandshakeError, Peer, Stream as Wire};
 use std::collections::VecDeque;
 use std::io;
@@ -10,7 +11,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
@@ -44,7 +45,7 @@ type Accepted = mpsc::Sender<Result<Connection, io::Error>>;
 
 /// Those that prove who they are, each in a task of its own.
 async fn let_in(listener: TcpListener, gate: Gate, accepted: Accepted) {
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let (seats, braids) = (Arc::new(Semaphore::new(CONNECTIONS)), Braids::default());
     let mut under_way: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         let connection = tokio::select! {
@@ -57,16 +58,21 @@ async fn let_in(listener: TcpListener, gate: Gate, accepted: Accepted) {
                 if under_way.len() >= HANDSHAKES {
                     under_way.pop_front().inspect(JoinHandle::abort);
                 }
-                let handshake = shake_hands(gate.clone(), stream, from, Arc::clone(&seats), accepted.clone());
-                under_way.push_back(tokio::spawn(handshake));
+                let (gate, braids, seats) = (gate.clone(), braids.clone(), Arc::clone(&seats));
+                let accepted = accepted.clone();
+                under_way.push_back(tokio::spawn(async move {
+                    // One that says nothing, or is a further strand of another, is none.
+                    if let Ok(Some(braid)) = braids.take(stream).await {
+                        shake_hands(gate, braid, from, seats, accepted).await;
+                    }
+                }));
             }
             Err(error) => not_accepted(&error).await,
         }
     }
 }
 
-async fn shake_hands(gate: Gate, stream: TcpStream, from: SocketAddr, seats: Arc<Semaphore>, accepted: Accepted) {
-    let _ = stream.set_nodelay(true);
+async fn shake_hands(gate: Gate, stream: Braid, from: SocketAddr, seats: Arc<Semaphore>, accepted: Accepted) {
     let wire = match timeout(HANDSHAKE, gate.trust.accept(stream, from, &gate.edges)).await {
         Ok(Ok(wire)) => wire,
         // Said already.
@@ -82,7 +88,7 @@ async fn shake_hands(gate: Gate, stream: TcpStream, from: SocketAddr, seats: Arc
 
 /// Whoever comes.
 async fn let_everybody_in(listener: TcpListener, accepted: Accepted) {
-    let seats = Arc::new(Semaphore::new(CONNECTIONS));
+    let (seats, braids) = (Arc::new(Semaphore::new(CONNECTIONS)), Braids::default());
     while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
         let connection = tokio::select! {
             connection = listener.accept() => connection,
@@ -90,11 +96,12 @@ async fn let_everybody_in(listener: TcpListener, accepted: Accepted) {
         };
         match connection {
             Ok((stream, _)) => {
-                // A lease does not wait for a segment to be full. A socket that refuses is as good as closed.
-                let _ = stream.set_nodelay(true);
-                if accepted.send(Ok(Connection::new(Wire::plain(stream), seat))).await.is_err() {
-                    return;
-                }
+                let (braids, accepted) = (braids.clone(), accepted.clone());
+                tokio::spawn(async move {
+                    if let Ok(Some(braid)) = braids.take(stream).await {
+                        let _ = accepted.send(Ok(Connection::new(Wire::plain(braid), seat))).await;
+                    }
+                });
             }
             Err(error) => not_accepted(&error).await,
         }

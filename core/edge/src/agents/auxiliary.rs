@@ -6,10 +6,7 @@ use super::ping::AgentPings;
 use super::{AgentOf, Deliver, LinkEvent};
 use lockstep_policy::event::Connection;
 use lockstep_wire::{Auxiliary, Client, LinkError, Ping};
-use tokio::time::{MissedTickBehavior, interval};
-
-/// Pings in a row without a pong, after which the node counts as out of reach.
-const MISSES: u32 = 3;
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 /// Connects and pings again and again, until nobody listens.
 pub(super) async fn keep(agent: AgentOf, pings: AgentPings, changed: Changed, deliver: Deliver) {
@@ -65,14 +62,13 @@ async fn ping(
     let Auxiliary { pings: way, mut pongs } = link;
     let mut ticks = interval(agent.terms.renew);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut waits = false;
-    let mut missed = 0;
+    let (silence, mut heard) = (agent.silence(), Instant::now());
     loop {
         tokio::select! {
             pong = pongs.next() => match pong {
                 // Whatever was asked: it answers.
                 Ok(pong) => {
-                    (waits, missed) = (false, 0);
+                    heard = Instant::now();
                     pings.answered(agent.side, pong);
                     if !std::mem::replace(up, true) && !deliver(agent.side, LinkEvent::Auxiliary(Ok(()))).await {
                         return None;
@@ -81,14 +77,12 @@ async fn ping(
                 Err(error) => return Some(error.to_string()),
             },
             _ = ticks.tick() => {
-                missed += u32::from(waits);
-                if missed >= MISSES {
-                    return Some(format!("{MISSES} pings in a row had no answer"));
+                if heard.elapsed() >= silence {
+                    return Some(format!("pings had no answer for {silence:?}"));
                 }
                 if let Err(error) = way.send(Ping { number: 0, service: String::new() }) {
                     return Some(error.to_string());
                 }
-                waits = true;
             }
         }
     }

@@ -100,6 +100,8 @@ async fn listen(
                     return None;
                 }
             }
+            // Other words than the refusal that follows: that one is an alert when it is new.
+            Ok(Err(error @ LinkError::Untrusted { .. })) => return Some(format!("cut: {error}")),
             Ok(Err(error)) => return Some(error.to_string()),
             Err(_) => return Some(format!("the agent at {} has said nothing for {silence:?}", agent.address)),
         }

@@ -75,9 +75,9 @@ pub(super) fn read<'i>(
     let name = name(&mut table);
     let listeners = sides::listeners(&mut table);
     let answer = table.list("answer", ADDRESS).map(|answer| answer.items).unwrap_or_default();
-    let detect = detect(table.table("detect", "pair.detect"));
     let exclusive_only = ["lease", "handover"].map(|key| (key, table.place(key)));
     let terms = lease(table.table("lease", "pair.lease"));
+    let detect = detect(table.table("detect", "pair.detect"), terms.detect);
     let hold = hold(table.table("hold", "pair.hold"));
     let mut settings = handover(table.table("handover", "pair.handover"), terms);
     let (session_at, session) = session::read(table.table("session", "pair.session"));
@@ -160,8 +160,8 @@ fn name(table: &mut Table<'_, '_>) -> Placed<String> {
     name
 }
 
-fn detect(table: Option<Table<'_, '_>>) -> Detect {
-    let (mut interval, mut timeout, mut failures) = (ms(100), ms(200), 2);
+fn detect(table: Option<Table<'_, '_>>, (interval, timeout, failures): (Duration, Duration, u64)) -> Detect {
+    let (mut interval, mut timeout, mut failures) = (interval, timeout, failures);
     if let Some(mut table) = table {
         interval = table.duration("interval", interval, ms(10)..=HOUR).value;
         timeout = table.duration("timeout", timeout, ms(10)..=HOUR).value;
@@ -181,6 +181,8 @@ struct Lease {
     terms: Terms,
     margin: Duration,
     drift_ppm: u32,
+    /// What `[pair.detect]` is when it is not given: interval, timeout and failures that go with the lease.
+    detect: (Duration, Duration, u64),
 }
 
 impl Lease {
@@ -188,14 +190,27 @@ impl Lease {
         terms: Terms { ttl: ms(3000), renew: ms(1000), stop_max: ms(5000) },
         margin: ms(100),
         drift_ppm: 10_000,
+        detect: (ms(100), ms(200), 2),
     };
-    const LAN: Lease =
-        Lease { terms: Terms { ttl: ms(600), renew: ms(200), stop_max: ms(250) }, margin: ms(20), drift_ppm: 10_000 };
+    /// Renewed so often that a node, or the edge, may stand still for half a second.
+    const LAN: Lease = Lease {
+        terms: Terms { ttl: ms(600), renew: ms(50), stop_max: ms(250) },
+        margin: ms(20),
+        drift_ppm: 10_000,
+        detect: Lease::DEFAULT.detect,
+    };
+    const RAPID: Lease = Lease {
+        terms: Terms { ttl: ms(200), renew: ms(50), stop_max: ms(80) },
+        margin: ms(10),
+        drift_ppm: 10_000,
+        detect: (ms(30), ms(60), 3),
+    };
 }
 
 fn lease(table: Option<Table<'_, '_>>) -> Lease {
     let Some(mut table) = table else { return Lease::DEFAULT };
-    let profile = table.word("profile", &[("default", &Lease::DEFAULT), ("lan", &Lease::LAN)]);
+    let profiles = [("default", &Lease::DEFAULT), ("lan", &Lease::LAN), ("rapid", &Lease::RAPID)];
+    let profile = table.word("profile", &profiles);
     let base = profile.unwrap_or(&Lease::DEFAULT);
     let ttl = table.duration("ttl", base.terms.ttl, ms(50)..=HOUR);
     let renew = table.duration("renew", base.terms.renew, ms(10)..=HOUR);
@@ -213,7 +228,8 @@ fn lease(table: Option<Table<'_, '_>>) -> Lease {
     }
     table.finish();
     let drift_ppm = u32::try_from(drift_ppm).unwrap_or(u32::MAX);
-    Lease { terms: Terms { ttl: ttl.value, renew: renew.value, stop_max }, margin, drift_ppm }
+    let terms = Terms { ttl: ttl.value, renew: renew.value, stop_max };
+    Lease { terms, margin, drift_ppm, detect: base.detect }
 }
 
 fn hold(table: Option<Table<'_, '_>>) -> HoldConfig {

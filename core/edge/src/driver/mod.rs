@@ -42,8 +42,8 @@ use feed::Reply;
 use lockstep_pair::coordinator::{Input, Stored};
 use lockstep_policy::host::LifeRecord;
 use lockstep_policy::{At, Side, Sides};
-use lockstep_wire::clock;
 use lockstep_wire::trust::Trust;
+use lockstep_wire::{clock, realtime};
 use notes::Notes;
 use orders::{ActionOf, Orders};
 use outputs::Latest;
@@ -198,6 +198,9 @@ impl Driver {
 
     /// Runs until `stop` is true.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+        if !self.coordinator.is_shared() {
+            realtime::ask_once(self.config.settings.terms.ttl, "the edge");
+        }
         let deliver = self.deliver();
         let _links = self.connect(&deliver);
         let _standing = self.stand_for_agents(&deliver);

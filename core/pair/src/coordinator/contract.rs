@@ -39,9 +39,19 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// By how much two clocks may come apart in such a time.
+    /// By how much two clocks may come apart in such a time by the edge's.
     pub(super) fn drift(&self, time: Duration) -> Duration {
-        let nanos = time.as_nanos() * u128::from(self.drift_ppm) / 1_000_000;
+        Self::part(time, self.drift_ppm, 1_000_000)
+    }
+
+    /// How much longer than it says a time by a node's clock may last: a clock that is slow by a fifth counts four seconds
+    /// while five pass.
+    pub(super) fn stretch(&self, time: Duration) -> Duration {
+        Self::part(time, self.drift_ppm, 1_000_000_u32.saturating_sub(self.drift_ppm).max(1))
+    }
+
+    fn part(time: Duration, numerator: u32, denominator: u32) -> Duration {
+        let nanos = time.as_nanos() * u128::from(numerator) / u128::from(denominator);
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
     }
 }

@@ -51,15 +51,17 @@ struct Delay {
 impl Delay {
     fn of(&mut self, settings: &Settings, now: At, stamp: Stamp) -> Duration {
         let difference = i128::from(now.0) - i128::from(stamp.at.0);
+        let mut at_once = difference;
         if self.session == stamp.session {
-            // The clocks may have drifted apart since.
+            // The clocks may have drifted apart since: either way.
             let drifted = i128::try_from(settings.drift(now.since(self.at)).as_nanos()).unwrap_or(i128::MAX);
+            at_once = difference.min(self.least.saturating_sub(drifted));
             self.least = difference.min(self.least.saturating_add(drifted));
         } else {
             *self = Delay { session: stamp.session, least: difference, at: now, floor: difference };
         }
         self.at = now;
-        Duration::from_nanos(u64::try_from(difference - self.least).unwrap_or(u64::MAX))
+        Duration::from_nanos(u64::try_from(difference - at_once).unwrap_or(u64::MAX))
     }
 
     /// At most so long was a report under way that came early on a connection, `since` it came up: the reports before it,
@@ -109,7 +111,9 @@ impl SideView {
         if first || since <= settings.terms.ttl {
             under_way = under_way.max(self.delay.early(now, report.stamp, since, first));
         }
-        self.sure_until = now + report.lease_left.saturating_sub(under_way).saturating_sub(settings.margin);
+        // A fast clock counts a lease down sooner than ours does.
+        let lease_left = report.lease_left.saturating_sub(settings.drift(report.lease_left));
+        self.sure_until = now + lease_left.saturating_sub(under_way).saturating_sub(settings.margin);
         self.report = Some(report);
     }
 
@@ -123,7 +127,7 @@ impl SideView {
         let terms = settings.terms;
         let longest = terms.ttl + terms.stop_max;
         let clear_at = match self.fencing.bound {
-            Bound::Lease => now + longest + settings.drift(longest) + settings.margin,
+            Bound::Lease => now + longest + settings.stretch(longest) + settings.margin,
             Bound::Unfenced { .. } => NEVER,
         };
         self.clear_at = self.clear_at.max(clear_at);

@@ -195,7 +195,7 @@ fn i2_a_node_that_has_heard_a_fence_says_at_once_that_it_does_not_serve() {
 fn a_stand_down_is_confirmed_after_it_is_durable_and_everything_has_stopped() {
     let mut rig = Rig::active();
     rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
-    let [Output::Store { ticket, .. }] = rig.outputs()[..] else { panic!("first it is stored") };
+    let [Output::Store { ticket, .. }, ..] = rig.outputs()[..] else { panic!("first it is stored") };
     rig.say(Input::Stored(ticket));
     let said = rig.outputs();
     let [Output::Stop { run, .. }, ..] = said[..] else { panic!("then it stops: {said:?}") };
@@ -208,7 +208,7 @@ fn a_stand_down_is_confirmed_after_it_is_durable_and_everything_has_stopped() {
 fn a_stand_down_that_cannot_be_stored_stops_all_the_same_and_is_not_confirmed() {
     let mut rig = Rig::active();
     rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
-    let [Output::Store { ticket, .. }] = rig.outputs()[..] else { panic!("first it is stored") };
+    let [Output::Store { ticket, .. }, ..] = rig.outputs()[..] else { panic!("first it is stored") };
     rig.say(Input::StoreFailed { ticket, why: "disk full".into() });
     let said = rig.carry_out();
     assert!(matches!(answers(&said)[..], [Answer::Failed { epoch: Epoch(2), .. }]), "{said:?}");

@@ -1,6 +1,6 @@
 //! What may happen in a run, how often, with which times of the pair: the bounds within which every state is looked at.
 
-use crate::pair::{Clock, Promise, ticks};
+use crate::pair::{Clock, Promise};
 use lockstep_pair::coordinator::{Leftover, Settings};
 use lockstep_pair::protocol::Terms;
 use lockstep_policy::action::Urgency;
@@ -47,9 +47,18 @@ pub enum Command {
     Switch(Side, Urgency),
     /// Stop a side.
     StandDown(Side),
+    /// Warm a side up.
+    Prepare(Side),
 }
 
-/// All of them.
+impl Command {
+    /// Whether it moves the active role to the side that is not active at first.
+    pub fn moves(&self) -> bool {
+        matches!(self, Command::Switch(Side::B, _))
+    }
+}
+
+/// All that end.
 pub const EVERY_COMMAND: &[Command] = &[
     Command::Switch(Side::A, Urgency::Planned),
     Command::Switch(Side::A, Urgency::Failover),
@@ -62,6 +71,12 @@ pub const EVERY_COMMAND: &[Command] = &[
 /// To the side that is not active, at first.
 pub const TO_B: &[Command] = &[Command::Switch(Side::B, Urgency::Planned), Command::Switch(Side::B, Urgency::Failover)];
 
+/// There in order.
+pub const PLANNED: &[Command] = &[Command::Switch(Side::B, Urgency::Planned)];
+
+/// There at once.
+pub const FAILOVER: &[Command] = &[Command::Switch(Side::B, Urgency::Failover)];
+
 /// One configuration of the model.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -69,8 +84,12 @@ pub struct Bounds {
     pub budget: Budget,
     /// Which orders may be given.
     pub commands: &'static [Command],
+    /// The sides whose agents, services and connections may fail.
+    pub struck: &'static [Side],
     /// What the edge goes by.
     pub settings: Settings,
+    /// What it went by before, while all was well: other than that when it is wrong on purpose.
+    pub right_settings: Settings,
     /// What the nodes are told.
     pub terms: Terms,
     /// How the nodes' clocks run.
@@ -83,6 +102,8 @@ pub struct Bounds {
     pub window: usize,
     /// So many messages of dead connections, and copies, are may be under way to each node.
     pub stray: usize,
+    /// Whether liveness is looked at.
+    pub liveness: bool,
     /// What is done wrong on purpose.
     pub mutation: Mutation,
     /// Promises that are not looked at, so that what follows when they are broken can be seen.
@@ -103,6 +124,12 @@ pub enum Mutation {
     LeaseFromReceipt,
     /// The agent's shell passes on old commands as if they were of the newest epoch.
     ObeysOldEpochs,
+    /// The agent's shell does not tell the node the pair's times.
+    NoTerms,
+    /// The proxy gives requests to the route's side, however long nothing was heard of it.
+    ProxyIgnoresLease,
+    /// The edge's shell hands in the same time again and again.
+    EdgeClockStands,
 }
 
 /// The times of the pair, in ticks. The margin is less than a tick: timers fire at whole ticks, and so fire late.
@@ -121,31 +148,44 @@ pub const SETTINGS: Settings = Settings {
     fencing: Sides { a: lockstep_pair::coordinator::Fencing::LEASE, b: lockstep_pair::coordinator::Fencing::LEASE },
 };
 
+/// Clocks may be slow, or fast, by a fifth.
+pub const DRIFT: Settings = Settings { drift_ppm: 200_000, ..SETTINGS };
+
+/// The same for longer leases, in which a clock's leap of a tick is within what it may drift.
+pub const WIDE: Settings = Settings {
+    terms: Terms { ttl: Duration::from_secs(6), renew: Duration::from_secs(2), stop_max: Duration::from_secs(2) },
+    margin: Duration::from_millis(700),
+    ..DRIFT
+};
+
 impl Bounds {
     /// Nothing goes wrong, and `budget` may.
     pub fn new(budget: Budget) -> Bounds {
         Bounds {
             budget,
             commands: EVERY_COMMAND,
+            struck: &Side::BOTH,
             settings: SETTINGS,
+            right_settings: SETTINGS,
             terms: SETTINGS.terms,
             clocks: Sides { a: Clock::True, b: Clock::True },
             start: 1,
             slow_disks: false,
             window: 2,
             stray: 1,
+            liveness: true,
             mutation: Mutation::None,
             overlooked: &[],
         }
     }
 
-    /// The longest that a handover may take, with its roll-back, in ticks (I5): the sum of its phases' bounds, and a tick
-    /// for each because timers fire late.
+    /// The longest that a handover may take, with its roll-back, in ticks (I5): the sum of its phases' bounds.
     pub fn longest(&self) -> u8 {
-        let Settings { prepare, drain, fence, activate, margin, drift_ppm, .. } = self.settings;
+        let Settings { prepare, drain, fence, activate, margin, drift_ppm, .. } = self.right_settings;
         let leased = self.terms.ttl + self.terms.stop_max;
-        let drift = leased.mul_f64(f64::from(drift_ppm) / f64::from(1_000_000 - drift_ppm));
-        let attempt = prepare + drain + leased + drift + margin + fence + activate + ticks(5);
-        u8::try_from((attempt * 2).as_secs()).expect("a bound of some ticks")
+        let clear = leased.mul_f64(1e6 / f64::from(1_000_000 - drift_ppm)) + margin;
+        // What is over between two ticks is seen at the second.
+        let attempt = prepare + Duration::from_secs_f64(clear.as_secs_f64().ceil()) + fence + activate;
+        u8::try_from((attempt * 2 + drain).as_secs()).expect("a bound of some ticks")
     }
 }

@@ -172,8 +172,8 @@ impl Pair {
             }
         }
         for (side, host) in self.hosts.iter() {
-            self.faults_of_host(side, events);
-            if host.node.is_some() && left.node_crashes + left.crashes > 0 {
+            self.faults_of_host(side, bounds, events);
+            if host.node.is_some() && left.node_crashes + left.crashes > 0 && bounds.struck.contains(&side) {
                 events.extend((0..=host.writes.len()).map(|written| Event::NodeCrashes(side, written)));
             }
             if self.links[side].up {
@@ -182,10 +182,13 @@ impl Pair {
         }
     }
 
-    fn faults_of_host(&self, side: Side, events: &mut Vec<Event>) {
+    fn faults_of_host(&self, side: Side, bounds: &Bounds, events: &mut Vec<Event>) {
         let (left, host) = (&self.left, &self.hosts[side]);
         if left.failed_writes > 0 && !host.writes.is_empty() {
             events.push(Event::NodeWriteFails(side));
+        }
+        if !bounds.struck.contains(&side) {
+            return;
         }
         if left.failed_runs > 0 && host.task.is_some() && host.running {
             events.push(Event::RunFails(side));
@@ -197,7 +200,8 @@ impl Pair {
 
     fn faults_of_link(&self, side: Side, bounds: &Bounds, events: &mut Vec<Event>) {
         let (left, link) = (&self.left, &self.links[side]);
-        if left.stalls > 0 {
+        let struck = bounds.struck.contains(&side);
+        if left.stalls > 0 && struck {
             if !link.down_stalled {
                 events.push(Event::DownStalls(side));
             }
@@ -205,7 +209,7 @@ impl Pair {
                 events.push(Event::UpStalls(side));
             }
         }
-        if left.breaks > 0 && link.attached && !link.is_stalled() {
+        if left.breaks > 0 && struck && link.attached && !link.is_stalled() {
             events.push(Event::Break(side));
         }
         if !link.to_node.is_empty() {

@@ -1,13 +1,14 @@
 //! A run in which nothing goes wrong any more, and a policy asks for a side to be active while none serves: what liveness
 //! is judged by, and what the first state comes from.
 
-use crate::bounds::{Bounds, Budget, Command};
+use crate::bounds::{Bounds, Budget, Command, Mutation};
 use crate::event::Event;
 use crate::pair::{AGE, EPOCHS, Edge, Host, Link, NOW, Pair};
 use lockstep_pair::coordinator::{self, Coordinator};
 use lockstep_pair::node;
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::action::Urgency;
+use lockstep_policy::event::Role;
 use lockstep_policy::{At, Epoch, Side, Sides};
 
 /// In so many steps without a fault a side serves.
@@ -48,20 +49,27 @@ impl Pair {
 
     /// Side A has been active for long, side B stands by, and nothing is under way.
     pub fn at_rest(bounds: &Bounds) -> Pair {
-        let mut pair = Pair::blank(bounds);
-        let mut quiet = 0;
-        while quiet < 2 * AGE {
-            let passes = pair.next_fair(bounds) == Event::Pass;
-            quiet = if pair.is_well() { quiet + u64::from(passes) } else { 0 };
-            pair = pair.fair_step(bounds);
+        let right = &Bounds { mutation: Mutation::None, settings: bounds.right_settings, ..*bounds };
+        let mut pair = Box::new(Pair::blank(right));
+        while !pair.is_well() {
+            pair = pair.fair_step(right);
+        }
+        let mut passed = 0;
+        while passed < 2 * AGE || !pair.is_well() || pair.next_fair(right) != Event::Pass {
+            passed += u64::from(pair.next_fair(right) == Event::Pass);
+            pair = pair.fair_step(right);
             assert_eq!(pair.broken, None);
         }
-        while pair.next_fair(bounds) != Event::Pass {
-            pair = pair.fair_step(bounds);
+        if bounds.settings != bounds.right_settings {
+            pair.left.edge_crashes = 1;
+            pair = pair.after(bounds, Event::EdgeCrashes(0)).expect("a crash changes the state");
+            while !pair.is_well() || pair.next_fair(bounds) != Event::Pass {
+                pair = pair.fair_step(bounds);
+            }
         }
         assert_eq!(pair.served(), Some(Side::A));
         pair.left = bounds.budget;
-        pair
+        *pair
     }
 
     /// A side serves, as is right, and nothing is under way.
@@ -95,7 +103,11 @@ impl Pair {
                 let view = edge.view();
                 !view.recovering && view.handover.is_none()
             });
-        if idle && self.served().is_none() && self.edge.serve_until <= NOW {
+        // A side that is active will be served, as soon as the edge is sure of it.
+        let hopeful = self.hosts.iter().any(|(_, host)| {
+            host.ready && host.node.as_ref().is_some_and(|node| node.report(NOW).role == Role::Active)
+        });
+        if idle && self.served().is_none() && !hopeful {
             // To the one and to the other in turn.
             let epoch = self.edge.coordinator.as_ref().map_or(0, |edge| edge.view().epoch.0);
             let to = if epoch % 2 == 0 { Side::A } else { Side::B };
@@ -105,7 +117,7 @@ impl Pair {
     }
 
     /// The state after that.
-    pub fn fair_step(&self, bounds: &Bounds) -> Pair {
+    pub fn fair_step(&self, bounds: &Bounds) -> Box<Pair> {
         let mut event = self.next_fair(bounds);
         let mut now = self.clone();
         if let Event::Order(_) = event {

@@ -15,7 +15,7 @@ pub const TICK: Duration = Duration::from_secs(1);
 
 /// What every clock reads, in ticks: more than the longest time that anything is compared with, so that what is older
 /// than the clock may count as being as old as the clock.
-pub const AGE: u64 = 10;
+pub const AGE: u64 = 7;
 
 /// What every clock reads.
 pub const NOW: At = At(AGE * 1_000_000_000);
@@ -59,8 +59,10 @@ pub struct Broken {
 pub enum Promise {
     /// A node obeys no older epoch than its disk's.
     I3,
-    /// Nothing is used that is not durable, and no epoch for two sides.
-    I4,
+    /// Nothing is used, and nobody says that it is durable, before it is.
+    Undurable,
+    /// No epoch is used for two sides.
+    OneOutcome,
     /// An assertion of the production code.
     Assertion,
 }

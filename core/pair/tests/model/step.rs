@@ -5,19 +5,20 @@ mod faults;
 mod links;
 mod node;
 
-use crate::bounds::Bounds;
+use crate::bounds::{Bounds, Mutation};
 use crate::event::Event;
 use crate::pair::{Broken, NOW, Pair, Promise, TICK};
 use lockstep_pair::coordinator::Input;
 use lockstep_pair::node as agent;
 use lockstep_policy::Side;
 use std::panic::AssertUnwindSafe;
+use std::time::Duration;
 
 impl Pair {
     /// The state after an event; none when it changes nothing. An assertion of the production code that fails is a
     /// promise that was not kept.
-    pub fn after(&self, bounds: &Bounds, event: Event) -> Option<Pair> {
-        let mut next = self.clone();
+    pub fn after(&self, bounds: &Bounds, event: Event) -> Option<Box<Pair>> {
+        let mut next = Box::new(self.clone());
         let done = std::panic::catch_unwind(AssertUnwindSafe(|| {
             let changed = next.happen(bounds, event);
             next.forget_past();
@@ -27,7 +28,7 @@ impl Pair {
             let text = panic.downcast_ref::<String>().cloned();
             let what = text.or_else(|| panic.downcast_ref::<&str>().map(ToString::to_string)).unwrap_or_default();
             let broken = Some(Broken { promise: Promise::Assertion, what });
-            Some(Pair { broken, ..self.clone() })
+            Some(Box::new(Pair { broken, ..self.clone() }))
         })
     }
 
@@ -75,11 +76,14 @@ impl Pair {
             self.links[side].grow_older(passed[side]);
         }
         if let Some(coordinator) = &mut self.edge.coordinator {
-            coordinator.rebase(TICK, passed);
+            let edge = if bounds.mutation == Mutation::EdgeClockStands { Duration::ZERO } else { TICK };
+            coordinator.rebase(edge, passed);
             let busy = coordinator.view().handover.is_some() || self.edge.order.is_some();
             self.edge.under_way = if busy { self.edge.under_way + 1 } else { 0 };
         }
-        self.edge.serve_until = self.edge.serve_until - TICK;
+        if bounds.mutation != Mutation::ProxyIgnoresLease {
+            self.edge.serve_until = self.edge.serve_until - TICK;
+        }
         if let Some(left) = &mut self.left.ticks {
             *left -= 1;
         }

@@ -8,7 +8,7 @@ use lockstep_policy::{At, Side};
 use std::fmt::Write;
 
 /// One line for each event, and under it what has become of each host, where it is other than before.
-pub fn tell(path: &[(Pair, Option<Event>)]) -> String {
+pub fn tell(path: &[(Box<Pair>, Option<Event>)]) -> String {
     let mut text = String::new();
     let mut time = 0;
     let mut before: [String; 3] = Default::default();

@@ -3,6 +3,7 @@
 use super::refusal::{self, Reason, Refusal};
 use super::verify::{Judge, Peer, Wanted};
 use super::{Identity, Trust};
+use crate::braid::Braid;
 use rustls::client::Resumption;
 use rustls::pki_types::ServerName;
 use rustls::server::NoServerSessionStorage;
@@ -14,11 +15,15 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, TlsStream};
 
 const HTTP2: &[u8] = b"h2";
+/// How long, and how often, who was refused is listened to before the connection is closed.
+const FAREWELL: Duration = Duration::from_millis(500);
+const FAREWELL_READS: u32 = 16;
 
 /// Why there is no connection.
 #[derive(Debug)]
@@ -39,15 +44,15 @@ pub struct Stream {
 }
 
 enum Way {
-    Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Plain(Braid),
+    Tls(Box<TlsStream<Braid>>),
 }
 
 impl Stream {
     /// Whoever is at the other end.
     #[must_use]
-    pub fn plain(stream: TcpStream) -> Stream {
-        Stream { way: Way::Plain(stream), peer: None, fall: None, ended: Arc::default() }
+    pub fn plain(stream: impl Into<Braid>) -> Stream {
+        Stream { way: Way::Plain(stream.into()), peer: None, fall: None, ended: Arc::default() }
     }
 
     /// Who is at the other end; none when nobody has proven it.
@@ -61,7 +66,7 @@ impl Stream {
         Arc::clone(&self.ended)
     }
 
-    fn trusted(trust: &Trust, stream: TlsStream<TcpStream>, peer: Peer) -> Stream {
+    fn trusted(trust: &Trust, stream: TlsStream<Braid>, peer: Peer) -> Stream {
         let peer = Arc::new(peer);
         let (trust, watched) = (trust.clone(), Arc::clone(&peer));
         let fall = async move {
@@ -91,7 +96,7 @@ impl Trust {
     /// The agent is not the one that is wanted, does not trust us, or the connection has broken.
     pub async fn connect(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Braid>,
         address: SocketAddr,
         wanted: Wanted,
     ) -> Result<Stream, HandshakeError> {
@@ -107,7 +112,7 @@ impl Trust {
         config.resumption = Resumption::disabled();
         config.enable_sni = false;
         let name = ServerName::IpAddress(address.ip().into());
-        let made = TlsConnector::from(Arc::new(config)).connect(name, stream).await;
+        let made = TlsConnector::from(Arc::new(config)).connect(name, stream.into()).await;
         self.end_handshake(address, made.map(TlsStream::from), &found)
     }
 
@@ -117,7 +122,7 @@ impl Trust {
     /// Who connects is no such edge, does not trust us, or the connection has broken.
     pub async fn accept(
         &self,
-        stream: TcpStream,
+        stream: impl Into<Braid>,
         address: SocketAddr,
         names: &[String],
     ) -> Result<Stream, HandshakeError> {
@@ -132,14 +137,22 @@ impl Trust {
         config.alpn_protocols = vec![HTTP2.to_vec()];
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
-        let made = TlsAcceptor::from(Arc::new(config)).accept(stream).await;
-        self.end_handshake(address, made.map(TlsStream::from), &found)
+        let made = TlsAcceptor::from(Arc::new(config)).accept(stream.into()).into_fallible().await;
+        let (made, refused) = match made {
+            Ok(stream) => (Ok(TlsStream::from(stream)), None),
+            Err((error, stream)) => (Err(error), Some(stream)),
+        };
+        let ended = self.end_handshake(address, made, &found);
+        if let Some(stream) = refused {
+            say_farewell(stream).await;
+        }
+        ended
     }
 
     fn end_handshake(
         &self,
         address: SocketAddr,
-        made: io::Result<TlsStream<TcpStream>>,
+        made: io::Result<TlsStream<Braid>>,
         found: &OnceLock<Result<Peer, Box<Refusal>>>,
     ) -> Result<Stream, HandshakeError> {
         let refused = |refusal: Box<Refusal>| {
@@ -176,6 +189,21 @@ impl Trust {
         };
         Some(Refusal::without_certificate(address, reason))
     }
+}
+
+/// What the edge has sent meanwhile is read before the connection is closed: its kernel would otherwise throw away, unread, the
+/// alert that says why.
+async fn say_farewell(mut stream: impl AsyncRead + AsyncWrite + Unpin) {
+    let drained = async {
+        let mut unread = [0; 4096];
+        let _ = stream.shutdown().await;
+        for _ in 0..FAREWELL_READS {
+            if !matches!(stream.read(&mut unread).await, Ok(1..)) {
+                return;
+            }
+        }
+    };
+    let _ = timeout(FAREWELL, drained).await;
 }
 
 fn not_trusted_by(address: SocketAddr, meaning: &str) -> Box<Refusal> {

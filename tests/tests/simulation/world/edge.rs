@@ -30,6 +30,8 @@ pub struct Edge {
     pub serve_until: At,
     /// The handover under way: its epoch, since when, and how long the edge had slept by then.
     pub handover: Option<(u64, u64, u64)>,
+    /// Operators were told something since it began.
+    alerted: bool,
     /// How long it has slept in all its life.
     pub slept: u64,
     drains: Option<(Side, Epoch)>,
@@ -64,6 +66,7 @@ impl Edge {
             route: Route { epoch: Epoch(0), kind: RouteKind::Hold },
             serve_until: At::ZERO,
             handover: None,
+            alerted: false,
             slept: 0,
             drains: None,
             last_words: Sides::default(),
@@ -200,7 +203,10 @@ impl World {
             Output::Tell(handover) => self.inform(event::What::Handover(handover)),
             Output::Ended { id, end } => self.order_ended(id, end),
             Output::Record(record) => self.record(&record),
-            Output::Alert(text) => self.tell(|| format!("ALERT {text}")),
+            Output::Alert(text) => {
+                self.edge.alerted = true;
+                self.tell(|| format!("ALERT {text}"));
+            }
             Output::Fence { side, epoch } => {
                 self.tell(|| format!("edge has side {side} turned off"));
                 let delay = self.rng.u64(50..1_500) * MS;
@@ -275,6 +281,7 @@ impl World {
         let Some(outcome) = record.outcome else {
             if self.edge.handover.is_none_or(|(epoch, ..)| epoch != record.epoch.0) {
                 self.edge.handover = Some((record.epoch.0, self.now, self.edge.slept));
+                self.edge.alerted = false;
                 self.tell(|| {
                     let HandoverRecord { epoch, to, urgency, by, reason, .. } = record;
                     format!("HANDOVER {epoch} to {to}, {urgency:?}, by {by}: {reason}")
@@ -286,8 +293,12 @@ impl World {
             let took = (self.now - since).saturating_sub(self.edge.slept - slept);
             self.stats.ended(outcome, took);
             self.tell(|| format!("HANDOVER {} ends: {outcome:?} {}", record.epoch, record.why));
-            if outcome == Outcome::NoActive && self.edge.route.kind != RouteKind::Refuse {
-                self.broken(format!("I5: no side is active, and the route is {:?}", self.edge.route.kind));
+            let refuses = self.edge.route.kind == RouteKind::Refuse && self.edge.alerted;
+            if outcome == Outcome::NoActive && !refuses {
+                let (kind, alerted) = (self.edge.route.kind, self.edge.alerted);
+                self.broken(format!(
+                    "I5: no side is active, the route is {kind:?}, and operators were told: {alerted}"
+                ));
             }
         }
         if phase == Some(Phase::Settle) && record.first_sent_at.is_some() {
@@ -344,7 +355,6 @@ impl World {
             End::Ended { outcome: Outcome::Completed, .. } => (event::Outcome::Done, String::new()),
             End::Ended { why, .. } => (event::Outcome::Failed, why),
         };
-        self.failed_in_a_row = if outcome == event::Outcome::Done { 0 } else { self.failed_in_a_row + 1 };
         self.result(life, action, outcome, why);
     }
 

@@ -10,8 +10,7 @@ use super::requests::Fate;
 
 /// When the faults have ended, one side serves within this.
 const REST_WITHIN: u64 = 30_000 * MS;
-/// After so many attempts in a row that have come to nothing, the policies' SDK waits so long before each other one.
-const ATTEMPTS: u32 = 6;
+/// A policy that has said that it tries again each minute has this much longer.
 const SLOW_RETRY: u64 = 60_000 * MS;
 /// A side that has served for so long stays: the world ends.
 const RESTS: u64 = 8_000 * MS;
@@ -85,7 +84,7 @@ impl World {
         if !moves {
             self.rest.since = None;
         }
-        let patience = if self.failed_in_a_row >= ATTEMPTS { REST_WITHIN + SLOW_RETRY } else { REST_WITHIN };
+        let patience = if self.paced { REST_WITHIN + SLOW_RETRY } else { REST_WITHIN };
         if self.now > calm + patience && !moves {
             let view = self.edge.coordinator.as_ref().map(|coordinator| coordinator.view());
             self.broken(format!("liveness: long after the last fault no side serves: {view:?}"));

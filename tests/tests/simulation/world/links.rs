@@ -112,7 +112,7 @@ impl World {
         time
     }
 
-    pub(super) fn to_agent(&mut self, side: Side, link: u64) {
+    pub(super) fn arrives_at_agent(&mut self, side: Side, link: u64) {
         if !self.network.open(Place::Edge, Place::Node(side)) {
             return self.after(50 * MS, What::ToAgent { side, link });
         }
@@ -121,6 +121,9 @@ impl World {
         let Some((_, says)) = place.and_then(|place| queue.remove(place)) else { return };
         // The shell listens to the newest connection only; that must not matter for safety, so now and then it does not.
         let newest = self.links[side].up && link == self.links[side].number;
+        if self.hosts[side].node.is_none() {
+            return;
+        }
         if !newest && self.rng.u32(0..4) > 0 {
             return;
         }
@@ -135,7 +138,7 @@ impl World {
         }
     }
 
-    pub(super) fn to_edge(&mut self, side: Side, link: u64) {
+    pub(super) fn arrives_at_edge(&mut self, side: Side, link: u64) {
         if !self.network.open(Place::Node(side), Place::Edge) {
             return self.after(50 * MS, What::ToEdge { side, link });
         }

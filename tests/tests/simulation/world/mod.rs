@@ -1,5 +1,6 @@
 //! The world that the machines live in: hosts, a network between them, clients, and one queue of what happens next.
 
+mod applications;
 mod clock;
 mod disk;
 mod edge;
@@ -172,8 +173,8 @@ pub struct World {
     processes: u64,
     /// The side that a person has tried last.
     mends_with: Side,
-    /// Switches of the policy that have come to nothing.
-    failed_in_a_row: u32,
+    /// The policy has told operators that it tries again each minute only.
+    paced: bool,
     rest: Rest,
     at_rest: bool,
     broken: Option<String>,
@@ -210,7 +211,7 @@ impl World {
             wall_jumps: 0,
             processes: 0,
             mends_with: Side::B,
-            failed_in_a_row: 0,
+            paced: false,
             rest: Rest::default(),
             at_rest: false,
             broken: None,
@@ -319,8 +320,8 @@ impl World {
             What::EdgeStored { ticket, well, .. } => self.edge_stored(ticket, well),
             What::Drained { epoch, .. } => self.tell_edge(coordinator::Input::Drained { epoch: Epoch(epoch) }),
             What::FenceHook { side, epoch, works, .. } => self.fence_hook(side, epoch, works),
-            What::ToEdge { side, link } => self.to_edge(side, link),
-            What::ToAgent { side, link } => self.to_agent(side, link),
+            What::ToEdge { side, link } => self.arrives_at_edge(side, link),
+            What::ToAgent { side, link } => self.arrives_at_agent(side, link),
             What::LinkUp { side } => self.connect(side),
             What::LinkBreaks { side, link } => self.link_breaks(side, link),
             What::Silence { side } => self.silence(side),

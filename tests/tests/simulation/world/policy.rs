@@ -198,7 +198,10 @@ impl World {
                 self.tell(|| format!("policy: restart {} of {}: {}", order.service, order.side, order.reason));
                 self.restart_for_policy(life, number, order.side, order.service);
             }
-            Action::Alert(alert) => self.tell(|| format!("policy says: {}", alert.text)),
+            Action::Alert(alert) => {
+                self.paced |= alert.text.contains("each minute") || alert.text.contains("one each 1m");
+                self.tell(|| format!("policy says: {}", alert.text));
+            }
             Action::RefuseOrder(answer) => drop(self.policy.orders.remove(&answer.order)),
             Action::AcceptOrder(answer) => drop(self.policy.orders.remove(&answer.order)),
             Action::AskConfirmation(answer) => {

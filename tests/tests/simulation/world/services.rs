@@ -406,6 +406,7 @@ impl World {
     /// The host has lost its power.
     pub(super) fn crew_is_gone(&mut self, side: Side) {
         let crew = &mut self.hosts[side].crew;
+        crew.sequence = Sequence::Rest;
         crew.exclusive = None;
         crew.app = None;
         crew.app_asleep = false;

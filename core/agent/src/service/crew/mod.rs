@@ -21,7 +21,7 @@ use super::launch::Launch;
 use super::{Event, Happening, ORDERS, Order, Post};
 use crate::checkup::Vital;
 use crate::config;
-use crate::guard::order::Reach;
+use crate::guard::order::{Reach, reserve};
 use exclusive::Sequence;
 use lockstep_pair::node::{Condition, Input};
 use lockstep_policy::event::{Outcome, Replication, Service, ServiceState};
@@ -248,6 +248,15 @@ impl<L: Launch> Crew<L> {
     /// How long the pair's services may take to stop.
     pub(crate) fn terms(&mut self, stop_max: Duration) {
         self.stop_max = stop_max;
+        let named: Duration = self.of(true).filter_map(|slot| slot.config.stop_timeout).sum();
+        let time = stop_max.saturating_sub(reserve(stop_max));
+        if named > time {
+            tracing::warn!(
+                ?named,
+                ?time,
+                "the exclusive services' stop_timeout are more than a stop has: they are shortened"
+            );
+        }
     }
 
     /// The application's release was found out.

@@ -7,6 +7,9 @@ use lockstep_pair::protocol::ToNode;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::{At, Epoch, Side};
 
+/// Later than any state's clock.
+const FOREVER: At = At(u64::MAX);
+
 impl Pair {
     pub(super) fn edge_starts(&mut self, bounds: &Bounds) {
         self.edge.coordinator = Some(Coordinator::new(bounds.settings, self.edge.disk.clone(), NOW));
@@ -41,6 +44,10 @@ impl Pair {
         let (to, urgency) = match command {
             Command::Switch(to, urgency) => (to, urgency),
             Command::StandDown(side) => (side, Urgency::Failover),
+            Command::Prepare(side) => {
+                self.tell_edge(bounds, Input::Prepare(side));
+                return true;
+            }
         };
         // Numbered from the last: two orders may wait for one handover.
         let id = OrderId(u64::from(self.left.orders) + 1);
@@ -58,7 +65,7 @@ impl Pair {
             bounds,
             match command {
                 Command::Switch(..) => Input::Switch(order),
-                Command::StandDown(_) => Input::StandDown(order),
+                _ => Input::StandDown(order),
             },
         );
         let taken_up = self.edge.order == Some(id);
@@ -73,6 +80,9 @@ impl Pair {
             match output {
                 Output::Store { ticket, stored } => self.edge.writes.push_back((ticket, stored)),
                 Output::Route(route) => self.edge.route = route,
+                Output::ServeUntil(_) if bounds.mutation == Mutation::ProxyIgnoresLease => {
+                    self.edge.serve_until = FOREVER
+                }
                 Output::ServeUntil(at) => self.edge.serve_until = at,
                 Output::Send { side, message } => self.edge_sends(bounds, side, message),
                 Output::Drain { epoch, .. } => self.edge.draining = Some(epoch),
@@ -100,13 +110,21 @@ impl Pair {
         let epoch = epoch_of(&message);
         let known = [self.edge.disk.epoch, self.hosts.a.disk.epoch, self.hosts.b.disk.epoch];
         if known.iter().all(|durable| *durable < epoch) {
-            self.broke(bounds, Promise::I4, format!("the edge uses epoch {epoch}, which is on no disk: {message:?}"));
+            self.broke(
+                bounds,
+                Promise::Undurable,
+                format!("the edge uses epoch {epoch}, which is on no disk: {message:?}"),
+            );
         }
         if let ToNode::Activate { epoch, .. } = message {
             let slot = usize::try_from(epoch.0).expect("bounded");
             let other = self.activated[slot].replace(side).filter(|other| *other != side);
             if let Some(other) = other {
-                self.broke(bounds, Promise::I4, format!("epoch {epoch} was side {other}'s, and is side {side}'s now"));
+                self.broke(
+                    bounds,
+                    Promise::OneOutcome,
+                    format!("epoch {epoch} was side {other}'s, and is side {side}'s now"),
+                );
             }
         }
         let link = &mut self.links[side];

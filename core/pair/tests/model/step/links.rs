@@ -29,7 +29,9 @@ impl Pair {
         self.links[side].up = true;
         self.links[side].attached = true;
         self.tell_edge(bounds, Input::Link { side, up: true });
-        self.tell_node(bounds, side, agent::Input::Terms(bounds.terms));
+        if bounds.mutation != Mutation::NoTerms {
+            self.tell_node(bounds, side, agent::Input::Terms(bounds.terms));
+        }
     }
 
     /// What is held up is given up some time, and what has lost an end at once. Anything else is a fault.

@@ -79,7 +79,11 @@ impl Pair {
             FromNode::Answer(_) => disk,
         };
         if claimed > disk {
-            self.broke(bounds, Promise::I4, format!("side {side} says {message:?}, and has epoch {disk} on its disk"));
+            self.broke(
+                bounds,
+                Promise::Undurable,
+                format!("side {side} says {message:?}, and has epoch {disk} on its disk"),
+            );
         }
         let link = &mut self.links[side];
         if link.attached && link.to_edge.len() < bounds.window {

@@ -1,0 +1,77 @@
+//! The checks can fail: on sites that lie, the judge names what is violated.
+
+use crate::judge::judge;
+use crate::play::{Mutation, NONE, play};
+use crate::round;
+use crate::schedule::Schedule;
+use lockstep_policy::Side;
+use lockstep_tests::world;
+use std::time::Duration;
+
+/// Nothing breaks; the role is moved there and back.
+fn there_and_back() -> Schedule {
+    let orders = vec![(Duration::from_millis(500), Side::B), (Duration::from_millis(2_500), Side::A)];
+    Schedule { seed: 0, faults: Vec::new(), orders }
+}
+
+/// Plays on a site with a mutation, and wants a complaint that begins so.
+fn is_noticed(test: &str, mutation: Mutation, complaint: &str) {
+    if let Some(dir) = world::enter() {
+        let schedule = there_and_back();
+        let wrong = judge(&schedule, &play(&dir, &schedule, mutation));
+        println!("{}", wrong.join("\n"));
+        assert!(wrong.iter().any(|wrong| wrong.starts_with(complaint)), "nobody complains: {complaint}");
+        return;
+    }
+    world::demand_tools();
+    let log = lockstep_tests::kept().join(format!("{}.log", test.replace("::", "-")));
+    let status = round::in_a_world(test, &log, &[]);
+    let said = std::fs::read_to_string(&log).unwrap();
+    assert!(status.success(), "{said}");
+    println!("{said}");
+}
+
+#[test]
+fn nothing_is_wrong_with_a_site_that_does_not_lie() {
+    if let Some(dir) = world::enter() {
+        let schedule = there_and_back();
+        assert_eq!(judge(&schedule, &play(&dir, &schedule, NONE)), [""; 0]);
+        return;
+    }
+    let log = lockstep_tests::kept().join("mutations-none.log");
+    let status = round::in_a_world("mutations::nothing_is_wrong_with_a_site_that_does_not_lie", &log, &[]);
+    assert!(status.success(), "{}", std::fs::read_to_string(&log).unwrap());
+}
+
+/// Agents that say that they have stopped what they have not.
+#[test]
+#[cfg(debug_assertions)]
+fn agents_that_do_not_fence() {
+    let mutation = Mutation { environment: &[("LOCKSTEP_TEST_UNFENCED", "1")], ..NONE };
+    is_noticed("mutations::agents_that_do_not_fence", mutation, "I1: both CTI services ran at once");
+}
+
+/// A configuration that does not say that the CTI service may run on one side only.
+#[test]
+fn a_service_that_is_not_declared_exclusive() {
+    let mutation = Mutation { agent: |text| text.replace("exclusive = true\n", ""), ..NONE };
+    is_noticed("mutations::a_service_that_is_not_declared_exclusive", mutation, "I1: both CTI services ran at once");
+}
+
+/// A configuration that takes a CTI service for active as soon as it is started.
+#[test]
+fn a_service_that_is_called_ready_too_early() {
+    let mutation = Mutation { agent: |text| text.replace("ready = { notify = true }\n", ""), ..NONE };
+    is_noticed("mutations::a_service_that_is_called_ready_too_early", mutation, "I2: given to a side whose CTI");
+}
+
+/// An application whose CTI is never active where it looks.
+#[test]
+fn an_application_that_serves_on_standby() {
+    let mutation = Mutation { agent: |text| text.replacen(".lock\"", ".other\"", 1), ..NONE };
+    is_noticed(
+        "mutations::an_application_that_serves_on_standby",
+        mutation,
+        "I2: overtaken by the end of its side's CTI",
+    );
+}
