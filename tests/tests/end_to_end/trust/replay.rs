@@ -53,13 +53,13 @@ impl Recorder {
     }
 
     async fn say(&mut self, command: ToNode) {
-        self.said.push(command.clone());
+        self.said.push(command);
         self.again(&command).await;
     }
 
     async fn again(&self, command: &ToNode) {
         let begin = Instant::now();
-        while let Err(error) = self.commands.send(FromEdge::Command(command.clone())) {
+        while let Err(error) = self.commands.send(FromEdge::Command(*command)) {
             let is_slow = matches!(error, LinkError::Stalled) && begin.elapsed() < PATIENCE;
             assert!(is_slow, "{error}");
             sleep(Duration::from_millis(5)).await;
@@ -181,7 +181,7 @@ fn what_is_said_again_in_any_order_changes_nothing() {
 async fn replay(edge: &mut Recorder, old: &[ToNode], is_as_before: impl Fn(&Report) -> bool) {
     let dice = &mut fastrand::Rng::with_seed(7);
     let mut orders: Vec<Vec<ToNode>> = vec![old.to_vec(), old.iter().rev().cloned().collect()];
-    orders.push(old.iter().flat_map(|command| [command.clone(), command.clone()]).collect());
+    orders.push(old.iter().flat_map(|command| [*command, *command]).collect());
     for _ in 0..7 {
         let mut shuffled = old.to_vec();
         dice.shuffle(&mut shuffled);
