@@ -1,16 +1,11 @@
 //! The driver `exec` on Windows, and the lease of a Windows node.
 
-use crate::site::{Site, cti, exe, story, windows_path};
+use crate::site::{LEASE, STOP_MAX, Site, WINE, cti, exe, story, windows_path};
 use lockstep_demo::now;
 use lockstep_policy::Side::{A, B};
-use lockstep_tests::configuration::LEASE;
 use nix::sys::signal::Signal;
 use std::path::Path;
 use std::time::Duration;
-
-/// How long a service may outlive its lease by the bed's profile: `stop_max`, and a generous margin for Wine.
-const STOP_MAX: Duration = Duration::from_millis(250);
-const WINE: Duration = Duration::from_secs(1);
 
 /// A CTI program that has a child, which would outlive it.
 fn program(dir: &Path) -> String {

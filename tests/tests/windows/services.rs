@@ -1,17 +1,14 @@
 //! The driver `windows-service`: services of Wine's service control manager.
 
-use crate::site::{Site, cti, story};
+use crate::site::{LEASE, STOP_MAX, Site, WINE, cti, story};
 use lockstep_demo::now;
 use lockstep_policy::Side::{A, B};
 use lockstep_tests::bed::until;
-use lockstep_tests::configuration::LEASE;
 use std::path::Path;
 use std::time::Duration;
 
 const RIG: &str = "lockstep-windows-rig.exe";
 const NAME: &str = "LockstepCti";
-const STOP_MAX: Duration = Duration::from_millis(250);
-const WINE: Duration = Duration::from_secs(1);
 const DRIVER: &str = "driver = \"windows-service\"\nservice = \"LockstepCti\"";
 
 /// Makes the service, in a prefix that an earlier story may have left one in.

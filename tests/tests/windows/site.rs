@@ -11,7 +11,14 @@ use lockstep_tests::{kept, lockstep, world};
 use nix::sys::signal::Signal;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// The pair's lease.
+pub const LEASE: Duration = Duration::from_secs(3);
+/// How long its services may take to stop.
+pub const STOP_MAX: Duration = Duration::from_secs(2);
+/// A generous margin for Wine, and for a busy machine.
+pub const WINE: Duration = Duration::from_secs(3);
 
 /// Where the target folder is.
 fn target() -> PathBuf {
@@ -63,6 +70,12 @@ impl Site {
     /// The same, but nobody has started B's agent.
     pub fn without_agent(dir: &Path, cti: &str) -> Site {
         let mut bed = Bed::new(dir);
+        // Wine takes its time to start a process: the stories are of what is done, by leases of the default length.
+        let edge = configuration::edge(dir, "first_server_auto_restart_as_active = false");
+        bed.configure_edge(&edge.replace(
+            "profile = \"lan\"",
+            &format!("ttl = \"{LEASE:?}\"\nrenew = \"1s\"\nstop_max = \"{STOP_MAX:?}\""),
+        ));
         bed.configure_agent(B, &configuration(dir, cti));
         let mut app = bed.network().command_on(B, lockstep());
         app.args(["simulate", "app", "--side", "b", "--listen", &format!("{}:80", address(B))]);
