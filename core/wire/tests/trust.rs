@@ -322,7 +322,7 @@ async fn figures() {
     for _ in 0..ROUNDS {
         let begin = std::time::Instant::now();
         let [at_edge, at_agent] = meet(&one, &a, wanted(Side::A), &[]).await;
-        (at_edge.unwrap(), at_agent.unwrap());
+        drop((at_edge.unwrap(), at_agent.unwrap()));
         took.push(begin.elapsed());
     }
     let cpu = (processor_time() - cpu) / ROUNDS;

@@ -13,7 +13,7 @@ use lockstep_policy::Side;
 use lockstep_tests::bed::Bed;
 use lockstep_tests::configuration::{self, PAIR, vip};
 use lockstep_tests::stream::Stream;
-use lockstep_tests::witness::{STANDSTILL, Witness};
+use lockstep_tests::witness::Witness;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,6 +22,8 @@ const STEP: Duration = Duration::from_millis(5);
 /// How long a site that is whole again may take until one side serves and the other could. Only time counts in which the machine keeps
 /// time itself: leases of 600 ms are lost, rightly, on one that stands still again and again.
 pub const LIVENESS: Duration = Duration::from_secs(20);
+/// A machine keeps time while who wants to run does so within this time: the margin of the leases.
+const CALM: Duration = Duration::from_millis(20);
 /// So long is waited at most for that much time of a machine that keeps time.
 const PATIENCE: Duration = Duration::from_secs(120);
 /// What has been held, or given to a side, is answered within this time.
@@ -161,7 +163,7 @@ fn wait_alive(site: &mut Site, client: &Stream, witness: &Witness) -> Alive {
             None => last = format!("{pair:#?}"),
         }
         std::thread::sleep(LOOK);
-        if witness.latest_standstill() < STANDSTILL {
+        if witness.latest_standstill() < CALM {
             kept_time += look.elapsed();
         }
     }

@@ -4,6 +4,7 @@ use super::*;
 use crate::schedule::{Path, Weather};
 use crate::watch::{Late, Seen};
 use lockstep_pair::coordinator::{Intent, Stored};
+use lockstep_pair::record::HandoverRecord;
 use lockstep_policy::Epoch;
 
 const MS: u64 = 1_000_000;
@@ -159,9 +160,30 @@ fn epochs_that_go_back_are_named() {
 fn stores_that_disagree_are_named() {
     says(&after(|play| play.at_rest = Some(Side::A)), "I4: ");
     says(&after(|play| play.nodes[0] = Some(Node { epoch: 3, active: false })), "I4: ");
-    says(&after(|play| play.nodes[0] = Some(Node { epoch: 1, active: true })), "I4: ");
+    says(&after(|play| play.nodes[0] = Some(Node { epoch: 2, active: true })), "I4: ");
+    assert_eq!(after(|play| play.nodes[0] = Some(Node { epoch: 1, active: true })), [""; 0]);
     let intent = Intent { epoch: Epoch(2), to: Side::A };
     says(&after(|play| play.store.state.intent = Some(intent)), "I4: ");
+}
+
+#[test]
+fn handovers_without_an_end_are_named() {
+    let record = |outcome: &str| {
+        let text = format!(
+            r#"{{"epoch":2,"from":"a","to":"b","urgency":"planned","reason":"","by":"","evidence":[],"began":0,"phases":[],
+            "outcome":{outcome},"why":"","activated_at":null,"first_sent_at":null,"first_answer_at":null}}"#
+        );
+        serde_json::from_str::<HandoverRecord>(&text).unwrap()
+    };
+    let (ended, unended) = (record("\"completed\""), record("null"));
+    assert_eq!(after(|play| play.store.handovers = vec![ended.clone()]), [""; 0]);
+    says(&after(|play| play.store.handovers = vec![ended.clone(), unended.clone()]), "I5: the edge died 0 times");
+    says(&after(|play| play.store.handovers = vec![unended.clone(), ended.clone()]), "I5: the edge died 0 times");
+    let died = |play: &mut Evidence| {
+        play.absences.push((0, 1));
+        play.store.handovers = vec![unended.clone(), ended.clone()];
+    };
+    assert_eq!(after(died), [""; 0]);
 }
 
 #[test]
