@@ -3,9 +3,10 @@
 use crate::judge::judge;
 use crate::play::{Mutation, NONE, play};
 use crate::round;
-use crate::schedule::Schedule;
+use crate::schedule::{Fault, Host, Kind, Schedule, Target};
 use lockstep_policy::Side;
 use lockstep_tests::world;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Nothing breaks; the role is moved there and back.
@@ -41,6 +42,31 @@ fn nothing_is_wrong_with_a_site_that_does_not_lie() {
     let log = lockstep_tests::kept().join("mutations-none.log");
     let status = round::in_a_world("mutations::nothing_is_wrong_with_a_site_that_does_not_lie", &log, &[]);
     assert!(status.success(), "{}", std::fs::read_to_string(&log).unwrap());
+}
+
+/// The faults are real where nobody would notice: an edge whose wall clock is set believes it, and what it writes down has that date.
+#[test]
+fn a_wall_clock_that_is_set_is_believed() {
+    let test = "mutations::a_wall_clock_that_is_set_is_believed";
+    let Some(dir) = world::enter() else {
+        let log = lockstep_tests::kept().join("mutations-clock.log");
+        let status = round::in_a_world(test, &log, &[]);
+        return assert!(status.success(), "{}", std::fs::read_to_string(&log).unwrap());
+    };
+    let ms = Duration::from_millis;
+    let fault = |at, lasts, kind| Fault { at: ms(at), lasts: ms(lasts), kind };
+    let clock = [Kind::Clock(Host::Edge, 1), Kind::Clock(Host::Node(Side::A), -1), Kind::Clock(Host::Node(Side::B), 1)];
+    let mut faults: Vec<_> = clock.map(|kind| fault(500, 2_500, kind)).to_vec();
+    // Who is started anew while the clock is wrong has something to say.
+    faults.push(fault(600, 200, Kind::Kill(Target::Agent(Side::A))));
+    faults.push(fault(600, 200, Kind::Kill(Target::Agent(Side::B))));
+    let schedule = Schedule { faults, ..there_and_back() };
+    assert_eq!(judge(&schedule, &play(&dir, &schedule, NONE)), [""; 0]);
+    for host in Host::ALL {
+        let log = std::fs::read_to_string(dir.join(format!("{}.log", host.name()))).unwrap();
+        let dates: BTreeSet<_> = log.lines().filter_map(|line| line.get(..10)).collect();
+        assert!(dates.len() > 1, "{host} has seen one day only: {dates:?}");
+    }
 }
 
 /// Agents that say that they have stopped what they have not.

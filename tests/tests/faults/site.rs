@@ -136,11 +136,10 @@ impl Site {
             Kind::Full(host) => free(&self.dir.join(host.name())),
             Kind::Clock(host, _) => set_clock(&self.dir, host, 0),
             Kind::Broken(side) => drop(std::fs::remove_file(broken(&self.dir, side))),
-            Kind::Ambush(side) => {
+            Kind::Ambush(_) => {
                 self.ambushes.retain(|(of, ..)| *of != number);
                 // An ambush that was sprung has killed under this number.
                 self.revive(number);
-                let _ = side;
             }
         }
     }
