@@ -6,7 +6,6 @@
 #![expect(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
 mod installed;
-mod own_tests;
 mod programs;
 mod services;
 mod site;
