@@ -7,7 +7,7 @@ use lockstep_policy::event::{Connection, Lan, Replication, Role};
 use lockstep_policy::{At, Epoch};
 use lockstep_wire::proto::agent_server::{Agent, AgentServer};
 use lockstep_wire::proto::{AgentFrame, EdgeFrame, Ping, Pong};
-use lockstep_wire::{Finding, FromEdge, MINOR, PROTOCOL};
+use lockstep_wire::{Commands, Finding, FromEdge, MINOR, PROTOCOL, Welcome};
 use std::pin::Pin;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -204,7 +204,7 @@ async fn next<T>(events: &mut mpsc::UnboundedReceiver<LinkEvent>, pick: impl Fn(
 
 fn up(event: LinkEvent) -> Option<Commands> {
     match event {
-        LinkEvent::Up(commands, _) => Some(commands),
+        LinkEvent::Up { way: Way::Agent(commands), .. } => Some(commands),
         _ => None,
     }
 }
@@ -283,7 +283,7 @@ async fn an_agent_of_a_foreign_pair_is_refused_with_the_remedy() {
     let mut bench = bench("mail").await;
     let refused = |event| match event {
         LinkEvent::Refused(why) => Some(why),
-        LinkEvent::Up(..) => panic!("it must not be spoken to"),
+        LinkEvent::Up { .. } => panic!("it must not be spoken to"),
         _ => None,
     };
     let why = next(&mut bench.events, refused).await;
@@ -350,7 +350,7 @@ impl Bench {
         let mut auxiliary = false;
         while commands.is_none() || !auxiliary {
             match next(&mut self.events, Some).await {
-                LinkEvent::Up(way, _) => commands = Some(way),
+                LinkEvent::Up { way: Way::Agent(way), .. } => commands = Some(way),
                 LinkEvent::Auxiliary(Ok(())) => auxiliary = true,
                 _ => {}
             }
