@@ -84,7 +84,7 @@ pub struct Bounds {
     pub budget: Budget,
     /// Which orders may be given.
     pub commands: &'static [Command],
-    /// The sides whose agents, services and connections may fail.
+    /// The sides whose agents, disks, services and connections may fail.
     pub struck: &'static [Side],
     /// What the edge goes by.
     pub settings: Settings,
@@ -96,7 +96,7 @@ pub struct Bounds {
     pub clocks: Sides<Clock>,
     /// So long a start takes at the most, in ticks.
     pub start: u64,
-    /// Writes may take any time.
+    /// Writes may take any time: the edge's, and those of the sides that are struck.
     pub slow_disks: bool,
     /// So many messages one direction of a link holds; what comes then is lost.
     pub window: usize,
@@ -177,6 +177,11 @@ impl Bounds {
             mutation: Mutation::None,
             overlooked: &[],
         }
+    }
+
+    /// Whether a side's writes may take any time.
+    pub fn is_slow(&self, side: Side) -> bool {
+        self.slow_disks && self.struck.contains(&side)
     }
 
     /// The longest that a handover may take, with its roll-back, in ticks (I5): the sum of its phases' bounds.

@@ -124,22 +124,27 @@ fn services_fail_and_die() {
 #[test]
 fn writes_fail() {
     let warmed = &[Command::Switch(Side::B, Urgency::Planned), Command::Prepare(Side::B)];
-    let one = Bounds { commands: warmed, ..Bounds::new(Budget { orders: 2, failed_writes: 1, ..NONE }) };
+    let one = Bounds {
+        commands: warmed,
+        struck: &[],
+        window: 1,
+        ..Bounds::new(Budget { orders: 2, failed_writes: 1, ..NONE })
+    };
     let two = Bounds::new(Budget { orders: 2, failed_writes: 2, ..NONE });
     holds("writes fail", one, two);
 }
 
 #[test]
 fn writes_are_slow() {
-    let one = Bounds { commands: PLANNED, slow_disks: true, ..Bounds::new(Budget { orders: 1, ..NONE }) };
-    let any = Bounds { slow_disks: true, ..Bounds::new(Budget { orders: 1, ..NONE }) };
+    let one = Bounds { commands: PLANNED, struck: &[], slow_disks: true, ..Bounds::new(Budget { orders: 1, ..NONE }) };
+    let any = Bounds { commands: PLANNED, slow_disks: true, ..Bounds::new(Budget { orders: 1, ..NONE }) };
     holds("writes are slow", one, any);
 }
 
 /// The old side's clock is slow by a fifth, and it hears of nothing: its lease lasts a fourth longer than it should.
 #[test]
 fn the_cut_off_sides_clock_is_slow() {
-    let one = Bounds { struck: &[Side::A], ..slow(DRIFT, Budget { ticks: Some(9), ..CUT_OFF }) };
+    let one = Bounds { struck: &[Side::A], ..slow(DRIFT, Budget { ticks: Some(8), ..CUT_OFF }) };
     let any = slow(DRIFT, Budget { ticks: Some(14), ..CUT_OFF });
     holds("the cut-off side's clock is slow", one, any);
 }

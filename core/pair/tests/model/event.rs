@@ -79,13 +79,13 @@ impl Pair {
     /// What is about to happen, without a fault: all of it happens before time passes. In the order in which it happens
     /// where everything is well.
     pub fn urgent(&self, bounds: &Bounds, events: &mut Vec<Event>) {
-        let writes_wait = |writes: usize| !bounds.slow_disks || writes > 2;
+        let writes_wait = |slow: bool, writes: usize| !slow || writes > 2;
         for (side, host) in self.hosts.iter() {
             let link = &self.links[side];
             if host.running && host.kill_at.is_some_and(|at| at <= NOW) {
                 events.push(Event::Kill(side));
             }
-            if writes_wait(host.writes.len()) && !host.writes.is_empty() {
+            if writes_wait(bounds.is_slow(side), host.writes.len()) && !host.writes.is_empty() {
                 events.push(Event::NodeWritten(side));
             }
             match host.task {
@@ -108,7 +108,7 @@ impl Pair {
             }
         }
         if let Some(coordinator) = &self.edge.coordinator {
-            if writes_wait(self.edge.writes.len()) && !self.edge.writes.is_empty() {
+            if writes_wait(bounds.slow_disks, self.edge.writes.len()) && !self.edge.writes.is_empty() {
                 events.push(Event::EdgeWritten);
             }
             if coordinator.deadline().is_some_and(|at| at <= NOW) {
@@ -134,7 +134,7 @@ impl Pair {
                 Some(Task::Stop { by, .. }) if by > NOW && host.running => events.push(Event::Stopped(side)),
                 _ => {}
             }
-            if bounds.slow_disks && !host.writes.is_empty() && host.writes.len() <= 2 {
+            if bounds.is_slow(side) && !host.writes.is_empty() && host.writes.len() <= 2 {
                 events.push(Event::NodeWritten(side));
             }
             if host.node.is_none() {
@@ -184,11 +184,11 @@ impl Pair {
 
     fn faults_of_host(&self, side: Side, bounds: &Bounds, events: &mut Vec<Event>) {
         let (left, host) = (&self.left, &self.hosts[side]);
-        if left.failed_writes > 0 && !host.writes.is_empty() {
-            events.push(Event::NodeWriteFails(side));
-        }
         if !bounds.struck.contains(&side) {
             return;
+        }
+        if left.failed_writes > 0 && !host.writes.is_empty() {
+            events.push(Event::NodeWriteFails(side));
         }
         if left.failed_runs > 0 && host.task.is_some() && host.running {
             events.push(Event::RunFails(side));
