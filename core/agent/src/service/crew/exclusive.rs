@@ -85,7 +85,8 @@ impl<L: Launch> Crew<L> {
     /// An application that is to answer nothing it was given before is not asked to stop: it would work its queue off. Whether
     /// there was something to kill.
     fn flush(&mut self, now: At, urgency: Urgency) -> bool {
-        let served = self.sequence == Sequence::Up && urgency == Urgency::Failover;
+        // Also one that is being started anew: nobody else has been active since it served.
+        let served = std::mem::take(&mut self.has_served) && urgency == Urgency::Failover;
         for slot in self.slots.iter_mut().filter(|slot| slot.config.flush) {
             match &mut slot.life {
                 Some(life) if served => life.stop(now),
@@ -178,6 +179,7 @@ impl<L: Launch> Crew<L> {
         }
         crash::point("started");
         self.sequence = Sequence::Up;
+        self.has_served = true;
         self.tell_condition();
         self.said.push_back(Said::Node(Input::Started(run)));
     }

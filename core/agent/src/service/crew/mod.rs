@@ -48,6 +48,8 @@ pub(crate) enum Said {
 pub(crate) struct Crew<L> {
     slots: Vec<Slot>,
     sequence: Sequence,
+    /// The node has become active, and its exclusive services have not been stopped since.
+    has_served: bool,
     /// Of the node's last start.
     epoch: Epoch,
     /// How long exclusive services may live.
@@ -210,6 +212,7 @@ impl<L: Launch> Crew<L> {
         let mut crew = Crew {
             slots: services.iter().map(slot).collect(),
             sequence: Sequence::Rest,
+            has_served: false,
             epoch: Epoch(0),
             reach: None,
             stop_max: STOP_MAX,

@@ -235,6 +235,16 @@ fn what_must_be_flushed_is_bound_to_the_switch_while_the_node_is_active_and_kill
     assert!(matches!(world.orders("cti")[..], [Order::Stop { .. }]));
 }
 
+/// The simulation's find: an application that hung while its CTI was started anew woke up and did what it had been given long before.
+#[test]
+fn what_must_be_flushed_is_killed_as_well_when_a_node_that_has_served_is_being_activated_anew() {
+    let mut world = World::active();
+    world.orders("web");
+    world.crew.start(world.now, Run(3), Epoch(2));
+    world.crew.stop(world.now, Run(4), world.now + SECOND, Urgency::Failover);
+    assert_eq!(world.orders("web"), [Order::Stop { kill_at: world.now }]);
+}
+
 #[test]
 fn one_that_must_be_flushed_and_cannot_be_killed_does_not_keep_the_others_alive() {
     let mut world = World::active();
