@@ -69,6 +69,8 @@ pub struct Crew {
     pub deadman_epoch: u64,
     /// The switch is for the application too.
     app_bound: bool,
+    /// It has become active, and was not stopped since.
+    has_served: bool,
     /// It was stood down in order: its application may finish what it was given under this epoch and earlier ones.
     pub let_finish: u64,
     exited: bool,
@@ -119,7 +121,7 @@ impl World {
     pub(super) fn stop(&mut self, side: Side, run: Run, by: At, urgency: Urgency) {
         let stop_max = u64::try_from(self.plan.terms.stop_max.as_nanos()).expect("it is short");
         let crew = &self.hosts[side].crew;
-        let served = crew.sequence == Sequence::Up && urgency == Urgency::Failover;
+        let served = crew.has_served && urgency == Urgency::Failover;
         let mut by = self.hosts[side].clock.world(by);
         if by <= self.now {
             by = self.now + stop_max;
@@ -131,6 +133,7 @@ impl World {
         let epoch = host.node.as_ref().map_or(0, |node| node.report(host.clock.now(self.now)).epoch.0);
         let crew = &mut self.hosts[side].crew;
         crew.app_bound = false;
+        crew.has_served = false;
         if crew.sequence == Sequence::Up && urgency == Urgency::Planned {
             crew.let_finish = epoch;
         }
@@ -211,6 +214,7 @@ impl World {
             }
             (Sequence::Starting(run), Some(process)) if process.ready => {
                 crew.sequence = Sequence::Up;
+                crew.has_served = true;
                 Some(node::Input::Started(run))
             }
             (Sequence::Up, None) => {
@@ -375,6 +379,7 @@ impl World {
     pub(super) fn crew_begins(&mut self, side: Side) {
         let crew = &mut self.hosts[side].crew;
         crew.sequence = Sequence::Rest;
+        crew.has_served = false;
         crew.exited = false;
         crew.restarting = None;
         let life = self.hosts[side].life;
@@ -407,6 +412,7 @@ impl World {
     pub(super) fn crew_is_gone(&mut self, side: Side) {
         let crew = &mut self.hosts[side].crew;
         crew.sequence = Sequence::Rest;
+        crew.has_served = false;
         crew.exclusive = None;
         crew.app = None;
         crew.app_asleep = false;
