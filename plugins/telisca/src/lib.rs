@@ -44,6 +44,7 @@ mod watchdog;
 pub use config::{Balancer, Config, CtiStartup};
 
 use daily::{ALARM, Daily};
+use doubt::Loss;
 use dual::Dual;
 use failover::Suspicion;
 use lockstep_policy::action::{Action, HttpProbe, ProbeKind, Watch};
@@ -102,6 +103,8 @@ pub struct Telisca {
     /// When the edge was last seen to be late itself: a timer of the policy's, or the end of a probe's time.
     #[serde(default)]
     late: Option<At>,
+    #[serde(default)]
+    loss: Loss,
     /// Operators were told that no side can become active.
     told_of_none: bool,
     shown: Sides<String>,
@@ -151,6 +154,7 @@ impl Policy for Telisca {
             vip: Vip::default(),
             daily: Daily::default(),
             late: None,
+            loss: Loss::default(),
             told_of_none: false,
             shown: Sides::default(),
             armed: None,
@@ -193,7 +197,9 @@ impl Telisca {
             What::Probe(result) if result.probe == VIP_PROBE => self.on_vip(result, seq),
             What::Probe(result) => {
                 self.notice_lateness(result, at);
-                self.sides[result.side].on_probe(result, seq, at);
+                if let Some(silences) = self.sides[result.side].on_probe(result, seq, at) {
+                    self.loss.answered_after(silences);
+                }
             }
             What::Agent(report) => self.on_report(report, seq, at, out),
             What::Link(link) => self.sides[link.side].on_link(*link, seq, at),

@@ -19,7 +19,10 @@ pub(crate) const RULES: &[Rule] = &[
          whatever they say (with `fast`: three times as long, unless its probes fail too). When the other side cannot \
          take over, nothing moves and operators are told. A switch that comes to nothing is tried again. With `fast`, \
          silence is believed only while the other side's probes are answered, and have been for one interval, and while \
-         the edge's own timers come in time: an edge that hears nobody is likelier to be at fault itself.",
+         the edge's own timers come in time: an edge that hears nobody is likelier to be at fault itself. While the side's \
+         agent is connected, silence is borne for six intervals: a process may stand still for a moment; and where probes are \
+         lost, so many in a row are needed that loss alone would bring them about once in a million; and half as many \
+         again as in the longest silence that has ended by itself of late.",
     ),
     Rule::new(
         "T2",
@@ -102,11 +105,16 @@ pub(crate) fn explain(setup: &Setup, config: &Config) -> String {
     }
     let Timing { interval, timeout, failures, .. } = timing;
     let startup = &config.cti_startup;
+    let formula = format!("{failures} × {} + {}", Period(interval), Period(timeout));
+    let detection = if timing.detection() > interval * failures + timeout {
+        // A process that stands still on a node whose agent answers.
+        format!("{} (more than {formula})", Period(timing.detection()))
+    } else {
+        formula
+    };
     let _ = writeln!(
         text,
-        "\nExpected delay (T10)\n  {failures} × {} + {} + {} CTI start = {}",
-        Period(interval),
-        Period(timeout),
+        "\nExpected delay (T10)\n  {detection} + {} CTI start = {}",
         Period(cti_startup(startup)),
         Period(expected_delay(&timing, startup)),
     );

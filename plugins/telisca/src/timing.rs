@@ -1,6 +1,7 @@
 //! The times in force: the vendor's, or the pair's `detect` profile.
 
 use crate::config::{Config, CtiStartup};
+use crate::doubt::BORNE;
 use lockstep_policy::Setup;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -64,9 +65,11 @@ impl Timing {
         }
     }
 
-    /// From a fault to the decision, at worst: the fault comes just after a probe was answered.
+    /// From a fault to the decision, at worst: the fault comes just after a probe was answered. With `fast`, a process that stands
+    /// still on a node whose agent answers is borne for a while.
     pub(crate) fn detection(&self) -> Duration {
-        self.interval * self.failures + self.timeout
+        let counted = self.interval * self.failures + self.timeout;
+        if self.fast { counted.max(self.interval * (BORNE + 2)) } else { counted }
     }
 
     /// About how long after A is well again it is rolled back to.

@@ -25,6 +25,16 @@ pub(crate) struct View {
     /// When its probes last had none: the first answer after it ends that time.
     #[serde(default)]
     pub(crate) silent: Option<At>,
+    #[serde(default)]
+    pub(crate) silence: Silence,
+}
+
+/// Probes without any answer, since the last one that had one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Silence {
+    pub(crate) count: u32,
+    /// When the first of them was sent.
+    pub(crate) since: Option<At>,
 }
 
 /// The last probe's answer, and how many before it were the same.
@@ -70,18 +80,35 @@ pub(crate) struct Report {
 
 impl View {
     pub(crate) fn new(agent: bool) -> View {
-        View { agent, probes: Streak::default(), link: None, report: None, started: None, heard: None, silent: None }
+        View {
+            agent,
+            probes: Streak::default(),
+            link: None,
+            report: None,
+            started: None,
+            heard: None,
+            silent: None,
+            silence: Silence::default(),
+        }
     }
 
-    pub(crate) fn on_probe(&mut self, result: &ProbeResult, seq: u64, at: At) {
+    /// When it has answered well: how often it had not before.
+    pub(crate) fn on_probe(&mut self, result: &ProbeResult, seq: u64, at: At) -> Option<u32> {
         let good = result.verdict == Verdict::Good;
         let silent = result.verdict == Verdict::Silent;
         if silent || self.probes.last == Some(Verdict::Silent) {
             self.silent = Some(at);
         }
-        if !silent {
+        let ended = if silent {
+            self.silence.count = self.silence.count.saturating_add(1);
+            let sent = At(at.0.saturating_sub(u64::try_from(result.latency.as_nanos()).unwrap_or(u64::MAX)));
+            self.silence.since = self.silence.since.or(Some(sent));
+            None
+        } else {
             self.heard = Some(at);
-        }
+            // One that ends otherwise was no delay.
+            Some(std::mem::take(&mut self.silence).count).filter(|_| good)
+        };
         let streak = &mut self.probes;
         if streak.last.is_some_and(|last| (last == Verdict::Good) != good) {
             streak.evidence.clear();
@@ -101,6 +128,7 @@ impl View {
             streak.evidence.remove(0);
         }
         streak.evidence.push(seq);
+        ended
     }
 
     pub(crate) fn on_link(&mut self, link: Link, seq: u64, at: At) {

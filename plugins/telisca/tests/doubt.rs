@@ -83,13 +83,52 @@ impl Pair {
     }
 }
 
+/// From the first one's sending six intervals are borne, and then no longer.
 #[test]
-fn three_silent_probes_are_enough_while_the_edge_is_in_time() {
+fn silence_on_a_node_whose_agent_is_connected_is_borne_for_a_moment() {
     let mut pair = Pair::at_work();
-    assert!(!pair.probe(300, Side::A, Verdict::Silent, 200));
-    assert!(!pair.probe(400, Side::A, Verdict::Silent, 210));
-    pair.probe(450, Side::B, Verdict::Good, 5);
-    assert!(pair.probe(500, Side::A, Verdict::Silent, 200));
+    for at in [300, 400, 500, 600] {
+        assert!(!pair.probe(at, Side::A, Verdict::Silent, 200), "at {at} ms");
+        pair.probe(at + 50, Side::B, Verdict::Good, 5);
+    }
+    assert!(!pair.probe(690, Side::A, Verdict::Silent, 200));
+    assert!(pair.probe(700, Side::A, Verdict::Silent, 200));
+}
+
+/// What is lost at random is not lost for as long as it takes to give up an agent's connection.
+#[test]
+fn three_silent_probes_are_enough_when_the_agent_has_fallen_silent_too() {
+    let mut pair = Pair::at_work();
+    for at in [300, 400, 500] {
+        assert!(!pair.probe(at, Side::A, Verdict::Silent, 200), "at {at} ms");
+        pair.probe(at + 50, Side::B, Verdict::Good, 5);
+    }
+    assert!(pair.feed(560, What::Link(Link { side: Side::A, connection: Connection::Main, up: false })));
+}
+
+/// Silences that end by themselves are what loss brings: the same number in a row says less after them.
+#[test]
+fn where_probes_are_lost_more_are_needed() {
+    let mut pair = Pair::at_work();
+    let mut at = 300;
+    for _ in 0..100 {
+        for verdict in [Verdict::Silent, Verdict::Good, Verdict::Good] {
+            assert!(!pair.probe(at, Side::A, verdict, 200));
+            pair.probe(at + 50, Side::B, Verdict::Good, 5);
+            at += 100;
+        }
+    }
+    let mut silences = 0;
+    loop {
+        silences += 1;
+        if pair.probe(at, Side::A, Verdict::Silent, 200) {
+            break;
+        }
+        pair.probe(at + 50, Side::B, Verdict::Good, 5);
+        at += 100;
+        assert!(silences < 40, "it is left in the end");
+    }
+    assert!(silences >= 10, "{silences}");
 }
 
 /// The edge's process was stopped for a second, with three probes of A under way: all end at once, long overdue.
