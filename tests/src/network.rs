@@ -78,6 +78,28 @@ impl Network {
         run(&format!("ip link set {} up", port(side)));
     }
 
+    /// On every cable, each packet is lost with this probability, in either direction. What stays within a machine is not.
+    pub fn lose(&self, percent: u32) {
+        run_lines(&loss(percent), run);
+        self.nodes.iter().for_each(|(_, node)| node.lose(percent));
+    }
+
+    /// Nothing reaches a node, or nothing leaves it; the other direction is whole.
+    pub fn cut_one_way(&self, side: Side, way: Way) {
+        let (hook, interface) = match way {
+            Way::To => ("input", "iifname"),
+            Way::From => ("output", "oifname"),
+        };
+        self.run_on(side, "nft add table inet oneway");
+        self.run_on(side, &format!("nft add chain inet oneway cut {{ type filter hook {hook} priority 0 ; }}"));
+        self.run_on(side, &format!("nft add rule inet oneway cut {interface} != lo drop"));
+    }
+
+    /// Undoes [`Network::cut_one_way`].
+    pub fn heal_one_way(&self, side: Side) {
+        self.run_on(side, "nft delete table inet oneway");
+    }
+
     /// Drops everything to and from one TCP port of a node; the rest of the node stays reachable.
     pub fn cut_port(&self, side: Side, number: u16) {
         self.run_on(side, "nft add table inet cut");
@@ -105,6 +127,15 @@ impl Network {
     }
 }
 
+/// A direction, seen from a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// What is sent to it.
+    To,
+    /// What it sends.
+    From,
+}
+
 /// A machine of its own on the bridge.
 #[derive(Debug)]
 pub struct Place {
@@ -118,6 +149,11 @@ impl Place {
         place.run("ip link set lo up");
         place.lay_cable(port, "bridge", "eth0", address);
         place
+    }
+
+    /// Each packet that arrives is lost with this probability.
+    pub fn lose(&self, percent: u32) {
+        run_lines(&loss(percent), |line| self.run(line));
     }
 
     fn lay_cable(&self, port: &str, bridge: &str, interface: &str, address: IpAddr) {
@@ -144,6 +180,18 @@ impl Place {
 
 fn port(side: Side) -> String {
     format!("port-{side}")
+}
+
+fn loss(percent: u32) -> [String; 3] {
+    [
+        "nft add table inet loss".to_owned(),
+        "nft add chain inet loss in { type filter hook input priority 0 ; }".to_owned(),
+        format!("nft add rule inet loss in iifname != lo numgen random mod 100 < {percent} drop"),
+    ]
+}
+
+fn run_lines(lines: &[String], run: impl Fn(&str)) {
+    lines.iter().for_each(|line| run(line));
 }
 
 fn hold_namespace() -> Child {

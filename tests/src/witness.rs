@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// The LAN profile renews a lease of 600 ms every 200 ms, and serves on the word of a report for 380 ms: whoever is held up for this
-/// long, three times in a row or a little longer once, loses it.
+/// The LAN profile renews a lease of 600 ms every 50 ms, and serves on the word of a report for 530 ms: a machine on which nobody runs for
+/// this long may not let some run for several times as long, and that costs the lease.
 pub const STANDSTILL: Duration = Duration::from_millis(100);
 const TICK: Duration = Duration::from_millis(5);
 

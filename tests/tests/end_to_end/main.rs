@@ -20,6 +20,7 @@ mod journal;
 mod neighbours;
 mod planned;
 mod policies;
+mod rapid;
 mod redirect;
 mod the_bed;
 mod trust;
