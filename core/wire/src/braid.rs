@@ -12,7 +12,7 @@
 use bytes::{Buf as _, BytesMut};
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -338,15 +338,32 @@ impl AsyncRead for Braid {
 
 impl AsyncWrite for Braid {
     fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(bytes)])
+    }
+
+    /// All at once: a TLS that has failed writes its last words in one go, in several pieces.
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        pieces: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
         let braid = self.get_mut();
         let waiting = braid.push(context)?;
         if waiting >= AHEAD {
             return Poll::Pending;
         }
-        let taken = bytes.len().min(AHEAD);
-        braid.kept.extend_from_slice(&bytes[..taken]);
+        let mut room = AHEAD;
+        for piece in pieces {
+            let taken = piece.len().min(room);
+            braid.kept.extend_from_slice(&piece[..taken]);
+            room -= taken;
+        }
         braid.push(context)?;
-        Poll::Ready(Ok(taken))
+        Poll::Ready(Ok(AHEAD - room))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
     }
 
     fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
