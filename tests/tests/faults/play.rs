@@ -211,6 +211,8 @@ fn collect(dir: &Path, mut site: Site, watch: &Watch) -> Evidence {
         exchanges: Vec::new(),
         at_rest,
         absences: site.absences().to_vec(),
+        woken: site.woken().to_vec(),
+        kills: site.kills().to_vec(),
         given: site.wire.given(),
         ctis: files(activity::file_name).map(|file| activity::read(&file).unwrap()),
         misplaced: files(app::file_name).map(|file| app::misplaced(&file).unwrap()),

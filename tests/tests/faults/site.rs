@@ -44,6 +44,9 @@ pub struct Site {
     /// Since when nobody runs there; none while somebody does.
     ended: [Option<u64>; 3],
     absences: Vec<Absence>,
+    stopped: Option<u64>,
+    woken: Vec<(u64, u64)>,
+    kills: Vec<(Side, u64)>,
     /// Ambushes under way: the fault's number, the side, and the CTI that does not count.
     ambushes: Vec<(usize, Side, Option<Process>)>,
     /// Links that flap: the fault's number, the host, down and up, whether it is down, and the next change.
@@ -85,6 +88,9 @@ impl Site {
             kept_dead: Vec::new(),
             ended: [None; 3],
             absences: Vec::new(),
+            stopped: None,
+            woken: Vec::new(),
+            kills: Vec::new(),
             ambushes: Vec::new(),
             flaps: Vec::new(),
         }
@@ -98,6 +104,16 @@ impl Site {
     /// When no edge ran.
     pub fn absences(&self) -> &[Absence] {
         &self.absences
+    }
+
+    /// When the edge was stopped, and woken.
+    pub fn woken(&self) -> &[(u64, u64)] {
+        &self.woken
+    }
+
+    /// When a side's agent or its guards were killed.
+    pub fn kills(&self) -> &[(Side, u64)] {
+        &self.kills
     }
 
     /// A fault begins.
@@ -219,7 +235,10 @@ impl Site {
     fn stop(&mut self, target: Target) {
         match target {
             Target::Edge if self.bed.edge_has_ended() => self.note("there is no edge to be stopped"),
-            Target::Edge => self.bed.signal_edge(Signal::SIGSTOP),
+            Target::Edge => {
+                self.stopped.get_or_insert_with(now);
+                self.bed.signal_edge(Signal::SIGSTOP);
+            }
             Target::Node(side) => self.bed.freeze(side),
             other => signal_all(&self.processes(other), Signal::SIGSTOP),
         }
@@ -228,13 +247,19 @@ impl Site {
     fn resume(&mut self, target: Target) {
         match target {
             Target::Edge if self.bed.edge_has_ended() => {}
-            Target::Edge => self.bed.signal_edge(Signal::SIGCONT),
+            Target::Edge => {
+                self.woken.extend(self.stopped.take().map(|stopped| (stopped, now())));
+                self.bed.signal_edge(Signal::SIGCONT);
+            }
             Target::Node(side) => self.bed.thaw(side),
             other => signal_all(&self.processes(other), Signal::SIGCONT),
         }
     }
 
     fn kill(&mut self, number: usize, target: Target) {
+        if let Target::Agent(side) | Target::Guards(side) | Target::Node(side) = target {
+            self.kills.push((side, now()));
+        }
         match target {
             Target::Edge => {
                 self.kept_dead.push((number, Host::Edge));

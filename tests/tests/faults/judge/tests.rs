@@ -25,6 +25,8 @@ fn flawless() -> Evidence {
         at_rest: Some(Side::B),
         deeds: Vec::new(),
         absences: Vec::new(),
+        woken: Vec::new(),
+        kills: Vec::new(),
         exchanges: vec![exchange(1, 500, Side::A), exchange(2, 1_500, Side::B), exchange(3, 1_600, Side::B)],
         given: vec![given(1, 500, Side::A), given(2, 1_500, Side::B), given(3, 1_600, Side::B)],
         ctis: [life(10, 0, 1_000, Some(970)), life(20, 1_010, 3_000, None)],
@@ -118,6 +120,33 @@ fn an_edge_that_had_to_wait_for_a_processor_may_be_late() {
     assert_eq!(late(975, 985), [""; 0]);
     says(&late(700, 900), "I2: given to a side whose CTI was not active");
     says(&late(1_100, 1_200), "I2: given to a side whose CTI was not active");
+}
+
+#[test]
+fn an_edge_that_was_stopped_at_the_brink_sends_what_it_had_before() {
+    let woken = |stopped: u64, woken: u64, many: u32| {
+        after(|play| {
+            let first = play.given[0];
+            play.given.extend((0..many).map(|n| Given { place: 90 + n, at: 980 * MS, ..first }));
+            play.woken.push((stopped * MS, woken * MS));
+        })
+    };
+    assert_eq!(woken(600, 970, 1), [""; 0]);
+    says(&woken(400, 970, 1), "I2: given to a side whose CTI was not active");
+    says(&woken(600, 900, 1), "I2: given to a side whose CTI was not active");
+    says(&woken(600, 970, 5), "I2: given to a side whose CTI was not active");
+}
+
+#[test]
+fn that_an_agent_was_killed_may_be_unknown_for_a_lease() {
+    let killed = |at: u64| {
+        after(|play| {
+            play.given.push(Given { place: 9, at: 1_100 * MS, ..play.given[0] });
+            play.kills.push((Side::A, at * MS));
+        })
+    };
+    assert_eq!(killed(870), [""; 0]);
+    says(&killed(400), "I2: given to a side whose CTI was not active");
 }
 
 #[test]
