@@ -180,7 +180,9 @@ fn row(side: Side, status: &SideStatus) -> [String; 10] {
     });
     let found = report.map(beside).unwrap_or_default();
     let certificate = status.certificate.as_ref().map(|certificate| certificate.text.as_str()).unwrap_or_default();
-    let note = [status.trouble.as_str(), certificate, &found, status.shown.as_str()].into_iter().filter(|part| !part.is_empty());
+    let note = [status.trouble.as_str(), certificate, &found, status.shown.as_str()]
+        .into_iter()
+        .filter(|part| !part.is_empty());
     [
         side.to_string(),
         status.servers.join(" "),

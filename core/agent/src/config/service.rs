@@ -94,7 +94,8 @@ impl ServiceTable {
             value.map(Spanned::span)
         }
         use DriverName::{Exec, Http, Run, Systemd, WindowsService};
-        let keys: [(Option<Range<usize>>, &str, &[DriverName]); 18] = [
+        type Key = (Option<Range<usize>>, &'static str, &'static [DriverName]);
+        let keys: [Key; 18] = [
             (of(self.command.as_ref()), "command", &[Exec, Run]),
             (of(self.unit.as_ref()), "unit", &[Systemd]),
             (of(self.service.as_ref()), "service", &[WindowsService]),

@@ -308,7 +308,11 @@ fn write_configurations(options: &Options, dir: &Path, binary: &Path, addresses:
     std::fs::write(dir.join("edge.toml"), edge_configuration(options, dir, addresses, &tls))?;
     for side in Side::BOTH {
         let tls = trust(&ca, dir, &Identity::agent(PAIR, side).map_err(anyhow::Error::msg)?)?;
-        let text = agent_configuration(options, dir, binary, addresses, side)?.replacen("[[service]]", &format!("{tls}\n[[service]]"), 1);
+        let text = agent_configuration(options, dir, binary, addresses, side)?.replacen(
+            "[[service]]",
+            &format!("{tls}\n[[service]]"),
+            1,
+        );
         std::fs::write(dir.join(format!("agent-{side}.toml")), text)?;
     }
     Ok(())

@@ -14,6 +14,10 @@ const NEVER: At = At(u64::MAX);
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SideView {
     fencing: Fencing,
+    /// Its agent says that nothing ends something exclusive by itself: what its lease is worth is nothing.
+    unbound: bool,
+    /// The epoch of the last grant of this life of the edge.
+    granted: Option<Epoch>,
     /// The main connection to its agent is up.
     pub(super) linked: bool,
     /// When it came up.
@@ -80,6 +84,8 @@ impl SideView {
     pub(super) fn unknown(settings: &Settings, fencing: Fencing, now: At) -> SideView {
         let mut side = SideView {
             fencing,
+            unbound: false,
+            granted: None,
             linked: false,
             linked_at: At::ZERO,
             report: None,
@@ -91,7 +97,7 @@ impl SideView {
             defies: false,
             delay: Delay::default(),
         };
-        side.grant(settings, now);
+        side.count_a_grant(settings, now);
         side
     }
 
@@ -104,6 +110,16 @@ impl SideView {
 
     pub(super) fn hear(&mut self, settings: &Settings, now: At, report: Report) {
         self.heard_at = now;
+        self.unbound = !report.unbound.is_empty();
+        if !self.ends_by_itself() {
+            // Nobody knows better whether something runs there.
+            let stopped = report.role == Role::Standby && !report.running && self.granted.is_none();
+            self.clear_at = match (report.running, stopped) {
+                (true, _) if self.unbound => NEVER,
+                (_, true) => At::ZERO,
+                _ => self.clear_at,
+            };
+        }
         self.defies = report.running && (now >= self.clear_at || report.role == Role::Failed);
         // The margin stands for what a report is under way at best.
         let mut under_way = self.delay.of(settings, now, report.stamp);
@@ -120,25 +136,36 @@ impl SideView {
     pub(super) fn stood_down(&mut self, epoch: Epoch) {
         self.stood_down = self.stood_down.max(epoch);
         self.defies = false;
+        if !self.ends_by_itself() && self.granted.is_none_or(|granted| epoch > granted) {
+            self.clear_at = At::ZERO;
+        }
     }
 
     /// Notes that a lease of full length is granted now: from a stamp that the node made before now.
-    pub(super) fn grant(&mut self, settings: &Settings, now: At) {
-        let terms = settings.terms;
-        let longest = terms.ttl + terms.stop_max;
-        let clear_at = match self.fencing.bound {
-            Bound::Lease => now + longest + settings.stretch(longest) + settings.margin,
-            Bound::Unfenced { .. } => NEVER,
-        };
-        self.clear_at = self.clear_at.max(clear_at);
+    pub(super) fn grant(&mut self, settings: &Settings, now: At, epoch: Epoch) {
+        self.granted = self.granted.max(Some(epoch));
+        self.count_a_grant(settings, now);
+    }
+
+    fn count_a_grant(&mut self, settings: &Settings, now: At) {
+        let longest = settings.terms.ttl + settings.terms.stop_max;
+        let over = now + longest + settings.stretch(longest) + settings.margin;
+        self.clear_at = self.clear_at.max(if self.ends_by_itself() { over } else { NEVER });
     }
 
     /// Fencing begins, in which nothing more is granted: when it is surely or, for want of a lease, supposedly clear.
     pub(super) fn begin_to_fence(&mut self, now: At) -> Option<At> {
-        if let Bound::Unfenced { delay } = self.fencing.bound {
-            self.clear_at = delay.map_or(NEVER, |delay| now + delay);
+        if let Bound::Unfenced { delay: Some(delay) } = self.fencing.bound
+            && self.clear_at == NEVER
+        {
+            self.clear_at = now + delay;
         }
         self.clear_at()
+    }
+
+    /// Whether what runs there ends with its lease.
+    fn ends_by_itself(&self) -> bool {
+        self.fencing.bound == Bound::Lease && !self.unbound
     }
 
     pub(super) fn turned_off(&mut self, epoch: Epoch) {
@@ -148,11 +175,13 @@ impl SideView {
 
     /// What fenced it in this epoch, if it is fenced.
     pub(super) fn fenced_by(&self, epoch: Epoch) -> Fenced {
-        match self.fencing.bound {
+        match self.ends_by_itself() {
             _ if self.turned_off >= epoch => Fenced::Hook,
             _ if self.stood_down >= epoch => Fenced::Confirmed,
-            Bound::Lease => Fenced::LeaseOver,
-            Bound::Unfenced { .. } => Fenced::Unfenced,
+            true => Fenced::LeaseOver,
+            // Since it confirmed that it has stopped, nothing was granted.
+            false if self.clear_at == At::ZERO => Fenced::Confirmed,
+            false => Fenced::Unfenced,
         }
     }
 

@@ -183,11 +183,11 @@ fn i3_a_fence_ends_the_right_to_be_renewed_before_it_is_durable() {
 fn i2_a_node_that_has_heard_a_fence_says_at_once_that_it_does_not_serve() {
     let mut rig = Rig::active();
     rig.message(ToNode::StandDown { epoch: Epoch(2), urgency: Urgency::Planned });
-    let reports = rig.outputs().into_iter().filter_map(|output| match output {
+    let mut reports = rig.outputs().into_iter().filter_map(|output| match output {
         Output::Send(FromNode::Report(report)) => Some(report),
         _ => None,
     });
-    let last = reports.last().expect("a change is reported at once");
+    let last = reports.next_back().expect("a change is reported at once");
     assert_eq!((last.role, last.serving), (Role::Active, false));
 }
 

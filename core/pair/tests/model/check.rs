@@ -140,6 +140,7 @@ impl Model for Check {
         pair.after(&self.bounds, event)
     }
 
+    #[expect(clippy::borrowed_box, reason = "the checker keeps states as they are handed to it")]
     fn properties(&self) -> Vec<Property<Check>> {
         vec![
             Property::always(I1, |check: &Check, pair: &Box<Pair>| check.i1(pair)),

@@ -110,7 +110,7 @@ impl Pair {
         if idle && self.served().is_none() && !hopeful {
             // To the one and to the other in turn.
             let epoch = self.edge.coordinator.as_ref().map_or(0, |edge| edge.view().epoch.0);
-            let to = if epoch % 2 == 0 { Side::A } else { Side::B };
+            let to = if epoch.is_multiple_of(2) { Side::A } else { Side::B };
             return Event::Order(Command::Switch(to, Urgency::Failover));
         }
         Event::Pass

@@ -22,7 +22,11 @@ async fn both_ends() -> (Braid, Braid) {
 async fn settle(braid: &mut Braid) {
     let admitted = async {
         while braid.strands.len() < STRANDS {
-            std::future::poll_fn(|context| Poll::Ready(braid.admit(context))).await;
+            std::future::poll_fn(|context| {
+                braid.admit(context);
+                Poll::Ready(())
+            })
+            .await;
             tokio::task::yield_now().await;
         }
     };

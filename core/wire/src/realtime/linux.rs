@@ -59,9 +59,9 @@ fn priority() -> Result<(), String> {
     let carries = |name: &str| RUNTIME.contains(&name.trim_end());
     let of_runtime =
         |task: &fs::DirEntry| fs::read_to_string(task.path().join("comm")).is_ok_and(|name| carries(&name));
-    let threads =
+    let mut threads =
         tasks.filter_map(Result::ok).filter(of_runtime).filter_map(|task| task.file_name().into_string().ok());
-    threads.map(|thread| lift(&thread)).collect()
+    threads.try_for_each(|thread| lift(&thread))
 }
 
 fn lift(thread: &str) -> Result<(), String> {

@@ -136,6 +136,8 @@ pub fn daemon(options: &Options) -> bool {
         }
         std::thread::sleep(INTERVAL.saturating_sub(begin.elapsed()));
     }
+    // It outlives this program: whoever ends the world ends it.
+    #[expect(clippy::zombie_processes, reason = "nobody is left here to wait for it")]
     let child = cti(&options.dir, options.side, None).spawn().unwrap();
     std::fs::write(options.dir.join("cti-b.pid"), child.id().to_string()).unwrap();
     true

@@ -2,7 +2,6 @@
 
 use lockstep_demo::play::processes::DEMO;
 use lockstep_demo::tally::{self, Exchange};
-use lockstep_policy::Side;
 use lockstep_tests::bed::Bed;
 use lockstep_tests::configuration::{self, PAIR, vip};
 use lockstep_tests::network::Place;
@@ -90,11 +89,6 @@ pub fn within<T>(time: Duration, mut look: impl FnMut() -> Option<T>) -> Option<
         }
         std::thread::sleep(Duration::from_millis(10));
     }
-}
-
-/// The side that serves, when one does and the other could.
-pub fn serving(bed: &Bed) -> Option<Side> {
-    within(Duration::from_secs(30), || bed.active())
 }
 
 /// Asks for a real-time priority for this program, so that what it times is not late; what it starts has none by that.

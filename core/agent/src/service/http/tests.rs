@@ -46,7 +46,8 @@ fn caller(ca: Option<PathBuf>, login: Option<PathBuf>) -> Caller {
 async fn an_answer_is_the_expected_one_by_its_status_and_its_text() {
     let ok = b"HTTP/1.1 200 OK\r\ncontent-length: 15\r\n\r\nstate: running\n".to_vec();
     let late = b"HTTP/1.1 503 Later\r\ncontent-length: 4\r\n\r\nbusy".to_vec();
-    let cases: [(&[u8], &[std::ops::RangeInclusive<u16>], &str, Option<&str>); 7] = [
+    type Case<'a> = (&'a [u8], &'a [std::ops::RangeInclusive<u16>], &'a str, Option<&'a str>);
+    let cases: [Case<'_>; 7] = [
         (&ok, &[200..=299], "", None),
         (&ok, &[100..=100, 200..=200], "running", None),
         (&ok, &[200..=299], "stopped", Some("status 200: state: running")),

@@ -213,3 +213,64 @@ fn i2_what_is_in_flight_at_a_side_whose_lease_is_surely_over_is_cut_although_nob
     rig.wait(5_000);
     assert!(!rig.outputs().contains(&cut), "once");
 }
+
+/// A report of side A, in which a service is unbound that an agent starts and stops by calls.
+fn report_unbound(rig: &mut Rig, role: Role, epoch: u64) {
+    rig.report(Side::A, role, epoch);
+    let mut report = rig.coordinator.report(Side::A).expect("it was just heard").clone();
+    report.unbound = vec!["cti".into()];
+    rig.say(Input::Node { side: Side::A, message: FromNode::Report(report) });
+}
+
+#[test]
+fn i1_the_lease_of_a_node_on_which_something_exclusive_is_unbound_is_worth_nothing() {
+    let unheard = || {
+        let mut rig = serving(Fencing::LEASE);
+        report_unbound(&mut rig, Role::Active, 1);
+        rig.say(Input::Link { side: Side::A, up: false });
+        rig.switch(Side::B, Urgency::Failover);
+        rig.outputs();
+        rig
+    };
+    let said = pass(&mut unheard(), 10_000);
+    assert!(!activates(&said) && alerts(&said, "--unsafe"), "{said:?}");
+
+    let mut rig = unheard();
+    pass(&mut rig, 500);
+    rig.link(Side::A);
+    rig.answer(Side::A, Answer::StoodDown { epoch: Epoch(2) });
+    assert!(activates(&rig.outputs()));
+}
+
+#[test]
+fn a_side_without_a_lease_that_has_confirmed_its_stop_is_not_asked_again_before_the_other_is_activated_anew() {
+    let mut rig = serving(unfenced(None));
+    rig.switch(Side::B, Urgency::Failover);
+    rig.outputs();
+    rig.report(Side::B, Role::Standby, 0);
+    rig.answer(Side::A, Answer::StoodDown { epoch: Epoch(2) });
+    rig.report(Side::B, Role::Active, 2);
+    rig.outputs();
+    // Its node is switched off; and then the CTI of side B dies.
+    rig.say(Input::Link { side: Side::A, up: false });
+    rig.report(Side::B, Role::Standby, 2);
+    rig.switch(Side::B, Urgency::Failover);
+    let said = [rig.outputs(), rig.outputs()].concat();
+    assert!(activates(&said), "{said:?}");
+    assert_eq!(last_record(&said).fenced, Some(Fenced::Confirmed));
+}
+
+#[test]
+fn a_restarted_edge_believes_a_side_without_a_lease_that_says_it_stands_by() {
+    let mut rig = Rig::serving();
+    let settings = Settings { fencing: Sides { a: unfenced(None), b: Fencing::LEASE }, ..settings() };
+    rig.coordinator = Coordinator::new(settings, Stored::default(), At::from_millis(rig.now));
+    rig.link(Side::A);
+    rig.link(Side::B);
+    rig.report(Side::A, Role::Standby, 0);
+    rig.report(Side::B, Role::Standby, 0);
+    rig.say(Input::Link { side: Side::A, up: false });
+    rig.switch(Side::B, Urgency::Failover);
+    let said = [rig.outputs(), rig.outputs()].concat();
+    assert!(activates(&said), "{said:?}");
+}
