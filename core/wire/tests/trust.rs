@@ -310,36 +310,3 @@ fn a_ca_is_made_once_and_nothing_is_overwritten() {
     let stolen = TlsFiles { key: file, ..bed.files("edge.pem") };
     assert!(Trust::load(stolen, edge()).unwrap_err().to_string().contains("is not the key of the certificate"));
 }
-
-/// What a connection costs, for who wants to know: `cargo nextest run --release -p lockstep-wire --run-ignored only figures`.
-#[tokio::test]
-#[ignore = "prints figures"]
-async fn figures() {
-    const ROUNDS: u32 = 500;
-    let bed = Bed::new();
-    let (one, a) = (bed.issue("edge.pem", &edge()), bed.issue("a.pem", &agent(Side::A)));
-    let (cpu, mut took) = (processor_time(), Vec::new());
-    for _ in 0..ROUNDS {
-        let begin = std::time::Instant::now();
-        let [at_edge, at_agent] = meet(&one, &a, wanted(Side::A), &[]).await;
-        drop((at_edge.unwrap(), at_agent.unwrap()));
-        took.push(begin.elapsed());
-    }
-    let cpu = (processor_time() - cpu) / ROUNDS;
-    took.sort();
-    let (median, worst) = (took[took.len() / 2], took[took.len() - 1]);
-    println!("TCP and TLS, both ends: median {median:?}, worst {worst:?}, {cpu:?} of a processor each");
-    let authority = bed.ca.authority().unwrap();
-    let cpu = processor_time();
-    for _ in 0..ROUNDS {
-        authority.answer(&agent(Side::A), Request::new().unwrap().der(), LASTING).unwrap();
-    }
-    println!("a renewal's key, request and signature: {:?} of a processor", (processor_time() - cpu) / ROUNDS);
-}
-
-/// User and system time of this process, in hundredths of a second (`proc(5)`).
-fn processor_time() -> Duration {
-    let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    Duration::from_millis((fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap()) * 10)
-}
