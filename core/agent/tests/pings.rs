@@ -39,7 +39,7 @@ async fn the_agent_answers_for_itself_and_for_no_service_that_it_does_not_have()
     let agent = node.start();
     let mut edge = Edge::connect(&node.address).await;
     let mut aux = auxiliary(&node.address).await;
-    assert_eq!(edge.welcome.minor, 1);
+    assert_eq!(edge.welcome.minor, lockstep_wire::MINOR);
     let itself = Some(Finding::Well { pid: agent.pid() });
     assert_eq!(edge.ping(1, "").await, itself);
     assert_eq!(ping(&mut aux, 1, "").await, itself);

@@ -119,7 +119,7 @@ impl Telisca {
     }
 
     fn is_no_chance(&self, active: Side) -> bool {
-        self.sides[active].silence.count >= self.loss.needed()
+        self.sides[active].silence.count >= self.loss[active].needed()
     }
 
     fn is_no_standstill(&self, active: Side, at: At) -> bool {

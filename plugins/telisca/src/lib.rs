@@ -104,7 +104,7 @@ pub struct Telisca {
     #[serde(default)]
     late: Option<At>,
     #[serde(default)]
-    loss: Loss,
+    loss: Sides<Loss>,
     /// Operators were told that no side can become active.
     told_of_none: bool,
     shown: Sides<String>,
@@ -154,7 +154,7 @@ impl Policy for Telisca {
             vip: Vip::default(),
             daily: Daily::default(),
             late: None,
-            loss: Loss::default(),
+            loss: Sides::default(),
             told_of_none: false,
             shown: Sides::default(),
             armed: None,
@@ -198,7 +198,7 @@ impl Telisca {
             What::Probe(result) => {
                 self.notice_lateness(result, at);
                 if let Some(silences) = self.sides[result.side].on_probe(result, seq, at) {
-                    self.loss.answered_after(silences);
+                    self.loss[result.side].answered_after(silences);
                 }
             }
             What::Agent(report) => self.on_report(report, seq, at, out),

@@ -184,7 +184,7 @@ fn t10_the_expected_delay_is_the_vendors_formula() {
     assert_eq!(delay(&json!({})), Duration::from_secs(5 * 30 + 10 + 3));
     let startup = json!({ "cti_startup": { "connect": "2s", "ports": 10, "devices": 40 } });
     assert_eq!(delay(&startup), Duration::from_secs(5 * 30 + 10 + 2 + 50 / 5));
-    assert_eq!(delay(&json!({ "fast": true })), Duration::from_millis(3 * 100 + 200 + 3_000));
+    assert_eq!(delay(&json!({ "fast": true })), Duration::from_millis(6 * 100 + 200 + 3_000));
 }
 
 #[test]

@@ -170,7 +170,7 @@ async fn a_bad_configuration_changes_nothing_and_a_good_one_what_it_can() {
 
     write(&text.replace("fast = true", "fest = true"));
     let said = reload(&place, "the running one was kept").await;
-    assert!(said.iter().any(|line| line.contains("edge.toml:9:1: pair.policy.fest")), "{said:?}");
+    assert!(said.iter().any(|line| line.contains("edge.toml:10:1: pair.policy.fest")), "{said:?}");
     let pair = &place.client().status().await.unwrap().pairs[0];
     assert!(pair.policy.working || pair.policy.trouble.is_empty(), "{:?}", pair.policy);
 
