@@ -30,14 +30,13 @@ dist: need
 
 test: need-test lint
 	cargo build --workspace
-	.ci/windows
 	.ci/test
 
-# The agent on Windows, under Wine.
+# The agent on Windows, under Wine. Not a part of `make test`: see docs/windows.md for what does not pass yet.
 test-windows: need-test
 	cargo build --workspace
 	.ci/windows
-	cargo nextest run -p lockstep-tests --test windows
+	cargo nextest run -p lockstep-tests --features windows --test windows
 
 # One configuration at a time: what is waiting to be looked at is held in memory.
 model: need

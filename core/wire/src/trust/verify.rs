@@ -38,9 +38,10 @@ impl Wanted {
     fn refuses(&self, identity: &Identity) -> Option<String> {
         match (self, identity) {
             (Wanted::Agent { pair, side }, Identity::Agent { pair: is, side: on }) if pair == is && side == on => None,
-            (Wanted::Agent { pair, side }, other) => {
-                Some(format!("it is for {other}, and wanted is the agent of side {side} of pair \"{pair}\""))
-            }
+            (Wanted::Agent { pair, side }, other) => Some(format!(
+                "it is for {other}, and wanted is the agent of side {side} of pair \"{pair}\": correct that address, or \
+                     issue its agent another certificate"
+            )),
             (Wanted::Edge { names }, Identity::Edge { name }) if names.is_empty() || names.contains(name) => None,
             (Wanted::Edge { names }, Identity::Edge { name }) => {
                 Some(format!("`edges` in this agent's configuration lists {}, and not \"{name}\"", names.join(", ")))
