@@ -94,13 +94,24 @@ impl Recorder {
         }
     }
 
+    /// Orders it as often as it takes: an order that comes while the node still works off stand-downs that were replayed is
+    /// given up for them.
     async fn activate(&mut self, epoch: Epoch) {
         self.renews = None;
-        let report = self.until("a fit standby", |report| report.role == Role::Standby && report.fit).await;
-        self.say(ToNode::Prepare { epoch }).await;
-        self.say(ToNode::Activate { epoch, lease: Lease { stamp: report.stamp, ttl: TERMS.ttl } }).await;
-        self.renews = Some(epoch);
-        self.until("it to be active", |report| report.role == Role::Active && report.epoch == epoch).await;
+        let begin = Instant::now();
+        loop {
+            let report = self.report().await;
+            match report.role {
+                Role::Active if report.epoch == epoch => return,
+                Role::Standby if report.fit => {
+                    self.say(ToNode::Prepare { epoch }).await;
+                    self.say(ToNode::Activate { epoch, lease: Lease { stamp: report.stamp, ttl: TERMS.ttl } }).await;
+                    self.renews = Some(epoch);
+                }
+                _ => {}
+            }
+            assert!(begin.elapsed() < PATIENCE, "waited in vain for it to be active: {report:?}");
+        }
     }
 
     async fn stand_down(&mut self, epoch: Epoch) {
