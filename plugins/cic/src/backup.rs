@@ -54,16 +54,18 @@ impl Cic {
         }
         let Some(report) = view.word() else { return Err(format!("the agent of {side} has not reported yet")) };
         if self.stale[side].is_some() {
-            return Err(format!(
-                "{side} is stale: it has lost the role, and `{}` has not been started anew since",
-                self.config.backup_service
-            ));
+            return Err(self.why_stale(side));
         }
         match report.role {
             Role::Failed => Err(format!("the agent of {side} says that it has failed")),
             Role::Active => Err(format!("the agent of {side} says that it is active")),
             _ => Ok(()),
         }
+    }
+
+    pub(crate) fn why_stale(&self, side: Side) -> String {
+        let service = &self.config.backup_service;
+        format!("{side} is stale: it has lost the role, and `{service}` has not been started anew since")
     }
 
     /// C11: how the backup's release stands to the primary's, when they differ.
@@ -135,7 +137,8 @@ impl Cic {
             // What was said under an earlier epoch may have been under way when the role moved; but a side that was out of
             // reach then may not hear of the new epoch before its next activation.
             let heard_later = report.at.since(stale.since) >= STALE_REPORT;
-            if report.role != Role::Standby || report.at < stale.since || (report.epoch < stale.epoch && !heard_later) {
+            let stopped = matches!(report.role, Role::Standby | Role::Failed);
+            if !stopped || report.at < stale.since || (report.epoch < stale.epoch && !heard_later) {
                 continue;
             }
             let name = &self.config.backup_service;

@@ -69,10 +69,18 @@ impl Cic {
             return Err("it is primary already".to_owned());
         }
         view.can_take_over()?;
-        match &self.stale[to] {
-            Some(_) if self.active == Some(to.other()) => self.backup_in_place(to),
+        match self.stale_over(to) {
+            // What calls there were since is lost with it; but a primary that does not work is no better.
+            Some(why) if self.primary_works(to) => {
+                Err(format!("{why}. When that was done by hand, say so by the command `backup` for {to}"))
+            }
             _ => Ok(()),
         }
+    }
+
+    /// Why a side that the role would move to from the other is no backup, if it is stale.
+    fn stale_over(&self, to: Side) -> Option<String> {
+        self.stale[to].as_ref().filter(|_| self.active == Some(to.other())).map(|_| self.why_stale(to))
     }
 
     /// What would be lost by a switch.
@@ -84,10 +92,8 @@ impl Cic {
         let upgrade = self.upgrade().map(|(_, ours, theirs)| {
             format!("{to} runs release {ours} and {} runs {theirs}: replication is limited", to.other())
         });
-        match (replication, upgrade) {
-            (Some(one), Some(two)) => Some(format!("{one}, and {two}")),
-            (one, two) => one.or(two),
-        }
+        let warnings: Vec<String> = [self.stale_over(to), replication, upgrade].into_iter().flatten().collect();
+        (!warnings.is_empty()).then(|| warnings.join(", and "))
     }
 
     /// The side that the role is taken from works, as far as is known.

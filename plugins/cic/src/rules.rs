@@ -70,7 +70,8 @@ pub(crate) const RULES: &[Rule] = &[
         "C10",
         "After a switch the old side is Inactive (stale) until `backup_service` has been started anew there, which its \
          agent is asked for with `restart_stale`; any service does when the agent has none of that name. There is no \
-         automatic way back. Until a backup is in place no switch can happen, and operators are told.",
+         automatic way back. Until a backup is in place no switch can happen, and operators are told; but a primary that \
+         does not work may be left for a stale side by a confirmed order (C12).",
     ),
     Rule::new(
         "C11",
@@ -79,8 +80,8 @@ pub(crate) const RULES: &[Rule] = &[
     ),
     Rule::new(
         "C12",
-        "Manual switch. Needs the right `remote-control`. When replication is not known to be current, or releases differ, \
-         the first answer is a warning, and a second, confirmed order is needed. Replication that is not current for \
+        "Manual switch. Needs the right `remote-control`. When replication is not known to be current, releases differ, or \
+         the side is stale and the primary does not work, the first answer is a warning, and a second, confirmed order is needed. Replication that is not current for \
          `mirror.health_interval` and `mirror.health_timeout` is told.",
     ),
     Rule::new(

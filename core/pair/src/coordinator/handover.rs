@@ -274,7 +274,7 @@ impl Coordinator {
             return;
         }
         if let Some(lease) = view.lease(&self.settings, now) {
-            self.sides[side].grant(&self.settings, now, epoch);
+            self.sides[side].grant(&self.settings, now, epoch, lease);
             self.send(side, ToNode::Activate { epoch, lease });
             if let Some(handover) = self.handover() {
                 handover.step = Step::Activate { attempts: attempts + 1, sent: true };

@@ -189,7 +189,7 @@ impl Coordinator {
             return;
         }
         if let Some(lease) = self.sides[side].lease(&self.settings, now) {
-            self.sides[side].grant(&self.settings, now, epoch);
+            self.sides[side].grant(&self.settings, now, epoch, lease);
             self.send(side, ToNode::Renew { epoch, lease });
         }
     }

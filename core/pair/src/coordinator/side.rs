@@ -5,10 +5,14 @@ use crate::protocol::{Lease, Report, Session, Stamp};
 use crate::record::Fenced;
 use lockstep_policy::event::Role;
 use lockstep_policy::{At, Epoch};
+use std::collections::VecDeque;
 use std::time::Duration;
 
 /// What never is clear by itself is so then.
 const NEVER: At = At(u64::MAX);
+
+/// So many leases are remembered at most: those of a length of twice as many renewals as any profile has.
+const GRANTS: usize = 32;
 
 /// One side, as the coordinator sees it. All times are on the edge's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -37,34 +41,44 @@ pub(super) struct SideView {
     /// It said that something exclusive runs although its lease was over, or cannot be stopped.
     defies: bool,
     delay: Delay,
+    /// The leases that this life of the edge has granted: from which stamp, and when. The oldest first; the last, and
+    /// of the others only those that may not be over.
+    grants: VecDeque<(Stamp, At)>,
 }
 
-/// How far behind reports come. The least difference between the edge's clock and a report's stamp that was ever seen
-/// is that of a report that came at once; what a report is behind it, it was under way.
+/// How far behind reports come. The least difference between the edge's clock and a report's stamp that was seen is that
+/// of a report that came at once; what a report is behind it, it was under way.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 struct Delay {
     session: Session,
-    /// The least difference, in nanoseconds, and when it was last brought up to date.
+    /// The difference of the last report that came at once, in nanoseconds, and when it came.
     least: i128,
     at: At,
+    /// Reports have paused: until then all may come late, and none is taken for one that came at once.
+    late_until: At,
     /// The difference of a report that came at once is not less than this, by the first report over the connection:
     /// that was written since the connection came up.
     floor: i128,
 }
 
 impl Delay {
-    fn of(&mut self, settings: &Settings, now: At, stamp: Stamp) -> Duration {
+    fn of(&mut self, settings: &Settings, now: At, stamp: Stamp, pause: Duration) -> Duration {
         let difference = i128::from(now.0) - i128::from(stamp.at.0);
-        let mut at_once = difference;
-        if self.session == stamp.session {
-            // The clocks may have drifted apart since: either way.
-            let drifted = i128::try_from(settings.drift(now.since(self.at)).as_nanos()).unwrap_or(i128::MAX);
-            at_once = difference.min(self.least.saturating_sub(drifted));
-            self.least = difference.min(self.least.saturating_add(drifted));
-        } else {
-            *self = Delay { session: stamp.session, least: difference, at: now, floor: difference };
+        if self.session != stamp.session {
+            let late_until = At::ZERO;
+            *self = Delay { session: stamp.session, least: difference, at: now, late_until, floor: difference };
         }
-        self.at = now;
+        if pause > settings.terms.renew * 2 {
+            self.late_until = now + settings.terms.ttl / 2;
+        }
+        // The clocks may have drifted apart since, either way: a report may only look as quick as that one was, or as slow.
+        let drifted = i128::try_from(settings.drift(now.since(self.at)).as_nanos()).unwrap_or(i128::MAX);
+        let quickest = self.least.saturating_sub(drifted);
+        let may_be_quick = now >= self.late_until && difference <= self.least.saturating_add(drifted);
+        if difference <= quickest || may_be_quick {
+            (self.least, self.at) = (difference, now);
+        }
+        let at_once = difference.min(quickest);
         Duration::from_nanos(u64::try_from(difference - at_once).unwrap_or(u64::MAX))
     }
 
@@ -96,6 +110,7 @@ impl SideView {
             turned_off: Epoch(0),
             defies: false,
             delay: Delay::default(),
+            grants: VecDeque::new(),
         };
         side.count_a_grant(settings, now);
         side
@@ -109,7 +124,7 @@ impl SideView {
     }
 
     pub(super) fn hear(&mut self, settings: &Settings, now: At, report: Report) {
-        self.heard_at = now;
+        let pause = now.since(std::mem::replace(&mut self.heard_at, now));
         self.unbound = !report.unbound.is_empty();
         if !self.ends_by_itself() {
             // Nobody knows better whether something runs there.
@@ -122,15 +137,25 @@ impl SideView {
         }
         self.defies = report.running && (now >= self.clear_at || report.role == Role::Failed);
         // The margin stands for what a report is under way at best.
-        let mut under_way = self.delay.of(settings, now, report.stamp);
+        let mut under_way = self.delay.of(settings, now, report.stamp, pause);
         let (since, first) = (now.since(self.linked_at), self.report.is_none());
         if first || since <= settings.terms.ttl {
             under_way = under_way.max(self.delay.early(now, report.stamp, since, first));
         }
         // A fast clock counts a lease down sooner than ours does.
         let lease_left = report.lease_left.saturating_sub(settings.drift(report.lease_left));
-        self.sure_until = now + lease_left.saturating_sub(under_way).saturating_sub(settings.margin);
+        let by_its_stamp = now + lease_left.saturating_sub(under_way).saturating_sub(settings.margin);
+        // However late it came, it was written after its lease had been granted.
+        let by_its_lease = self.granted_at(settings, &report).map(|at| at + lease_left);
+        self.sure_until = by_its_stamp.max(by_its_lease.unwrap_or(At::ZERO));
         self.report = Some(report);
+    }
+
+    /// When the lease was granted that a report speaks of.
+    fn granted_at(&self, settings: &Settings, report: &Report) -> Option<At> {
+        let end = report.stamp.at + report.lease_left;
+        let is_it = |stamp: &Stamp| stamp.session == report.stamp.session && stamp.at + settings.terms.ttl == end;
+        self.grants.iter().find(|(stamp, _)| is_it(stamp)).map(|(_, at)| *at)
     }
 
     pub(super) fn stood_down(&mut self, epoch: Epoch) {
@@ -142,9 +167,23 @@ impl SideView {
     }
 
     /// Notes that a lease of full length is granted now: from a stamp that the node made before now.
-    pub(super) fn grant(&mut self, settings: &Settings, now: At, epoch: Epoch) {
+    pub(super) fn grant(&mut self, settings: &Settings, now: At, epoch: Epoch, lease: Lease) {
         self.granted = self.granted.max(Some(epoch));
+        self.remember(settings, now, lease.stamp);
         self.count_a_grant(settings, now);
+    }
+
+    /// Only for the first time: a stamp may be granted from again, long after the node has had its lease.
+    fn remember(&mut self, settings: &Settings, now: At, stamp: Stamp) {
+        let known = |last: &(Stamp, At)| last.0.session == stamp.session && last.0.at >= stamp.at;
+        if self.grants.back().is_some_and(known) {
+            return;
+        }
+        let over = settings.terms.ttl + settings.stretch(settings.terms.ttl);
+        while self.grants.front().is_some_and(|(_, at)| self.grants.len() == GRANTS || now.since(*at) >= over) {
+            self.grants.pop_front();
+        }
+        self.grants.push_back((stamp, now));
     }
 
     fn count_a_grant(&mut self, settings: &Settings, now: At) {
@@ -254,8 +293,14 @@ impl SideView {
 /// Later starts of the clocks (`Coordinator::rebase`).
 impl SideView {
     pub(super) fn rebase(&mut self, edge: Duration, node: Duration) {
-        let points =
-            [&mut self.linked_at, &mut self.heard_at, &mut self.clear_at, &mut self.sure_until, &mut self.delay.at];
+        let points = [
+            &mut self.linked_at,
+            &mut self.heard_at,
+            &mut self.clear_at,
+            &mut self.sure_until,
+            &mut self.delay.at,
+            &mut self.delay.late_until,
+        ];
         for at in points.into_iter().filter(|at| **at != NEVER) {
             *at = *at - edge;
         }
@@ -265,5 +310,12 @@ impl SideView {
         let nanos = |time: Duration| i128::try_from(time.as_nanos()).unwrap_or(i128::MAX);
         self.delay.least += nanos(node) - nanos(edge);
         self.delay.floor += nanos(node) - nanos(edge);
+        for (stamp, at) in &mut self.grants {
+            stamp.at = stamp.at - node;
+            *at = *at - edge;
+        }
+        while self.grants.len() > 1 && self.grants[0].1 == At::ZERO {
+            self.grants.pop_front();
+        }
     }
 }

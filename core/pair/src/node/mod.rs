@@ -369,9 +369,9 @@ impl Node {
         }
         if let Some(fence) = self.fence.as_mut().filter(|fence| fence.ticket == ticket) {
             fence.durable = true;
-            let urgency = fence.urgency;
-            self.stored = Stored { epoch: fence.epoch, active: false };
-            return self.stop_for_fence(now, urgency);
+            let Fence { epoch, urgency, .. } = *fence;
+            self.stored = Stored { epoch, active: false };
+            return self.stop_for_fence(now, epoch, urgency);
         }
         if let Phase::Accepting { ticket: awaited, epoch, was_active } = self.phase
             && awaited == ticket
@@ -390,11 +390,18 @@ impl Node {
         }
     }
 
-    fn stop_for_fence(&mut self, now: At, urgency: Urgency) {
+    fn stop_for_fence(&mut self, now: At, fenced: Epoch, urgency: Urgency) {
         // A stop that is under way already ends at least as early.
-        if !matches!(self.phase, Phase::StandingDown { .. }) {
-            self.stop(now + self.stop_max(), urgency, None);
-        }
+        let failure = match self.phase {
+            Phase::StandingDown { .. } => return,
+            // A later attempt, which was accepted while this fence was being written: it is ordered anew when it fails.
+            Phase::Accepting { epoch, .. } if epoch > fenced => Some((
+                epoch,
+                format!("a stand-down of epoch {fenced} came to its end before the services were started"),
+            )),
+            _ => None,
+        };
+        self.stop(now + self.stop_max(), urgency, failure);
     }
 
     fn store_failed(&mut self, now: At, ticket: Ticket, why: &str) {
@@ -403,7 +410,7 @@ impl Node {
             // Without the epoch on the disk it may not say that it stood down; it stops all the same.
             self.fence = None;
             self.answer(Answer::Failed { epoch: fence.epoch, why: format!("the epoch could not be stored: {why}") });
-            return self.stop_for_fence(now, fence.urgency);
+            return self.stop_for_fence(now, fence.epoch, fence.urgency);
         }
         if let Phase::Accepting { ticket: awaited, epoch, was_active } = self.phase
             && awaited == ticket

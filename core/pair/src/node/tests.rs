@@ -191,6 +191,32 @@ fn i2_a_node_that_has_heard_a_fence_says_at_once_that_it_does_not_serve() {
     assert_eq!((last.role, last.serving), (Role::Active, false));
 }
 
+/// A fence that was replayed, or slow to be written, ends what the later attempt was about to begin; nobody may wait for it.
+#[test]
+fn an_activation_that_an_older_fence_ends_is_answered_as_failed_and_begun_when_it_is_ordered_anew() {
+    for well in [true, false] {
+        let mut rig = Rig::standby(Stored::default());
+        rig.message(ToNode::StandDown { epoch: Epoch(1), urgency: Urgency::Failover });
+        rig.message(ToNode::Activate { epoch: Epoch(2), lease: rig.lease() });
+        let writes: Vec<Ticket> = rig
+            .outputs()
+            .into_iter()
+            .filter_map(|output| if let Output::Store { ticket, .. } = output { Some(ticket) } else { None })
+            .collect();
+        let [fence, activation] = writes[..] else { panic!("two are written") };
+        rig.say(if well {
+            Input::Stored(fence)
+        } else {
+            Input::StoreFailed { ticket: fence, why: "no space left on device".into() }
+        });
+        rig.say(Input::Stored(activation));
+        let failed = answers(&rig.carry_out()).iter().any(|a| matches!(a, Answer::Failed { epoch: Epoch(2), .. }));
+        assert!(failed, "whether the fence's write goes well: {well}");
+        rig.message(ToNode::Activate { epoch: Epoch(2), lease: rig.lease() });
+        assert_eq!(answers(&rig.carry_out()), [Answer::Activated { epoch: Epoch(2) }]);
+    }
+}
+
 #[test]
 fn a_stand_down_is_confirmed_after_it_is_durable_and_everything_has_stopped() {
     let mut rig = Rig::active();

@@ -202,7 +202,10 @@ impl World {
                 self.paced |= alert.text.contains("each minute") || alert.text.contains("one each 1m");
                 self.tell(|| format!("policy says: {}", alert.text));
             }
-            Action::RefuseOrder(answer) => drop(self.policy.orders.remove(&answer.order)),
+            Action::RefuseOrder(answer) => {
+                self.tell(|| format!("policy refuses: {}", answer.text));
+                self.policy.orders.remove(&answer.order);
+            }
             Action::AcceptOrder(answer) => drop(self.policy.orders.remove(&answer.order)),
             Action::AskConfirmation(answer) => {
                 if let Some(to) = self.policy.orders.remove(&answer.order)

@@ -55,3 +55,62 @@ fn i2_a_report_that_was_held_up_may_have_been_so_for_as_long_as_clocks_drift_eit
     rig.wait(1);
     assert_eq!(rig.route(), RouteKind::Hold, "400 ms less 80 for its clock, 80 under way, and the margin");
 }
+
+/// The simulation's find: an edge that had been stopped for long took a part of what reports were late for drift.
+#[test]
+fn i2_late_reports_are_measured_by_the_last_that_came_at_once_however_many_came_late_since() {
+    let mut rig = rig();
+    let written = rig.coordinator.report(Side::A).expect("it has reported").clone();
+    // All of 600 ms wait, and come together: 500 ms late, and 400, and so on.
+    rig.wait(600);
+    for after in [100, 200, 300, 400, 500, 570] {
+        let mut report = written.clone();
+        report.stamp.at = report.stamp.at + ms(after);
+        rig.say(Input::Node { side: Side::A, message: FromNode::Report(report) });
+    }
+    // 30 ms late, and 120 more by clocks that drift by a fifth. 400 ms less 80 for its own clock, and the margin.
+    rig.wait(168);
+    assert_eq!(rig.route(), RouteKind::Serve(Side::A));
+    rig.wait(1);
+    assert_eq!(rig.route(), RouteKind::Hold);
+}
+
+/// The model's find: where reports pause again and again, none can be taken for one that came at once.
+#[test]
+fn a_report_is_as_young_as_the_lease_that_it_speaks_of() {
+    let mut rig = rig();
+    let mut report = rig.coordinator.report(Side::A).expect("it has reported").clone();
+    for _ in 0..10 {
+        // It comes 300 ms late, and is answered with a lease; 149 ms late comes the one that has it.
+        rig.wait(650);
+        let granted = At::from_millis(rig.now - 300);
+        report.stamp.at = granted;
+        rig.say(Input::Node { side: Side::A, message: FromNode::Report(report.clone()) });
+        report.stamp.at = At::from_millis(rig.now + 1);
+        report.lease_left = ms(299);
+        rig.wait(150);
+        rig.say(Input::Node { side: Side::A, message: FromNode::Report(report.clone()) });
+        assert_eq!(rig.route(), RouteKind::Serve(Side::A), "granted 150 ms ago, of which 239 were sure");
+        rig.wait(90);
+        assert_eq!(rig.route(), RouteKind::Hold);
+    }
+}
+
+/// The simulation's find: the edge had been stopped, and found two reports of one moment, one before and one after.
+#[test]
+fn i2_a_lease_that_was_granted_twice_is_as_old_as_the_first_time() {
+    for stopped in [450, 1_000] {
+        let mut rig = rig();
+        let mut report = rig.coordinator.report(Side::A).expect("it has reported").clone();
+        rig.wait(200);
+        let granted = At::from_millis(rig.now);
+        report.stamp.at = granted;
+        rig.say(Input::Node { side: Side::A, message: FromNode::Report(report.clone()) });
+        rig.wait(stopped);
+        // Once more from the same stamp, when the report that tells of its lease has long been written.
+        rig.say(Input::Node { side: Side::A, message: FromNode::Report(report.clone()) });
+        (report.stamp.at, report.lease_left) = (granted + ms(100), ms(500));
+        rig.say(Input::Node { side: Side::A, message: FromNode::Report(report) });
+        assert_eq!(rig.route(), RouteKind::Hold, "500 ms of it, less a fifth, were left {stopped} ms ago");
+    }
+}
