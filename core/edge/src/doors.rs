@@ -37,6 +37,11 @@ pub(crate) fn bind(pair: &PairConfig) -> Result<Vec<Door>, (String, BindError)> 
             doors.push(door(&key, address, Behind::Pool(listeners.pool.clone()))?);
         }
     }
+    for listener in &pair.listener {
+        for address in &listener.listen {
+            doors.push(door("pair.listener.listen", address, Behind::Pool(listener.pool.clone()))?);
+        }
+    }
     for address in &pair.answer {
         doors.push(door("pair.answer", address, Behind::Answers)?);
     }

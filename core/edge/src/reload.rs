@@ -90,6 +90,8 @@ fn restarts(running: &Config, new: &Config) -> Vec<String> {
         let changed = [
             ("pair.listen", pair.listen != wanted.listen),
             ("pair.listeners", pair.listeners != wanted.listeners),
+            ("pair.listener", pair.listener != wanted.listener),
+            ("pair.upstream", pair.upstream != wanted.upstream),
             ("pair.answer", pair.answer != wanted.answer),
             ("pair.session", pair.session != wanted.session),
             ("pair.policy, from one active side to two or back", pair.policy.traits != wanted.policy.traits),

@@ -76,7 +76,10 @@ fn overlap(one: SocketAddr, other: SocketAddr) -> bool {
 fn servers(pairs: &[Read], problems: &RefCell<Problems<'_>>) {
     let listeners: Vec<SocketAddr> = pairs.iter().flat_map(Read::listening).map(|listen| listen.value).collect();
     for pair in pairs {
-        let takes_requests = |pool: &str| pair.listeners.iter().any(|named| named.name == pool);
+        let takes_requests = |pool: &str| {
+            let of_more = pair.more.iter().any(|listener| listener.config.pool == pool);
+            of_more || pair.listeners.iter().any(|named| named.name == pool)
+        };
         let mut served = BTreeMap::new();
         for (side, read) in pair.sides.iter() {
             let mut own = BTreeMap::new();

@@ -105,6 +105,7 @@ fn unheard(pair: &PairConfig) -> Vec<Option<String>> {
     let mut pools = pair.sides.a.pools.clone();
     pools.dedup();
     let heard = |pool: &String| match pool.as_str() {
+        _ if pair.listener.iter().any(|listener| listener.pool == *pool) => true,
         "" => !pair.listen.is_empty(),
         name => pair.listeners.iter().any(|listeners| listeners.pool == name),
     };

@@ -8,6 +8,7 @@ mod calls;
 mod edge;
 mod journal;
 mod lints;
+mod listener;
 mod pair;
 mod parameter;
 mod policies;
@@ -23,6 +24,7 @@ mod tls;
 mod users;
 
 pub use calls::{CallConfig, CallTo};
+pub use listener::{ListenerConfig, ListenerTls, OnSwitch, Protocol, ProxyVersion, UpstreamConfig, UpstreamTls};
 pub use parameter::Change;
 pub use probe::ProbeConfig;
 pub use problem::Problem;
@@ -111,6 +113,10 @@ pub struct PairConfig {
     pub listen: Vec<SocketAddr>,
     /// `[pair.listeners]`: those that lead to a pool.
     pub listeners: Vec<PoolListeners>,
+    /// `[[pair.listener]]`: those of which more is said.
+    pub listener: Vec<ListenerConfig>,
+    /// `[pair.upstream]`: what is spoken with servers.
+    pub upstream: UpstreamConfig,
     /// Where the edge itself answers balancers and monitors.
     pub answer: Vec<SocketAddr>,
     /// `[pair.session]`: what a session is, in a pair in which both sides may serve.
@@ -326,7 +332,8 @@ fn parse<'i>(text: &'i str, path: &Path, problems: &RefCell<Problems<'i>>) -> Op
     if given.is_empty() && !table.has("pair") {
         table.missing("pair", "at least one table `[[pair]]`");
     }
-    let pairs: Vec<pair::Read> = given.into_iter().map(|pair| pair::read(pair, &mut plugins, problems)).collect();
+    let dir = edge::beside(path);
+    let pairs: Vec<pair::Read> = given.into_iter().map(|pair| pair::read(pair, &mut plugins, problems, &dir)).collect();
     table.finish();
     across::check(&edge, &pairs, problems);
     let pairs = pairs.into_iter().map(pair::Read::config).collect::<Option<Vec<_>>>()?;

@@ -1,5 +1,6 @@
 //! One `[[pair]]`: its sides, times and bounds. Every default of a pair stands here.
 
+use super::listener::{self, ReadListener, UpstreamConfig};
 use super::policy::{self, Plugins};
 use super::problem::Problems;
 use super::remote;
@@ -12,6 +13,7 @@ use lockstep_pair::protocol::Terms;
 use lockstep_policy::setup::Detect;
 use lockstep_policy::{Side, Sides};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 const fn ms(ms: u64) -> Duration {
@@ -28,6 +30,8 @@ pub(super) const ADDRESS: &str = "an address \"IP:PORT\", such as \"10.0.0.1:80\
 pub(super) struct Read {
     pub name: Placed<String>,
     pub listeners: Vec<Named>,
+    pub more: Vec<ReadListener>,
+    pub upstream: UpstreamConfig,
     pub answer: Vec<Placed<SocketAddr>>,
     pub session: SessionSettings,
     pub policy: Option<PolicyConfig>,
@@ -47,7 +51,9 @@ impl Read {
             named.addresses.iter().map(move |address| (address, key.clone()))
         });
         let answers = self.answer.iter().map(|address| (address, "pair.answer".to_owned()));
-        of_pools.chain(answers).map(|(address, key)| Listening { value: address.value, at: address.at, key })
+        let short = of_pools.chain(answers);
+        let short = short.map(|(address, key)| Listening { value: address.value, at: address.at, key });
+        short.chain(self.more.iter().flat_map(ReadListener::listening))
     }
 
     /// The pair's configuration, when nothing is missing.
@@ -58,6 +64,8 @@ impl Read {
             name: self.name.value,
             listen,
             listeners,
+            listener: self.more.into_iter().map(|listener| listener.config).collect(),
+            upstream: self.upstream,
             answer: self.answer.iter().map(|answer| answer.value).collect(),
             session: self.session,
             policy: self.policy?,
@@ -71,9 +79,12 @@ pub(super) fn read<'i>(
     mut table: Table<'_, 'i>,
     plugins: &mut Plugins,
     problems: &std::cell::RefCell<Problems<'i>>,
+    dir: &Path,
 ) -> Read {
     let name = name(&mut table);
     let listeners = sides::listeners(&mut table);
+    let more = listener::listeners(&mut table, dir);
+    let upstream = listener::upstream(table.table("upstream", "pair.upstream"), dir);
     let answer = table.list("answer", ADDRESS).map(|answer| answer.items).unwrap_or_default();
     let exclusive_only = ["lease", "handover"].map(|key| (key, table.place(key)));
     let terms = lease(table.table("lease", "pair.lease"));
@@ -85,7 +96,7 @@ pub(super) fn read<'i>(
     let b = side(table.table("b", "pair.b"), &table, Side::B);
     let sides = Sides { a, b };
     settings.fencing = Sides::from_fn(|side| remote::fencing(sides[side].remote.as_ref(), sides[side].fence.as_ref()));
-    sides::check(&table, &listeners, &sides);
+    sides::check(&table, &listeners, &more, &sides);
     let policy = match table.table("policy", "pair.policy") {
         Some(policy) => {
             let setups = Sides::from_fn(|side| sides[side].setup());
@@ -110,7 +121,7 @@ pub(super) fn read<'i>(
         None => {}
     }
     table.finish();
-    Read { name, listeners, answer, session, policy, settings, hold, sides }
+    Read { name, listeners, more, upstream, answer, session, policy, settings, hold, sides }
 }
 
 /// What a pair needs of which one side is active at a time.

@@ -1,5 +1,6 @@
 //! `[pair.a]` and `[pair.b]`, their pools, and the listeners that lead to these.
 
+use super::listener::ReadListener;
 use super::pair::ADDRESS;
 use super::remote::{self, FenceConfig, RemoteConfig};
 use super::table::{Listed, Placed, Table};
@@ -111,17 +112,22 @@ pub(super) fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side
     ReadSide { at, pools, agent, has_agent, remote, remote_at, fence, fence_at }
 }
 
+/// Whether a text may be a pool's name; refused if not.
+pub(super) fn sound_name(table: &Table<'_, '_>, key: &str, name: &Placed<String>) -> bool {
+    let letters = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    let sound = !name.value.is_empty() && name.value.len() <= 64 && name.value.chars().all(letters);
+    if !sound {
+        table.refuse(name.at, key, "is not a pool's name", NAME);
+    }
+    sound
+}
+
 /// A table of pools' names, each with addresses.
 fn named(table: Option<Table<'_, '_>>, what: &str) -> Vec<Named> {
     let Some(table) = table else { return Vec::new() };
-    let sound = |name: &str| {
-        let letters = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        !name.is_empty() && name.len() <= 64 && name.chars().all(letters)
-    };
     let mut read = Vec::new();
     for (name, listed) in table.lists::<SocketAddr>(ADDRESS) {
-        if !sound(&name.value) {
-            table.refuse(name.at, &name.value, "is not a pool's name", NAME);
+        if !sound_name(&table, &name.value, &name) {
             continue;
         }
         if listed.is_empty {
@@ -137,7 +143,7 @@ pub(super) fn listeners(table: &mut Table<'_, '_>) -> Vec<Named> {
     let example = "the VIP's listeners, such as `listen = [\"10.0.0.100:80\"]`";
     let mut listeners = named(table.table("listeners", "pair.listeners"), "a listener of the pair");
     match table.list("listen", ADDRESS) {
-        None if listeners.is_empty() => table.missing("listen", example),
+        None if listeners.is_empty() && !table.has("listener") => table.missing("listen", example),
         Some(Listed { at, is_empty: true, .. }) => table.refuse(at, "listen", "the pair has no listener", example),
         Some(Listed { at, items, .. }) => listeners.insert(0, Named { name: String::new(), at, addresses: items }),
         None => {}
@@ -146,7 +152,7 @@ pub(super) fn listeners(table: &mut Table<'_, '_>) -> Vec<Named> {
 }
 
 /// A listener leads to a pool that both sides have, and both sides have the same pools.
-pub(super) fn check(table: &Table<'_, '_>, listeners: &[Named], sides: &Sides<ReadSide>) {
+pub(super) fn check(table: &Table<'_, '_>, listeners: &[Named], more: &[ReadListener], sides: &Sides<ReadSide>) {
     if sides.iter().any(|(_, side)| side.pools.is_empty()) {
         return;
     }
@@ -173,6 +179,14 @@ pub(super) fn check(table: &Table<'_, '_>, listeners: &[Named], sides: &Sides<Re
         }
     }
     let known = names(Side::A);
+    for listener in more.iter().filter(|listener| !known.contains_key(listener.config.pool.as_str())) {
+        let what = match listener.config.pool.as_str() {
+            "" => "the sides have no servers without a pool".to_owned(),
+            name => format!("there is no pool \"{name}\""),
+        };
+        let named = known.keys().map(|name| if name.is_empty() { "`servers`, which have no pool" } else { name });
+        table.refuse(listener.at, "listener.pool", what, format!("one of: {}", named.collect::<Vec<_>>().join(", ")));
+    }
     for listener in listeners.iter().filter(|listener| !known.contains_key(listener.name.as_str())) {
         let named: Vec<&str> = known.keys().copied().filter(|name| !name.is_empty()).collect();
         let pools = if named.is_empty() { "`servers` only".to_owned() } else { named.join(", ") };

@@ -176,3 +176,18 @@ fn a_lock_of_another_program_is_an_answer_and_not_a_wait() {
     other.execute_batch("COMMIT").unwrap();
     put(&store, "phones", stored(1)).unwrap();
 }
+
+#[test]
+fn what_a_disk_does_not_take_is_tried_again() {
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(directory.path()).unwrap();
+    let other = sqlite(&directory);
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    store.put_numbers("phones", 7);
+    // It comes after the numbers, whose write has been tried when the next state is answered.
+    put(&store, "phones", stored(1)).unwrap_err();
+    put(&store, "phones", stored(1)).unwrap_err();
+    other.execute_batch("COMMIT").unwrap();
+    settle(&store);
+    assert_eq!(store.find("phones").unwrap().next_seq, 7);
+}

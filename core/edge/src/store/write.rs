@@ -8,10 +8,14 @@ use lockstep_pair::coordinator::Stored;
 use rusqlite::{Connection, params};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, TryRecvError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::Duration;
 
 /// Writes that nobody waits for that are done at once: a state waits for no more.
 const BATCH: usize = 128;
+
+/// What a full disk did not take is tried again with the next write, and after so long.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Handovers are looked through after so many new writes.
 const TRIM_EVERY: usize = 1000;
@@ -23,20 +27,27 @@ pub(super) struct Writer {
     opened: Opened,
     later_waiting: Arc<AtomicUsize>,
     since_trim: usize,
+    /// What nobody waits for, and the disk has not taken yet: a batch at the most.
+    untaken: Vec<Job>,
     /// Answered when the present batch is written and the file is closed.
     closing: Option<Answer>,
 }
 
 impl Writer {
     pub fn new(opened: Opened, later_waiting: Arc<AtomicUsize>) -> Writer {
-        Writer { opened, later_waiting, since_trim: TRIM_EVERY, closing: None }
+        Writer { opened, later_waiting, since_trim: TRIM_EVERY, untaken: Vec::new(), closing: None }
     }
 
     /// Writes until the store is closed, or every [`super::Store`] is gone.
     pub fn run(mut self, inbox: &Receiver<Job>) {
-        while let Ok(first) = inbox.recv() {
-            let mut later = Vec::new();
-            self.sort(first, &mut later);
+        loop {
+            let mut later = std::mem::take(&mut self.untaken);
+            let wait = if later.is_empty() { Duration::MAX } else { AGAIN };
+            match inbox.recv_timeout(wait) {
+                Ok(first) => self.sort(first, &mut later),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
             loop {
                 match inbox.try_recv() {
                     Ok(job) => self.sort(job, &mut later),
@@ -46,7 +57,7 @@ impl Writer {
                     break;
                 }
             }
-            self.write_later(&later);
+            self.write_later(later);
             if let Some(answer) = self.closing.take() {
                 drop(self.opened);
                 return answer(Ok(()));
@@ -75,15 +86,19 @@ impl Writer {
         }
     }
 
-    fn write_later(&mut self, later: &[Job]) {
+    fn write_later(&mut self, mut later: Vec<Job>) {
         if later.is_empty() {
             return;
         }
-        if let Err(error) = self.write_batch(later) {
-            tracing::warn!(%error, lost = later.len(), "the store does not take handovers' records");
+        let written = later.len();
+        if let Err(error) = self.write_batch(&later) {
+            let lost = later.len().saturating_sub(BATCH);
+            tracing::warn!(%error, lost, "the store does not take handovers' records: tried again");
+            self.untaken = later.split_off(lost);
         }
-        self.later_waiting.fetch_sub(later.len(), Ordering::Relaxed);
-        self.since_trim += later.len();
+        let written = written - self.untaken.len();
+        self.later_waiting.fetch_sub(written, Ordering::Relaxed);
+        self.since_trim += written;
         if self.since_trim >= TRIM_EVERY {
             self.since_trim = 0;
             if let Err(error) = trim(&self.opened.connection) {

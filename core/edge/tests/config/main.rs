@@ -6,6 +6,10 @@ use lockstep_policy::host::trust;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 
+mod calls;
+mod edge_table;
+mod listeners;
+#[path = "../workers/mod.rs"]
 mod workers;
 
 /// A valid configuration, of which each test spoils something. Its lines are counted: keep them.
@@ -129,7 +133,7 @@ fn unknown_keys() {
     refused(
         "[pair.hold]\nmax_requests = 1000",
         "[pair.holt]\nmax_requests = 1000",
-        "edge.toml:12:7: pair.holt: is not a known key; known: name, listeners, listen, answer, lease, detect, hold, \
+        "edge.toml:12:7: pair.holt: is not a known key; known: name, listeners, listen, listener, upstream, answer, lease, detect, hold, \
          handover, session, a, b, policy; did you mean `hold`?",
     );
     refused(
@@ -278,56 +282,6 @@ fn bad_addresses() {
 fn second(good: &str, bad: &str, sentence: &str) {
     assert_eq!(SECOND.matches(good).count(), 1);
     assert_eq!(refusals(&format!("{VALID}{}", SECOND.replace(good, bad))), [sentence]);
-}
-
-#[test]
-fn pools_and_their_listeners() {
-    let pools = |a: &str, b: &str, listeners: &str| {
-        let with = VALID.replace("[pair.policy]", &format!("{listeners}[pair.policy]"));
-        let with = with.replace("[pair.b]", &format!("[pair.a.pools]\n{a}\n[pair.b]"));
-        refusals(&format!("{with}[pair.b.pools]\n{b}\n"))
-    };
-    let (a, b) = ("ucs = [\"10.0.0.1:81\"]", "ucs = [\"10.0.0.2:81\"]");
-    let listeners = "[pair.listeners]\nucs = [\"10.0.0.100:81\"]\n";
-    assert_eq!(pools(a, b, listeners), [""; 0]);
-    // Only probes go to a pool without a listener: both sides may have the same CTI servers, each of them once.
-    assert_eq!(pools("ucs = [\"10.0.0.1:81\"]", "ucs = [\"10.0.0.1:81\"]", ""), [""; 0]);
-    let twice = pools("ucs = [\"10.0.0.1:81\", \"10.0.0.1:81\"]", "ucs = [\"10.0.0.1:81\"]", "");
-    assert_eq!(
-        twice,
-        [
-            "edge.toml:20:23: pair.a.pools.ucs: 10.0.0.1:81 is a server of this pair in line 20 already; each server once"
-        ]
-    );
-    let both = pools("ucs = [\"10.0.0.1:81\"]", "ucs = [\"10.0.0.1:81\"]", listeners);
-    assert!(both.len() == 1 && both[0].ends_with("already; each server once"), "{both:?}");
-    assert_eq!(
-        pools(a, "", listeners),
-        ["edge.toml:22:1: pair.a.pools.ucs: side b has no pool \"ucs\"; the same names in [pair.a.pools] and \
-          [pair.b.pools]: ucs = [\"IP:PORT\"]"]
-    );
-    assert_eq!(
-        pools(a, b, &listeners.replace("ucs =", "ipp =")),
-        ["edge.toml:8:1: pair.listeners.ipp: there is no pool \"ipp\"; a name of [pair.a.pools] and [pair.b.pools]; \
-          there are: ucs"]
-    );
-    assert_eq!(
-        pools("ucs = []", b, listeners),
-        ["edge.toml:22:7: pair.a.pools.ucs: a pool of side a has no address; an address \"IP:PORT\", such as \
-          \"10.0.0.1:80\" (names are not looked up)"]
-    );
-    assert_eq!(
-        pools("\"a b\" = [\"10.0.0.1:81\"]", "", ""),
-        ["edge.toml:20:1: pair.a.pools.a b: is not a pool's name; a name of 1 to 64 letters, digits, `-`, `_` or `.`"]
-    );
-    assert_eq!(
-        pools("ucs = [\"10.0.0.1:80\"]", b, &listeners.replace(":81", ":80")),
-        [
-            "edge.toml:8:8: pair.listeners.ucs: 10.0.0.100:80 is taken by this pair in line 6 (10.0.0.100:80); an \
-             address and port that no other listener takes",
-            "edge.toml:22:8: pair.a.pools.ucs: 10.0.0.1:80 is a server of this pair in line 19 already; each server once",
-        ]
-    );
 }
 
 #[test]
@@ -528,124 +482,4 @@ fn what_is_odd_is_told_and_allowed() {
     );
     said("pair `phones`: handover.fence = 100ms is shorter than lease.stop_max = 250ms");
     said("pair `phones`: expected switch delay, at worst: ");
-}
-
-/// What a table is refused with that follows `[edge]`.
-#[track_caller]
-fn edge_table_refused(table: &str, sentences: &[&str]) {
-    assert_eq!(refusals(&VALID.replacen("[[pair]]", &format!("{table}\n[[pair]]"), 1)), sentences);
-}
-
-#[test]
-fn terms_for_policies() {
-    edge_table_refused("[edge.policies]\nabsent_max = \"10s\"\nkill_cpu = \"1s\"\nmemory = \"64MiB\"", &[]);
-    edge_table_refused(
-        "[edge.policies]\nisolation = \"thread\"",
-        &["edge.toml:5:13: edge.policies.isolation: \"thread\" is not known; \"process\" or \"in-process\""],
-    );
-    edge_table_refused(
-        "[edge.policies]\nabsent_max = \"1ms\"",
-        &[
-            "edge.toml:5:14: edge.policies.absent_max: \"1ms\" is out of range; a duration with its unit from 100ms to 3600s, such as \"500ms\"",
-        ],
-    );
-    edge_table_refused(
-        "[edge.policies]\nkill_wall = 5",
-        &[
-            "edge.toml:5:13: edge.policies.kill_wall: is of the wrong type (integer); a duration with its unit from 100ms to 3600s, such as \"500ms\"",
-        ],
-    );
-    edge_table_refused(
-        "[edge.policies]\nwarn_cpu = \"2s\"",
-        &[
-            "edge.toml:4:1: edge.policies.kill_cpu: 1s is less than edge.policies.warn_cpu (2s): nobody would be warned; \
-           at least warn_cpu",
-        ],
-    );
-    edge_table_refused(
-        "[edge.policies]\nmemory = \"1MiB\"",
-        &["edge.toml:5:10: edge.policies.memory: 1048576 bytes are out of range; a size with its unit from 16MiB \
-           to 1TiB, such as \"1GiB\""],
-    );
-    edge_table_refused(
-        "[edge.policies]\nmemroy = \"1GiB\"",
-        &[
-            "edge.toml:5:1: edge.policies.memroy: is not a known key; known: isolation, trust, absent_max, warn_cpu, kill_cpu, kill_wall, memory; did you mean `memory`?",
-        ],
-    );
-}
-
-#[test]
-fn a_list_of_trusted_plugins_that_is_not_there() {
-    let said = refusals(&VALID.replacen("[[pair]]", "[edge.policies]\ntrust = \"nowhere.trust\"\n[[pair]]", 1));
-    assert_eq!(said.len(), 1);
-    assert!(said[0].starts_with("edge.toml:10:10: pair.policy.plugin: "), "{said:?}");
-    assert!(said[0].contains("nowhere.trust"), "{said:?}");
-}
-
-#[test]
-fn users() {
-    let hash = "0123456789abcdef".repeat(4);
-    let user = |name: &str, token: &str| format!("[[edge.users]]\nname = \"{name}\"\ntoken_sha256 = \"{token}\"");
-    edge_table_refused(&(user("eva", &hash) + "\nrights = [\"operate\", \"remote-control\"]"), &[]);
-    edge_table_refused(&user("eva", &hash), &[]);
-    let valid = "a name of 1 to 64 letters, digits, `-`, `_`, `.` or `@`";
-    edge_table_refused(
-        &user("eva b", &hash),
-        &[&format!("edge.toml:5:8: edge.users.name: \"eva b\" is not a name; {valid}")],
-    );
-    edge_table_refused(
-        &(user("eva", &hash) + "\n" + &user("eva", &hash)),
-        &["edge.toml:8:8: edge.users.name: two users are called \"eva\"; one entry for each"],
-    );
-    let prints = "64 hexadecimal digits: `lockstep user NAME` makes a token and prints them";
-    edge_table_refused(
-        &user("eva", "secret"),
-        &[&format!("edge.toml:6:16: edge.users.token_sha256: is not a SHA-256; {prints}")],
-    );
-    edge_table_refused(
-        "[[edge.users]]\nrights = [\"operate\"]",
-        &[
-            &format!("edge.toml:4:1: edge.users.name: is missing; {valid}"),
-            &format!("edge.toml:4:1: edge.users.token_sha256: is missing; {prints}"),
-        ],
-    );
-    edge_table_refused(
-        &(user("eva", &hash) + "\nrights = [1]"),
-        &[
-            "edge.toml:7:11: edge.users.rights: is of the wrong type (integer); words such as \"operate\" or \"remote-control\"",
-        ],
-    );
-}
-
-/// In an agent's stead: all that is needed, and nothing beside it.
-#[test]
-fn calls_of_sides_without_an_agent() {
-    let agent = "agent = \"10.0.0.1:7401\"\n";
-    let calls = "[pair.a.activate]\nurl = \"http://10.0.0.1/start\"\n[pair.a.stand_down]\ncommand = [\"/bin/stop\"]\n";
-    let directory = directory();
-    let file = directory.path().join("edge.toml");
-    std::fs::write(&file, in_the_open(&VALID.replace(agent, calls))).unwrap();
-    let config = load(&file).unwrap();
-    let side = &config.pairs[0].sides.a;
-    assert!(side.agent.is_none() && side.remote.as_ref().is_some_and(|remote| remote.unfenced_delay.is_none()));
-
-    refused(
-        agent,
-        &format!("{agent}{calls}"),
-        "edge.toml:19:1: pair.a.agent: stands beside calls that the edge makes in an \
-         agent's stead; an agent, which holds a lease; or, where the node admits none, the edge's own calls",
-    );
-    refused(
-        agent,
-        "[pair.a.activate]\nurl = \"http://10.0.0.1/start\"\n",
-        "edge.toml:16:1: pair.a.stand_down: is missing; \
-         a table `[pair.a.stand_down]` with `url` or `command`, or an agent and none of these tables",
-    );
-    refused(
-        agent,
-        &calls.replace("/bin/stop", "stop"),
-        "edge.toml:21:11: pair.a.stand_down.command: does not begin with the whole path of a program; \
-         [\"/path/of/program\", \"argument\"]",
-    );
 }
