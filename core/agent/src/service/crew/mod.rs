@@ -316,6 +316,8 @@ impl<L: Launch> Crew<L> {
                 life.ready = false;
                 life.pid = 0;
                 life.end_checks();
+                // Not by itself: its switch has ended it, with the lease, before this agent did.
+                life.stopping |= slot.config.flush && self.reach.is_some_and(|reach| reach.kill <= now);
                 if !life.stopping {
                     self.has_ended(now, service, how);
                 }

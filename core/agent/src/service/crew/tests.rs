@@ -235,6 +235,18 @@ fn what_must_be_flushed_is_bound_to_the_switch_while_the_node_is_active_and_kill
     assert!(matches!(world.orders("cti")[..], [Order::Stop { .. }]));
 }
 
+#[test]
+fn what_its_switch_has_flushed_has_not_ended_by_itself_and_costs_nothing_of_its_budget() {
+    let mut world = World::active();
+    let reach = (*world.book.reach.borrow()).expect("there is a lease");
+    let begun = world.begun("web");
+    for round in 1..=30 {
+        world.now = world.now.max(reach.kill);
+        world.die("web");
+        assert_eq!(world.begun("web"), begun + round, "it is started anew, and at once");
+    }
+}
+
 /// The simulation's find: an application that hung while its CTI was started anew woke up and did what it had been given long before.
 #[test]
 fn what_must_be_flushed_is_killed_as_well_when_a_node_that_has_served_is_being_activated_anew() {
