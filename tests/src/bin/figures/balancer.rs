@@ -62,7 +62,10 @@ pub fn in_world(options: &Options, dir: &Path) -> Value {
         let answer = from_b.map(|exchange| exchange.ended).filter(|ended| ended > cut).min();
         json!({ "way": "cable", "answer": answer.map(|at| nanos_ms(at - cut)) })
     };
-    let both = format!("in {} of {} runs", overlaps.len(), cuts.len());
+    // One that dies while the other is being taken over may overlap with two.
+    let ends = cuts.iter().skip(1).copied().chain([u64::MAX]);
+    let in_run = |(cut, end): &(&u64, u64)| overlaps.iter().any(|overlap| overlap.to >= **cut && overlap.from < *end);
+    let both = format!("in {} of {} runs", cuts.iter().zip(ends).filter(in_run).count(), cuts.len());
     json!({ "runs": cuts.iter().map(run).collect::<Vec<_>>(), "both": both })
 }
 
