@@ -1,0 +1,196 @@
+//! Bytes both ways between two sockets, each way until its end: a half that is closed leaves the other half open.
+
+use super::Counts;
+use super::pipe::Between;
+use rustix::net::{Shutdown, shutdown};
+use std::future::poll_fn;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+/// Reads of one direction before others of the same thread have their turn.
+const TURN: usize = 16;
+
+/// One direction.
+#[derive(Debug, Default)]
+struct Way {
+    between: Between,
+    passed: u64,
+    /// The sender has sent all.
+    ended: bool,
+    /// … and the receiver has been told.
+    told: bool,
+}
+
+/// Which end a direction broke at.
+#[derive(Debug)]
+enum At {
+    Sender,
+    Receiver,
+}
+
+impl Way {
+    /// Passes bytes on until one of the two makes it wait, or all is done.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        (from, to): (&TcpStream, &TcpStream),
+        count: &AtomicU64,
+    ) -> Poll<Result<(), At>> {
+        if self.told {
+            return Poll::Ready(Ok(()));
+        }
+        for _ in 0..TURN {
+            ready!(self.poll_give(cx, to)).map_err(|_| At::Receiver)?;
+            if self.ended {
+                self.told = true;
+                return Poll::Ready(shutdown(to, Shutdown::Write).map_err(|_| At::Receiver));
+            }
+            match from.try_io(Interest::READABLE, || self.between.fill(from)) {
+                Ok(read) => {
+                    self.ended = read == 0;
+                    self.passed += read as u64;
+                    count.fetch_add(read as u64, Relaxed);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.between.rest();
+                    ready!(from.poll_read_ready(cx)).map_err(|_| At::Sender)?;
+                }
+                Err(_) => return Poll::Ready(Err(At::Sender)),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// Writes what is held.
+    fn poll_give(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+        while self.between.held() > 0 {
+            match to.try_io(Interest::WRITABLE, || self.between.empty(to)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(to.poll_write_ready(cx))?,
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Whether all that had come by now has been passed on.
+    fn poll_caught_up(
+        &mut self,
+        cx: &mut Context<'_>,
+        sockets: (&TcpStream, &TcpStream),
+        count: &AtomicU64,
+    ) -> Poll<()> {
+        match self.poll(cx, sockets, count) {
+            Poll::Ready(_) => Poll::Ready(()),
+            // What makes it wait is the sender: nothing more has come.
+            Poll::Pending if self.between.held() == 0 => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+/// What has happened on a course.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Step {
+    /// The server has sent its first byte.
+    Answered,
+    /// One half has ended.
+    Half,
+    /// Both have.
+    Done,
+    /// The client's connection is broken.
+    ClientBroke,
+    /// The server's connection is broken.
+    ServerBroke,
+}
+
+/// Both directions between a client and a server.
+#[derive(Debug)]
+pub(super) struct Course<'s> {
+    client: &'s TcpStream,
+    server: &'s TcpStream,
+    counts: &'s Counts,
+    up: Way,
+    down: Way,
+    answered: bool,
+    half: bool,
+}
+
+impl<'s> Course<'s> {
+    pub(super) fn new(client: &'s TcpStream, server: &'s TcpStream, counts: &'s Counts) -> Course<'s> {
+        Course { client, server, counts, up: Way::default(), down: Way::default(), answered: false, half: false }
+    }
+
+    /// Bytes that were passed on, from the client and to it.
+    pub(super) fn passed(&self) -> (u64, u64) {
+        (self.up.passed, self.down.passed)
+    }
+
+    /// Whether the server has sent anything.
+    pub(super) fn is_answered(&self) -> bool {
+        self.answered
+    }
+
+    /// Whether one half has ended.
+    pub(super) fn is_half(&self) -> bool {
+        self.half
+    }
+
+    /// Whether the client has been told that nothing more comes.
+    pub(super) fn client_is_told(&self) -> bool {
+        self.down.told
+    }
+
+    /// Passes bytes on until something is to be told. Nothing is lost when the future is dropped.
+    pub(super) async fn step(&mut self) -> Step {
+        poll_fn(|cx| self.poll(cx)).await
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        let up = self.up.poll(cx, (self.client, self.server), &self.counts.bytes_in);
+        let down = self.down.poll(cx, (self.server, self.client), &self.counts.bytes_out);
+        // What the server has said before its end is not lost by what the client says after it.
+        match (&up, &down) {
+            (Poll::Ready(Err(At::Sender)), _) | (_, Poll::Ready(Err(At::Receiver))) => {
+                return Poll::Ready(Step::ClientBroke);
+            }
+            (_, Poll::Ready(Err(At::Sender))) => return Poll::Ready(Step::ServerBroke),
+            (Poll::Ready(Err(At::Receiver)), _) if self.down.between.held() == 0 => {
+                return Poll::Ready(Step::ServerBroke);
+            }
+            _ => {}
+        }
+        if !self.answered && self.down.passed > 0 {
+            self.answered = true;
+            return Poll::Ready(Step::Answered);
+        }
+        match (up.is_ready(), down.is_ready()) {
+            (true, true) => Poll::Ready(Step::Done),
+            (true, false) | (false, true) if !self.half => {
+                self.half = true;
+                Poll::Ready(Step::Half)
+            }
+            _ => Poll::Pending,
+        }
+    }
+
+    /// Passes on what has come by now.
+    pub(super) async fn catch_up(&mut self) {
+        poll_fn(|cx| {
+            let up = self.up.poll_caught_up(cx, (self.client, self.server), &self.counts.bytes_in);
+            let down = self.down.poll_caught_up(cx, (self.server, self.client), &self.counts.bytes_out);
+            if up.is_ready() && down.is_ready() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Gives the client what is held for it; the server is out of reach.
+    pub(super) async fn give_client_what_is_held(&mut self) {
+        let _ = poll_fn(|cx| self.down.poll_give(cx, self.client)).await;
+    }
+}

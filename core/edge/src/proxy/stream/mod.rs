@@ -1,0 +1,317 @@
+//! Streams: TCP connections that are passed on as they are, each to a server of the side that the route names when it comes.
+//!
+//! A stream is given away as a request is (`reach`: I2, and the waiting room of I6); from its first byte on it belongs to
+//! its server. `course` copies, through `pipe`. When the side loses its role, the listener's word says what becomes of the
+//! stream; a cut always wins. `hello` reads the name in a TLS client's first message, where the listener asks for one.
+
+mod course;
+mod hello;
+mod pipe;
+mod reach;
+
+use super::client::linger;
+use super::links::Linked;
+use super::listen::Met;
+use super::pair::{PairProxy, PoolId, Shared};
+use super::proxy_protocol;
+use super::settings::{ListenSettings, StreamSettings};
+use super::table::Target;
+use super::traffic::Trouble;
+use crate::config::OnSwitch;
+use course::{Course, Step};
+use hello::{BYTES_MAX, DECODE_ERROR, Hello, Names, UNRECOGNIZED_NAME};
+use lockstep_policy::Sides;
+use reach::{Asking, Missed, Reached};
+use rustix::net::sockopt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+/// How long a stream that is ended in order may take to pass on what has come.
+const CATCH_UP: Duration = Duration::from_secs(1);
+/// How long half a stream may lie still after the other half has ended.
+const HALF_STILL: Duration = Duration::from_secs(60 * 60);
+/// A peer that is silent for so long is asked whether it is there, at these intervals, so often.
+const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(60), Duration::from_secs(10), 5);
+
+/// The streams of a pair, counted.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) all: AtomicU64,
+    pub(super) open: Sides<AtomicU64>,
+    /// Closed by the edge before a server had them.
+    pub(super) refused: AtomicU64,
+    pub(super) bytes_in: AtomicU64,
+    pub(super) bytes_out: AtomicU64,
+}
+
+/// What a listener does with its streams.
+#[derive(Debug)]
+pub(super) struct Rules {
+    names: Names,
+    settings: StreamSettings,
+}
+
+impl Rules {
+    pub(super) fn new(settings: StreamSettings) -> Rules {
+        Rules { names: Names::new(&settings.sni), settings }
+    }
+}
+
+/// Passes one client's stream on, from its first byte to its last.
+pub(super) async fn pass(met: Met, pair: Arc<PairProxy>, pool: PoolId, rules: Arc<Rules>, limits: ListenSettings) {
+    let pair = pair.shared();
+    pair.streams.all.fetch_add(1, Relaxed);
+    stay_awake(&met.socket);
+    if let Some((met, ended)) = converse(met, pair, pool, &rules, &limits).await {
+        finish(met, ended).await;
+    }
+}
+
+/// How a stream ends for its client.
+enum Ended {
+    /// With FIN, or as both ends have agreed on already.
+    InOrder,
+    /// With these last words.
+    Saying(&'static [u8]),
+    /// With a reset.
+    Reset,
+}
+
+async fn converse(
+    mut met: Met,
+    pair: &Shared,
+    pool: PoolId,
+    rules: &Rules,
+    limits: &ListenSettings,
+) -> Option<(Met, Ended)> {
+    let refused = || _ = pair.streams.refused.fetch_add(1, Relaxed);
+    let hello = if rules.names.is_empty() {
+        Vec::new()
+    } else {
+        match greet(&mut met.socket, &rules.names, limits.head_timeout).await? {
+            Ok(hello) => hello,
+            Err(alert) => {
+                refused();
+                return Some((met, Ended::Saying(alert)));
+            }
+        }
+    };
+    let (client, begun) = (met.client, Instant::now());
+    let asking = Asking { pair, pool: pool.0, client, socket: &met.socket, has_spoken: !hello.is_empty() };
+    let reached = match asking.reach().await {
+        Ok(reached) => reached,
+        Err(missed) => {
+            refused();
+            let why = if let Missed::Refused(why) = missed { why } else { "the client has left" };
+            tracing::debug!(target: "lockstep::access", pair = pair.name, %client, why, "a stream had no server");
+            return Some((met, Ended::InOrder));
+        }
+    };
+    let first_words = match rules.settings.proxy_protocol {
+        Some(version) => [proxy_protocol::header(version, met.client, met.asked), hello].concat(),
+        None => hello,
+    };
+    let (side, epoch) = (reached.target.side, reached.target.epoch);
+    let (waited, attempts) = (reached.waited, reached.attempts);
+    let _open = Open::at(&pair.streams.open[side]);
+    let (ended, why, (bytes_in, bytes_out)) = run(&met.socket, reached, &first_words, pair, rules).await;
+    tracing::debug!(
+        target: "lockstep::access",
+        pair = pair.name, %side, %epoch, %client, bytes_in, bytes_out, ?why,
+        ms = begun.elapsed().as_millis(),
+        hold_ms = waited.as_millis(),
+        retries = attempts.saturating_sub(1),
+        "a stream has ended"
+    );
+    Some((met, ended))
+}
+
+/// Reads the client's first message. Its bytes, if it asks for one of the names; else what to tell it. `None`: it has gone,
+/// or is too slow.
+async fn greet(socket: &mut TcpStream, names: &Names, within: Duration) -> Option<Result<Vec<u8>, &'static [u8]>> {
+    let read = async {
+        let (mut hello, mut bytes, mut have) = (Hello::default(), [0; 4096], 0);
+        loop {
+            let room = bytes.len().min(BYTES_MAX - have);
+            let read = socket.read(&mut bytes[..room]).await.ok().filter(|read| *read > 0)?;
+            have += read;
+            match hello.feed(&bytes[..read]) {
+                Ok(None) => {}
+                Ok(Some(Some(name))) if names.take(&name) => return Some(Ok(hello.into_bytes())),
+                Ok(Some(name)) => {
+                    tracing::debug!(name, "a client asks for a name that is not known here");
+                    return Some(Err(&UNRECOGNIZED_NAME[..]));
+                }
+                Err(hello::Malformed(why)) => {
+                    tracing::debug!(why, "a client's first message is refused");
+                    return Some(Err(&DECODE_ERROR[..]));
+                }
+            }
+        }
+    };
+    timeout(within, read).await.ok().flatten()
+}
+
+/// One more that is open, until it is dropped.
+struct Open<'c>(&'c AtomicU64);
+
+impl<'c> Open<'c> {
+    fn at(count: &'c AtomicU64) -> Open<'c> {
+        count.fetch_add(1, Relaxed);
+        Open(count)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Relaxed);
+    }
+}
+
+/// What ends a stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Why {
+    Done,
+    ClientBroke,
+    ServerBroke,
+    /// The edge has cut the connection to the server.
+    Cut,
+    /// The role has left the side, by the listener's word.
+    Closed,
+    Reset,
+    /// As `Closed`, but later.
+    FinishOver,
+    /// Half of it has ended, and nothing came on the other half for too long.
+    Still,
+}
+
+/// Copies both ways until the stream ends, or is ended. When this returns, the server's connection is closed.
+async fn run(
+    client: &TcpStream,
+    reached: Reached,
+    first_words: &[u8],
+    pair: &Shared,
+    rules: &Rules,
+) -> (Ended, Why, (u64, u64)) {
+    let Reached { mut linked, target, mut changes, presence: _present, .. } = reached;
+    stay_awake(&linked.socket);
+    reach::tell_first(pair, &target, false);
+    let said = say(&mut linked, first_words, pair.settings.write_timeout).await;
+    let mut course = Course::new(client, &linked.socket, &pair.streams);
+    let mut why =
+        if said { go(&mut course, &linked, &target, &mut changes, pair, rules).await } else { Why::ServerBroke };
+    if linked.link.was_cut() {
+        why = Why::Cut;
+    }
+    let resets = rules.settings.on_switch == OnSwitch::Reset;
+    let ended = match why {
+        Why::Done => Ended::InOrder,
+        Why::Cut if resets => Ended::Reset,
+        Why::Cut => {
+            // A client that does not take it in time has no right to more: the server is gone.
+            let _ = timeout(CATCH_UP, course.give_client_what_is_held()).await;
+            Ended::InOrder
+        }
+        Why::Closed | Why::FinishOver | Why::Still => {
+            tokio::select! {
+                _ = timeout(CATCH_UP, course.catch_up()) => {}
+                () = linked.link.ended() => {}
+            }
+            Ended::InOrder
+        }
+        Why::ClientBroke | Why::Reset => {
+            linked.link.abort();
+            Ended::Reset
+        }
+        Why::ServerBroke => {
+            if !course.is_answered() {
+                reach::note_trouble(pair, &target, Trouble::Reset);
+            }
+            if course.client_is_told() { Ended::InOrder } else { Ended::Reset }
+        }
+    };
+    (ended, why, course.passed())
+}
+
+/// Gives the server what comes before the client's own bytes, or was read of them.
+async fn say(linked: &mut Linked, words: &[u8], within: Duration) -> bool {
+    tokio::select! {
+        said = timeout(within, linked.socket.write_all(words)) => matches!(said, Ok(Ok(()))),
+        () = linked.link.ended() => false,
+    }
+}
+
+/// Copies until something ends the stream.
+async fn go(
+    course: &mut Course<'_>,
+    linked: &Linked,
+    target: &Target,
+    changes: &mut watch::Receiver<()>,
+    pair: &Shared,
+    rules: &Rules,
+) -> Why {
+    let mut finish_until = None;
+    loop {
+        let before = course.passed();
+        tokio::select! {
+            biased;
+            () = linked.link.ended() => return Why::Cut,
+            () = reach::role_lost(&pair.table, target, changes), if finish_until.is_none() => {
+                match rules.settings.on_switch {
+                    OnSwitch::Close => return Why::Closed,
+                    OnSwitch::Reset => return Why::Reset,
+                    OnSwitch::Finish => finish_until = Some(Instant::now() + rules.settings.finish_within),
+                }
+            }
+            () = sleep_until(finish_until.unwrap_or_else(Instant::now)), if finish_until.is_some() => {
+                return Why::FinishOver;
+            }
+            () = sleep(HALF_STILL), if course.is_half() => {
+                if course.passed() == before {
+                    return Why::Still;
+                }
+            }
+            step = course.step() => match step {
+                Step::Answered => {
+                    linked.link.answered();
+                    pair.traffic.answered(target.side, true);
+                    reach::tell_first(pair, target, true);
+                }
+                Step::Half => {}
+                Step::Done => return Why::Done,
+                Step::ClientBroke => return Why::ClientBroke,
+                Step::ServerBroke => return Why::ServerBroke,
+            },
+        }
+    }
+}
+
+/// Ends the client's connection.
+async fn finish(met: Met, ended: Ended) {
+    let Met { mut socket, place, .. } = met;
+    match ended {
+        Ended::InOrder => linger(socket, Some(place)).await,
+        Ended::Saying(words) => {
+            let _ = timeout(CATCH_UP, socket.write_all(words)).await;
+            linger(socket, Some(place)).await;
+        }
+        // A close that lingers for no time is a reset.
+        Ended::Reset => drop(sockopt::set_socket_linger(&socket, Some(Duration::ZERO))),
+    }
+}
+
+/// A peer that has gone without a word is noticed, however little there is to say; and no small message waits for the
+/// acknowledgement of the one before.
+fn stay_awake(socket: &TcpStream) {
+    let (idle, interval, times) = KEEPALIVE;
+    let _ = socket.set_nodelay(true);
+    let _ = sockopt::set_socket_keepalive(socket, true);
+    let _ = sockopt::set_tcp_keepidle(socket, idle);
+    let _ = sockopt::set_tcp_keepintvl(socket, interval);
+    let _ = sockopt::set_tcp_keepcnt(socket, times);
+}
