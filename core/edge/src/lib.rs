@@ -13,9 +13,12 @@
 //! - `proxy`: requests, by the route of the moment.
 //! - `driver`: the pair's one loop.
 //! - `admin`: the operator's API and its client.
+//! - `access`: the access log.
+//! - `metrics`: what monitoring reads.
 //! - `rehearsal`: what of these decides without I/O, for the simulation.
 #![forbid(unsafe_code)]
 
+pub mod access;
 pub mod admin;
 mod agents;
 pub mod config;
@@ -24,6 +27,7 @@ mod descriptors;
 mod doors;
 mod driver;
 mod journal;
+pub mod metrics;
 mod probe;
 pub mod proxy;
 pub mod rehearsal;

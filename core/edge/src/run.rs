@@ -1,5 +1,6 @@
 //! An edge's life: everything is read, opened and bound first, then it starts; nothing starts by halves.
 
+use crate::access::{AccessLog, To};
 use crate::admin::server::{Edge, PairDoor, router};
 use crate::admin::token::Token;
 use crate::config::{Config, PairConfig, Report, Security};
@@ -8,9 +9,10 @@ use crate::driver::{self, Driver, Parts};
 use crate::journal::Journal;
 use crate::probe::Means;
 use crate::proxy::BindError;
+use crate::proxy::Seeing;
 use crate::store::{Found, Store, StoreError};
 use crate::threads::RequestThreads;
-use crate::{descriptors, reload, signals, trust, wall};
+use crate::{descriptors, metrics, reload, signals, trust, wall};
 use arc_swap::ArcSwap;
 use lockstep_wire::trust::{Trust, TrustError};
 use std::future::Future;
@@ -66,6 +68,26 @@ pub enum EdgeError {
         /// Why.
         source: io::Error,
     },
+    /// The address for metrics cannot be bound.
+    #[error("{}: edge.metrics: cannot listen on {address}: {source}: give it an address of this machine and a port that nobody listens on", file.display())]
+    Metrics {
+        /// The configuration.
+        file: PathBuf,
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The access log cannot be opened.
+    #[error("{}: edge.access_log.file: {log} cannot be appended to: {source}: make its directory, and let the edge's user write there", file.display())]
+    AccessLog {
+        /// The configuration.
+        file: PathBuf,
+        /// The log.
+        log: String,
+        /// Why.
+        source: io::Error,
+    },
     /// The admin token cannot be written.
     #[error("{}: edge.state: the admin token cannot be written: {source}: let the edge's user write to the state directory", file.display())]
     Token {
@@ -84,7 +106,8 @@ pub enum EdgeError {
     },
 }
 
-/// Runs an edge until `shutdown` is there, or until a part of it breaks. SIGHUP has the configuration read again.
+/// Runs an edge until `shutdown` is there, or until a part of it breaks. SIGHUP has the configuration read again, SIGUSR1 the
+/// access log opened again.
 pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
     descriptors::as_many_as_allowed();
     let path = config.to_owned();
@@ -101,6 +124,8 @@ struct Bound {
     journal: Journal,
     token: Token,
     admin: TcpListener,
+    metrics: Option<TcpListener>,
+    seeing: Seeing,
     pairs: Vec<(PairConfig, Found, Vec<Door>)>,
     threads: RequestThreads,
 }
@@ -127,6 +152,15 @@ impl Bound {
             address,
             source,
         })?;
+        let metrics = match config.edge.seen.metrics {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|source| EdgeError::Metrics {
+                file: file.clone(),
+                address,
+                source,
+            })?),
+            None => None,
+        };
+        let seeing = seeing(&config)?;
         let names: Vec<&str> = config.pairs.iter().map(|pair| pair.name.as_str()).collect();
         let journal = Journal::open(&config.edge.state, &config.edge.name, config.edge.journal, &names)
             .map_err(|error| EdgeError::Broken { what: "the journal".to_owned(), why: error.to_string() })?;
@@ -147,11 +181,11 @@ impl Bound {
             .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })?;
         // Last: the token of an edge that runs already must stay.
         let token = Token::create(&config.edge.state).map_err(|source| EdgeError::Token { file, source })?;
-        Ok(Bound { config, trust, store, journal, token, admin, pairs, threads })
+        Ok(Bound { config, trust, store, journal, token, admin, metrics, seeing, pairs, threads })
     }
 
     fn start(self) -> Running {
-        let Bound { config, trust, store, journal, token, admin, pairs, threads } = self;
+        let Bound { config, trust, store, journal, token, admin, metrics, seeing, pairs, threads } = self;
         let (closing, closed) = watch::channel(false);
         let (stopping, stopped) = watch::channel(false);
         if let Some(trust) = &trust {
@@ -163,6 +197,7 @@ impl Bound {
             let means = Arc::clone(&means);
             let inlet = driver::inlet();
             let proxy = doors::proxy(&pair, inlet.0.clone());
+            proxy.be_seen(seeing.clone());
             for door in bound {
                 listeners.spawn_on(door.open(Arc::clone(&proxy), closed.clone()), threads.handle());
             }
@@ -200,10 +235,14 @@ impl Bound {
             users: ArcSwap::from_pointee(config.edge.users.clone()),
             store: store.clone(),
             journal: journal.clone(),
+            access_log: seeing.log.clone(),
             pairs: doors,
             policies: config.edge.policies.clone(),
             reload: ArcSwap::default(),
         });
+        if let Some(metrics) = metrics {
+            tokio::spawn(metrics::serve(metrics, Arc::clone(&edge), stopped.clone()));
+        }
         let mut api_closed = stopped;
         let api = axum::serve(admin, router(Arc::clone(&edge))).with_graceful_shutdown(async move {
             let _ = api_closed.wait_for(|stopping| *stopping).await;
@@ -235,8 +274,11 @@ struct Running {
 
 impl Running {
     async fn live(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
-        let mut hang_up = signal(SignalKind::hangup())
-            .map_err(|error| EdgeError::Broken { what: "the signal handler".to_owned(), why: error.to_string() })?;
+        let broken_handler =
+            |error: io::Error| EdgeError::Broken { what: "the signal handler".to_owned(), why: error.to_string() };
+        let mut hang_up = signal(SignalKind::hangup()).map_err(broken_handler)?;
+        // Listened to in any case: left alone, it would end the process.
+        let mut rotated = signal(SignalKind::user_defined1()).map_err(broken_handler)?;
         signals::notify("READY=1");
         tracing::info!(edge = self.config.edge.name, admin = %self.config.edge.admin, "edge is running");
         tokio::pin!(shutdown);
@@ -244,6 +286,7 @@ impl Running {
             tokio::select! {
                 () = &mut shutdown => break Ok(()),
                 _ = hang_up.recv() => reload::reload(&mut self.config, &self.edge).await,
+                _ = rotated.recv() => self.edge.access_log.iter().for_each(AccessLog::reopen),
                 Some(ended) = self.drivers.join_next() => break Err(broken(ended)),
                 Some(ended) = self.listeners.join_next() => {
                     break Err(broken(ended.map(|()| "a listener".to_owned())));
@@ -267,7 +310,27 @@ impl Running {
         let _ = tokio::time::timeout(END, async { while self.drivers.join_next().await.is_some() {} }).await;
         self.journal.close().await;
         self.store.close().await;
+        if let Some(log) = &self.edge.access_log {
+            log.close().await;
+        }
     }
+}
+
+/// What is made of requests beside serving them. The access log is opened.
+fn seeing(config: &Config) -> Result<Seeing, EdgeError> {
+    let seen = &config.edge.seen;
+    let open = |settings: &crate::access::Settings| {
+        AccessLog::open(settings).map_err(|source| EdgeError::AccessLog {
+            file: config.file.clone(),
+            log: match &settings.to {
+                To::File(log) => log.display().to_string(),
+                To::Stdout => "stdout".to_owned(),
+            },
+            source,
+        })
+    };
+    let log = seen.access_log.as_ref().map(open).transpose()?;
+    Ok(Seeing { log, trace: seen.trace, request_id: seen.request_id })
 }
 
 fn broken(ended: Result<String, tokio::task::JoinError>) -> EdgeError {

@@ -3,6 +3,7 @@
 //! Durations are in milliseconds, with fractions; times of day are RFC 3339 texts in UTC.
 
 pub use super::certificates::{CertificateStatus, TrustStatus};
+pub use super::seen::{HandoverCounts, Latencies, SeenStatus, SideSeen};
 use lockstep_pair::record::{HandoverRecord, Phase};
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::event::{Lan, Outcome, Replication, Role, Service, Verdict};
@@ -24,11 +25,23 @@ pub struct Status {
     pub reload: Vec<String>,
     /// Entries that the journals have lost because the disk was too slow.
     pub journal_lost: u64,
+    /// What has become of the access log's lines; none where there is no access log.
+    #[serde(default)]
+    pub access_log: Option<AccessLogStatus>,
     /// The trust between edge and agents.
     #[serde(default)]
     pub trust: TrustStatus,
     /// Its pairs, in the configuration's order.
     pub pairs: Vec<PairStatus>,
+}
+
+/// What has become of the access log's lines since the edge started.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AccessLogStatus {
+    /// Lines written.
+    pub written: u64,
+    /// Lines lost because the disk was too slow or full.
+    pub lost: u64,
 }
 
 /// How one pair stands.
@@ -54,6 +67,9 @@ pub struct PairStatus {
     pub policy: PolicyStatus,
     /// What the proxy has done since the edge started.
     pub traffic: TrafficStatus,
+    /// What requests and sides have shown since the edge started.
+    #[serde(default)]
+    pub seen: SeenStatus,
     /// The sessions, in a pair in which both sides may serve.
     #[serde(default)]
     pub sessions: Option<SessionsStatus>,

@@ -6,6 +6,7 @@ mod certificates;
 pub mod client;
 mod export;
 mod policies;
+mod seen;
 pub(crate) mod server;
 pub(crate) mod token;
 mod who;

@@ -1,7 +1,7 @@
 //! The admin API's server. Every request needs the token; every answer is JSON, errors too.
 
 use super::api::{
-    CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry, PairStatus, Pause,
+    AccessLogStatus, CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry, PairStatus, Pause,
     PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder,
 };
 use super::certificates::TrustStatus;
@@ -9,16 +9,18 @@ use super::export::export;
 use super::policies;
 use super::token::Token;
 use super::who::{OPERATE, UNSAFE, Who};
+use crate::access::{AccessLog, Counts};
 use crate::config::{PoliciesConfig, PolicyConfig, UserConfig};
 use crate::driver::{Ask, Feed};
 use crate::journal::{self, Journal as Journals};
+use crate::metrics::{self, Look, Process};
 use crate::store::{KeptHandover, Reader, Store, StoreError};
 use crate::wall;
 use arc_swap::ArcSwap;
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::AUTHORIZATION;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
@@ -54,6 +56,7 @@ pub(crate) struct Edge {
     pub users: ArcSwap<Vec<UserConfig>>,
     pub store: Store,
     pub journal: Journals,
+    pub access_log: Option<AccessLog>,
     pub pairs: Vec<PairDoor>,
     pub policies: PoliciesConfig,
     /// What became of the last reload of the configuration.
@@ -69,7 +72,7 @@ pub(crate) struct PairDoor {
 }
 
 /// An error as it is answered.
-pub(super) struct Refusal(pub StatusCode, pub String);
+pub(crate) struct Refusal(pub StatusCode, pub String);
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
@@ -89,6 +92,7 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
     let places = Arc::new(Semaphore::new(REQUESTS));
     Router::new()
         .route("/v1/status", get(status))
+        .route("/metrics", get(metrics))
         .route("/v1/pairs/{pair}/switch", post(switch))
         .route("/v1/pairs/{pair}/command", post(command))
         .route("/v1/pairs/{pair}/confirm", post(confirm))
@@ -129,20 +133,12 @@ async fn admit(
 }
 
 async fn status(State(edge): State<Arc<Edge>>) -> Answer<Status> {
-    let mut pairs: Vec<PairStatus> = Vec::new();
-    for pair in &edge.pairs {
-        pairs.push(pair.ask(Ask::Status).await?);
-    }
-    Ok(Json(Status {
-        edge: edge.name.clone(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started: edge.started.clone(),
-        config: edge.config.clone(),
-        reload: edge.reload.load().to_vec(),
-        journal_lost: edge.journal.lost(),
-        trust: TrustStatus::of(edge.trust.as_ref(), edge.insecure),
-        pairs,
-    }))
+    edge.status().await.map(Json)
+}
+
+async fn metrics(State(edge): State<Arc<Edge>>) -> Result<Response, Refusal> {
+    let text = edge.metrics().await?;
+    Ok(([(CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
 async fn switch(
@@ -304,6 +300,34 @@ impl PairDoor {
 }
 
 impl Edge {
+    /// How all pairs stand.
+    async fn status(&self) -> Result<Status, Refusal> {
+        let mut pairs: Vec<PairStatus> = Vec::new();
+        for pair in &self.pairs {
+            pairs.push(pair.ask(Ask::Status).await?);
+        }
+        let access_log = self.access_log.as_ref().map(AccessLog::counts);
+        Ok(Status {
+            edge: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started: self.started.clone(),
+            config: self.config.clone(),
+            reload: self.reload.load().to_vec(),
+            journal_lost: self.journal.lost(),
+            access_log: access_log.map(|Counts { written, lost }| AccessLogStatus { written, lost }),
+            trust: TrustStatus::of(self.trust.as_ref(), self.insecure),
+            pairs,
+        })
+    }
+
+    /// The same, and the process, as monitoring reads it.
+    pub async fn metrics(&self) -> Result<String, Refusal> {
+        let status = self.status().await?;
+        // What the kernel tells of the process takes it some time where there are many connections.
+        let rendered = tokio::task::spawn_blocking(move || metrics::text(&Look { status, process: Process::look() }));
+        rendered.await.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
+    }
+
     pub(super) fn door(&self, pair: &str) -> Result<&PairDoor, Refusal> {
         self.pairs.iter().find(|door| door.name == pair).ok_or_else(|| {
             let names: Vec<&str> = self.pairs.iter().map(|door| door.name.as_str()).collect();

@@ -1,7 +1,7 @@
 //! `[edge]`: all of it has a default.
 
 use super::table::Table;
-use super::{EdgeConfig, JournalConfig, journal, policies, tls, users};
+use super::{EdgeConfig, JournalConfig, SeenConfig, journal, policies, seen, tls, users};
 use super::{ProbeConfig, probe};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -20,6 +20,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         policies: policies::defaults(file),
         users: Vec::new(),
         security: None,
+        seen: SeenConfig::default(),
     };
     let Some(mut table) = table else { return (edge, None) };
     if let Some(name) = table.text("name") {
@@ -36,6 +37,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
     edge.policies = policies::read(table.table("policies", "edge.policies"), file);
     edge.users = users::read(table.tables("users", "edge.users"));
     edge.security = tls::read(table.table("tls", "edge.tls"), file);
+    edge.seen = seen::read(&mut table, file);
     let plugins = table.text("plugins").and_then(|directory| {
         let path = beside(file).join(directory.value);
         if !path.is_dir() {

@@ -17,6 +17,7 @@ mod probe;
 mod problem;
 mod remote;
 mod secrets;
+mod seen;
 mod session;
 mod sides;
 mod table;
@@ -30,6 +31,7 @@ pub use probe::ProbeConfig;
 pub use problem::Problem;
 pub use remote::{FenceConfig, RemoteConfig, StatusConfig};
 pub use secrets::SecretFiles;
+pub use seen::SeenConfig;
 pub use tls::Security;
 
 use crate::proxy::SessionSettings;
@@ -82,6 +84,8 @@ pub struct EdgeConfig {
     pub users: Vec<UserConfig>,
     /// `[edge.tls]`; there is one where there are agents.
     pub security: Option<Security>,
+    /// How the data plane is seen.
+    pub seen: SeenConfig,
 }
 
 /// One of `[[edge.users]]`.

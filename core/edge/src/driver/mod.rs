@@ -28,6 +28,7 @@ pub(crate) use feed::{Ask, Feed};
 pub use last_word::LastWord;
 pub use seat::Timers;
 
+use crate::admin::api::HandoverCounts;
 use crate::agents::{AgentOf, AgentPings, Deliver, Links};
 use crate::config::{PairConfig, PolicyConfig, RemoteConfig};
 use crate::journal::PairJournal;
@@ -130,6 +131,8 @@ pub(crate) struct Driver {
     orders: Orders,
     notes: Notes,
     latest: Option<Latest>,
+    /// Those that have ended since the edge started.
+    handovers: HandoverCounts,
     pause: Option<crate::admin::api::Pause>,
     store_trouble: String,
     /// When the present traffic window began.
@@ -182,6 +185,7 @@ impl Driver {
             orders: Orders::default(),
             notes: Notes::new(&config.name, found.next_seq, journal, store.clone()),
             latest: None,
+            handovers: HandoverCounts::default(),
             pause: found.pause,
             store_trouble: String::new(),
             window: now,

@@ -96,6 +96,14 @@ impl Driver {
     fn record(&mut self, record: HandoverRecord) -> Option<Phase> {
         let now = clock::now();
         let same = self.latest.take().filter(|latest| latest.record.epoch == record.epoch);
+        if same.as_ref().is_none_or(|latest| latest.record.outcome.is_none()) {
+            match record.outcome {
+                Some(record::Outcome::Completed) => self.handovers.completed += 1,
+                Some(record::Outcome::RolledBack) => self.handovers.rolled_back += 1,
+                Some(record::Outcome::NoActive) => self.handovers.no_active += 1,
+                None => {}
+            }
+        }
         let (when, known) = match same {
             Some(latest) => (latest.when, latest.phases),
             None => (wall::before(now.since(record.began)), 0),

@@ -3,7 +3,7 @@
 use super::Driver;
 use super::measure::ms;
 use crate::admin::api::{
-    Active, CertificateStatus, PairStatus, PolicyStatus, ProbeAnswer, ProbeStatus, ReportStatus, SideStatus, Summary,
+    Active, CertificateStatus, PairStatus, PolicyStatus, ProbeAnswer, ProbeStatus, ReportStatus, SeenStatus, SideStatus, Summary,
     TrafficStatus, Underway,
 };
 use crate::agents::Way;
@@ -28,6 +28,7 @@ impl Driver {
             sides: Sides::from_fn(|side| self.side_status(now, side)),
             policy: self.policy_status(now),
             traffic: self.traffic_status(),
+            seen: SeenStatus { handovers: self.handovers, ..self.proxy.seen() },
             sessions: self.sessions_status(),
             paused: self.pause.clone(),
             alerts: self.notes.alerts(),
@@ -38,7 +39,8 @@ impl Driver {
 
     fn listening(&self) -> Vec<String> {
         let of_pools = self.config.listeners.iter().flat_map(|listeners| &listeners.listen);
-        self.config.listen.iter().chain(of_pools).map(ToString::to_string).collect()
+        let more = self.config.listener.iter().flat_map(|listener| &listener.listen);
+        self.config.listen.iter().chain(of_pools).chain(more).map(ToString::to_string).collect()
     }
 
     fn side_status(&self, now: At, side: Side) -> SideStatus {

@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use super::forward::{Attempt, Forward, Passage};
+use super::hold::Ticket;
 use super::servers::Unpicked;
 use super::sessions::Visit;
 use super::table::{Target, Way};
@@ -115,7 +116,7 @@ impl Forward {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep_until(again) => {}
                 error = client_left(session) => {
-                    passage.ticket = None;
+                    passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
                     return Err(error);
                 }
             }
@@ -126,6 +127,7 @@ impl Forward {
         let peer = self.peer(&attempt.target, address);
         passage.attempts += 1;
         passage.side = Some(attempt.target.side);
+        passage.seen.epoch = Some(attempt.target.epoch);
         passage.attempt = Some(attempt);
         peer
     }

@@ -86,6 +86,11 @@ impl Client {
         }
     }
 
+    /// Who it is.
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        self.digest.peer_addr.get()?.as_ref()?.as_inet().copied()
+    }
+
     fn socket(&mut self) -> &mut BufWriter<TcpStream> {
         self.socket.as_mut().expect("the socket is taken out in drop only")
     }

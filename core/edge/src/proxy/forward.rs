@@ -9,6 +9,7 @@ use super::flight::Flight;
 use super::hold::Ticket;
 use super::links::{CUT, Link, OURS};
 use super::pair::Shared;
+use super::seen::Seen;
 use super::servers::Server;
 use super::sessions::Visit;
 use super::table::Target;
@@ -57,6 +58,7 @@ pub(super) struct Passage {
     pub(super) side: Option<Side>,
     pub(super) answer: Option<Answer>,
     pub(super) status: Option<u16>,
+    pub(super) seen: Seen,
 }
 
 /// One try to have the request answered by a server.
@@ -169,6 +171,7 @@ impl ProxyHttp for Forward {
             side: None,
             answer: None,
             status: None,
+            seen: Seen::default(),
         }
     }
 
@@ -239,6 +242,7 @@ impl ProxyHttp for Forward {
         }
         request.insert_header("X-Forwarded-Proto", "http")?;
         request.remove_header("Forwarded");
+        self.mark(request, &mut passage.seen)?;
         let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
         attempt.sent = true;
         let epoch = attempt.target.epoch;
@@ -274,6 +278,7 @@ impl ProxyHttp for Forward {
         let good = answer.status.as_u16() < 500;
         self.pair.traffic.answered(attempt.target.side, good);
         passage.status = Some(answer.status.as_u16());
+        passage.seen.answered(passage.begun);
         if good {
             let epoch = attempt.target.epoch;
             self.first(&attempt.target.first_answer, |at| ProxyEvent::FirstAnswer { epoch, at });
@@ -338,6 +343,7 @@ impl ProxyHttp for Forward {
                 _ => 0,
             };
             passage.status = Some(status);
+            passage.seen.refused(&answer);
             if let Err(error) = answer.give(session).await {
                 tracing::debug!(pair = self.pair.name, %error, "an answer of our own could not be written");
             }
@@ -346,26 +352,13 @@ impl ProxyHttp for Forward {
     }
 
     async fn logging(&self, session: &mut Session, error: Option<&Error>, passage: &mut Passage) {
-        let epoch = passage.attempt.as_ref().map(|attempt| attempt.target.epoch.0);
         self.land(passage);
         let retried = passage.attempts.saturating_sub(1);
         self.pair.done.retried.fetch_add(u64::from(retried), Relaxed);
-        tracing::debug!(
-            target: "lockstep::access",
-            pair = self.pair.name,
-            side = passage.side.map(tracing::field::display),
-            epoch,
-            method = %session.req_header().method,
-            path = %session.req_header().uri.path(),
-            status = passage.status,
-            ms = passage.begun.elapsed().as_millis(),
-            hold_ms = passage.waited.as_millis(),
-            retries = retried,
-            error = error.map(tracing::field::display),
-        );
+        self.see(session, error, passage);
     }
 
-    // Pingora's own log lines would be one for each attempt; ours is the line above.
+    // Pingora's own log lines would be one for each attempt; ours are made by `see`.
     fn suppress_error_log(&self, _: &Session, _: &Passage, _: &Error) -> bool {
         true
     }

@@ -135,6 +135,11 @@ impl Ticket {
         self.since.elapsed()
     }
 
+    /// Its client has left. Returns how long it waited.
+    pub(super) fn abandoned(self) -> Duration {
+        self.since.elapsed()
+    }
+
     /// Returns how long it waited.
     pub(super) fn refused(mut self) -> Duration {
         self.end = End::Refused;

@@ -167,6 +167,11 @@ impl Links {
         self.open().len()
     }
 
+    /// Connections to a side.
+    pub(super) fn count_of(&self, side: Side) -> usize {
+        self.open().values().filter(|link| link.side == side).count()
+    }
+
     /// Takes a new connection in; `None` when its epoch has been cut meanwhile.
     fn admit(&self, side: Side, epoch: Epoch, socket: OwnedFd) -> Option<Arc<Link>> {
         let mut open = self.open();

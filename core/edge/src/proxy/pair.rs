@@ -5,11 +5,14 @@ use super::flight::Flights;
 use super::forward::Forward;
 use super::hold::{Hold, HoldStats};
 use super::links::Links;
+use super::seen::Seeing;
 use super::servers::Servers;
 use super::sessions::SessionRoom;
 use super::settings::{ProxySettings, SessionSettings};
 use super::table::Table;
 use super::traffic::{ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
+use crate::admin::api::{SeenStatus, SideSeen};
+use crate::metrics::Meters;
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::action::{self, Roster, Share};
 use lockstep_policy::{At, Epoch, Side, Sides, event};
@@ -18,7 +21,7 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Sessions that are moved in one go: what asks for something meanwhile does not wait for more.
@@ -62,6 +65,9 @@ pub(super) struct Shared {
     pub(super) answers: Answers,
     pub(super) traffic: Traffic,
     pub(super) done: Done,
+    pub(super) meters: Meters,
+    /// Told once, before the first client is met.
+    pub(super) seeing: OnceLock<Seeing>,
     pub(super) events: Box<dyn Fn(ProxyEvent) + Send + Sync>,
 }
 
@@ -115,6 +121,8 @@ impl PairProxy {
             answers: Answers::default(),
             traffic: Traffic::default(),
             done: Done::default(),
+            meters: Meters::default(),
+            seeing: OnceLock::new(),
             events: Box::new(events),
             pools: pools.into_iter().map(|pool| pool.name).collect(),
         });
@@ -290,6 +298,35 @@ impl PairProxy {
             failed: shared.done.failed.load(Relaxed),
             longest_hold: hold.longest,
             links: shared.links.count() as u64,
+        }
+    }
+
+    /// Says what is made of requests beside serving them: nothing, until it is said. Only the first word counts, which is to
+    /// be said before a client is met.
+    pub fn be_seen(&self, seeing: Seeing) {
+        let _ = self.shared.seeing.set(seeing);
+    }
+
+    /// What has been seen of requests and sides since the start, but for what only the driver knows.
+    #[must_use]
+    pub fn seen(&self) -> SeenStatus {
+        let shared = &self.shared;
+        let hold = shared.hold.total();
+        let side = |side| {
+            let [refused, resets, timeouts] = shared.traffic.troubles(side);
+            let connections = shared.links.count_of(side) as u64;
+            SideSeen { refused, resets, timeouts, connections, ..shared.meters.side(side) }
+        };
+        SeenStatus {
+            sides: Sides::from_fn(side),
+            own: shared.meters.own.read(),
+            unanswered: shared.meters.unanswered.load(Relaxed),
+            malformed: shared.meters.malformed.load(Relaxed),
+            retried: shared.done.retried.load(Relaxed),
+            holds_refused: hold.refused,
+            holds_abandoned: hold.abandoned,
+            longest_hold_ms: hold.longest.as_secs_f64() * 1e3,
+            ..SeenStatus::default()
         }
     }
 

@@ -75,6 +75,8 @@ struct Counters {
     refused: AtomicU32,
     resets: AtomicU32,
     timeouts: AtomicU32,
+    /// Troubles since the start, by kind; never taken.
+    troubles: [AtomicU64; 3],
     quiet_until: AtomicU64,
 }
 
@@ -87,6 +89,7 @@ impl Traffic {
     /// Counts the trouble; true when it is time to tell of some again.
     pub(super) fn trouble(&self, side: Side, kind: Trouble, at: At, interval: Duration) -> bool {
         let counters = &self.sides[side];
+        counters.troubles[kind as usize].fetch_add(1, Relaxed);
         match kind {
             Trouble::Refused => &counters.refused,
             Trouble::Reset => &counters.resets,
@@ -96,6 +99,11 @@ impl Traffic {
         let quiet_until = counters.quiet_until.load(Relaxed);
         let next = (at + interval).0;
         at.0 >= quiet_until && counters.quiet_until.compare_exchange(quiet_until, next, Relaxed, Relaxed).is_ok()
+    }
+
+    /// Refused, reset, timed out: so many since the start.
+    pub(super) fn troubles(&self, side: Side) -> [u64; 3] {
+        self.sides[side].troubles.each_ref().map(|count| count.load(Relaxed))
     }
 
     pub(super) fn take(&self) -> Sides<TrafficCounts> {
@@ -162,5 +170,6 @@ mod tests {
         assert_eq!(counts.a, TrafficCounts { resets: 5, ..TrafficCounts::default() });
         assert_eq!(counts.b, TrafficCounts { good: 1, server_errors: 1, ..TrafficCounts::default() });
         assert_eq!(traffic.take(), Sides::default());
+        assert_eq!((traffic.troubles(Side::A), traffic.troubles(Side::B)), ([0, 5, 0], [0; 3]), "these stay");
     }
 }
