@@ -1,8 +1,9 @@
 //! The addresses that a pair listens on, and what stands behind each.
 
-use crate::config::PairConfig;
+use crate::config::{ListenerConfig, PairConfig, Protocol};
 use crate::driver::Feed;
-use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, Pool, ProxySettings};
+use crate::encryption::Encryption;
+use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, Pool, ProxySettings, StreamSettings};
 use lockstep_policy::Sides;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -17,16 +18,20 @@ pub(crate) struct Door {
 enum Behind {
     /// The servers of a pool; of the empty name, those without one.
     Pool(String),
+    /// The same, for what is passed on as it is.
+    Streams(String, StreamSettings),
     /// The edge itself.
     Answers,
 }
 
 /// Binds all addresses of a pair. An error names the key that the address stands under.
-pub(crate) fn bind(pair: &PairConfig) -> Result<Vec<Door>, (String, BindError)> {
-    let door = |key: &str, address: &SocketAddr, behind: Behind| {
-        let bound = Listener::bind(*address, ListenSettings::default());
+pub(crate) fn bind(pair: &PairConfig, encryption: &Encryption) -> Result<Vec<Door>, (String, BindError)> {
+    let door_with = |key: &str, address: &SocketAddr, behind: Behind, settings: ListenSettings| {
+        let bound = Listener::bind(*address, settings);
         bound.map(|listener| Door { listener, behind }).map_err(|error| (key.to_owned(), error))
     };
+    let door =
+        |key: &str, address: &SocketAddr, behind: Behind| door_with(key, address, behind, ListenSettings::default());
     let mut doors = Vec::new();
     for address in &pair.listen {
         doors.push(door("pair.listen", address, Behind::Pool(String::new()))?);
@@ -37,9 +42,15 @@ pub(crate) fn bind(pair: &PairConfig) -> Result<Vec<Door>, (String, BindError)> 
             doors.push(door(&key, address, Behind::Pool(listeners.pool.clone()))?);
         }
     }
-    for listener in &pair.listener {
+    for (listener, tls) in pair.listener.iter().zip(&encryption.listeners) {
+        let settings = ListenSettings { prior_knowledge: listener.h2c, ..ListenSettings::default() };
         for address in &listener.listen {
-            doors.push(door("pair.listener.listen", address, Behind::Pool(listener.pool.clone()))?);
+            let mut door = door_with("pair.listener.listen", address, behind(listener, pair), settings)?;
+            door.listener = door.listener.behind(&listener.proxy_protocol);
+            if let Some(tls) = tls {
+                door.listener = door.listener.secured(Arc::clone(tls));
+            }
+            doors.push(door);
         }
     }
     for address in &pair.answer {
@@ -48,16 +59,36 @@ pub(crate) fn bind(pair: &PairConfig) -> Result<Vec<Door>, (String, BindError)> 
     Ok(doors)
 }
 
+fn behind(listener: &ListenerConfig, pair: &PairConfig) -> Behind {
+    let pool = listener.pool.clone();
+    match listener.protocol {
+        Protocol::Http => Behind::Pool(pool),
+        Protocol::Tcp => Behind::Streams(
+            pool,
+            StreamSettings {
+                sni: listener.sni.clone(),
+                on_switch: listener.on_switch,
+                finish_within: listener.finish_within,
+                proxy_protocol: pair.upstream.proxy_protocol,
+            },
+        ),
+    }
+}
+
 impl Door {
     /// Serves clients until `closing` is true.
     pub async fn open(self, proxy: Arc<PairProxy>, closing: watch::Receiver<bool>) {
+        let name = match &self.behind {
+            Behind::Answers => return self.listener.answer(proxy, closing).await,
+            Behind::Pool(name) | Behind::Streams(name, _) => name,
+        };
+        let Some(pool) = proxy.pool(name) else {
+            // The configuration lets no listener lead to a pool that is not there.
+            return tracing::error!(pair = proxy.name(), pool = name, "a listener leads to no pool");
+        };
         match self.behind {
-            Behind::Answers => self.listener.answer(proxy, closing).await,
-            Behind::Pool(name) => match proxy.pool(&name) {
-                Some(pool) => self.listener.serve_pool(proxy, pool, closing).await,
-                // The configuration lets no listener lead to a pool that is not there.
-                None => tracing::error!(pair = proxy.name(), pool = name, "a listener leads to no pool"),
-            },
+            Behind::Streams(_, settings) => self.listener.pass_streams(proxy, pool, settings, closing).await,
+            Behind::Pool(_) | Behind::Answers => self.listener.serve_pool(proxy, pool, closing).await,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! - `probe`: what the policy asked to be watched.
 //! - `remote`: sides that admit no agent, and what turns a node off.
 //! - `proxy`: requests, by the route of the moment.
+//! - `encryption`: the files of TLS with clients and servers.
 //! - `driver`: the pair's one loop.
 //! - `admin`: the operator's API and its client.
 //! - `access`: the access log.
@@ -26,6 +27,7 @@ mod crash;
 mod descriptors;
 mod doors;
 mod driver;
+mod encryption;
 mod journal;
 pub mod metrics;
 mod probe;

@@ -3,6 +3,7 @@
 use crate::admin::server::Edge;
 use crate::config::{self, Config, EdgeConfig, PairConfig, PolicyConfig};
 use crate::driver::{Ask, Feed};
+use crate::encryption;
 use lockstep_policy::Setup;
 use lockstep_wire::trust::Trust;
 use std::sync::Arc;
@@ -40,6 +41,14 @@ async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
         Some(Ok(true)) => said.push("[edge.tls]: other certificates are in force".to_owned()),
         Some(Err(error)) => said.push(format!("[edge.tls]: the certificates of before stay in force: {error}")),
         Some(Ok(false)) | None => {}
+    }
+    let encrypted = Arc::clone(&edge.encrypted);
+    match tokio::task::spawn_blocking(move || encryption::reload(&encrypted)).await {
+        Ok(Ok(changed)) => said.extend(changed),
+        Ok(Err(error)) => {
+            said.push(format!("certificates of listeners and servers stay as they were, all of them: {error}"))
+        }
+        Err(error) => said.push(format!("certificates of listeners and servers stay as they were: {error}")),
     }
     for pair in &mut running.pairs {
         let Some(wanted) = new.pairs.iter().find(|wanted| wanted.name == pair.name) else { continue };

@@ -6,10 +6,11 @@ use crate::admin::token::Token;
 use crate::config::{Config, PairConfig, Report, Security};
 use crate::doors::{self, Door};
 use crate::driver::{self, Driver, Parts};
+use crate::encryption::{self, Encryption};
 use crate::journal::Journal;
 use crate::probe::Means;
-use crate::proxy::BindError;
 use crate::proxy::Seeing;
+use crate::proxy::{BindError, TlsError};
 use crate::store::{Found, Store, StoreError};
 use crate::threads::RequestThreads;
 use crate::{descriptors, metrics, reload, signals, trust, wall};
@@ -45,6 +46,18 @@ pub enum EdgeError {
         file: PathBuf,
         /// Which, and why.
         source: TrustError,
+    },
+    /// What a pair's TLS rests on cannot be used.
+    #[error("{}: {key} of pair \"{pair}\": {source}", file.display())]
+    Encryption {
+        /// The configuration.
+        file: PathBuf,
+        /// The key that names it.
+        key: &'static str,
+        /// The pair.
+        pair: String,
+        /// Which file, and why.
+        source: TlsError,
     },
     /// A listener of a pair cannot be bound.
     #[error("{}: {key} of pair \"{pair}\": {source}", file.display())]
@@ -126,7 +139,7 @@ struct Bound {
     admin: TcpListener,
     metrics: Option<TcpListener>,
     seeing: Seeing,
-    pairs: Vec<(PairConfig, Found, Vec<Door>)>,
+    pairs: Vec<(PairConfig, Found, Vec<Door>, Encryption)>,
     threads: RequestThreads,
 }
 
@@ -166,7 +179,13 @@ impl Bound {
             .map_err(|error| EdgeError::Broken { what: "the journal".to_owned(), why: error.to_string() })?;
         let mut pairs = Vec::new();
         for pair in &config.pairs {
-            let doors = doors::bind(pair).map_err(|(key, source)| EdgeError::Listen {
+            let encryption = Encryption::open(pair).map_err(|(key, source)| EdgeError::Encryption {
+                file: file.clone(),
+                key,
+                pair: pair.name.clone(),
+                source,
+            })?;
+            let doors = doors::bind(pair, &encryption).map_err(|(key, source)| EdgeError::Listen {
                 file: file.clone(),
                 key,
                 pair: pair.name.clone(),
@@ -175,7 +194,7 @@ impl Bound {
             let mut found = store.find(&pair.name)?;
             // Either may have been lost, and has then been told of fewer numbers than were used.
             found.next_seq = found.next_seq.max(journal.next_seq(&pair.name));
-            pairs.push((pair.clone(), found, doors));
+            pairs.push((pair.clone(), found, doors, encryption));
         }
         let threads = RequestThreads::start()
             .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })?;
@@ -193,11 +212,13 @@ impl Bound {
         }
         let (mut listeners, mut drivers, mut doors) = (JoinSet::new(), JoinSet::new(), Vec::new());
         let means = Arc::new(Means::new(config.secrets.clone(), config.edge.probe.roots.clone()));
-        for (pair, found, bound) in pairs {
+        let mut encrypted = Vec::new();
+        for (pair, found, bound, encryption) in pairs {
             let means = Arc::clone(&means);
             let inlet = driver::inlet();
             let proxy = doors::proxy(&pair, inlet.0.clone());
             proxy.be_seen(seeing.clone());
+            encrypted.push(encryption.start(&pair.name, &proxy));
             for door in bound {
                 listeners.spawn_on(door.open(Arc::clone(&proxy), closed.clone()), threads.handle());
             }
@@ -225,6 +246,8 @@ impl Bound {
                 name
             });
         }
+        let encrypted = Arc::<[encryption::Live]>::from(encrypted);
+        tokio::spawn(encryption::keep_looking(Arc::clone(&encrypted)));
         let edge = Arc::new(Edge {
             name: config.edge.name.clone(),
             config: config.file.display().to_string(),
@@ -238,6 +261,7 @@ impl Bound {
             access_log: seeing.log.clone(),
             pairs: doors,
             policies: config.edge.policies.clone(),
+            encrypted,
             reload: ArcSwap::default(),
         });
         if let Some(metrics) = metrics {

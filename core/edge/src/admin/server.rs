@@ -1,8 +1,8 @@
 //! The admin API's server. Every request needs the token; every answer is JSON, errors too.
 
 use super::api::{
-    AccessLogStatus, CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry, PairStatus, Pause,
-    PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder,
+    AccessLogStatus, CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry,
+    PairStatus, Pause, PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder,
 };
 use super::certificates::TrustStatus;
 use super::export::export;
@@ -59,6 +59,8 @@ pub(crate) struct Edge {
     pub access_log: Option<AccessLog>,
     pub pairs: Vec<PairDoor>,
     pub policies: PoliciesConfig,
+    /// The files of TLS with clients and servers.
+    pub encrypted: Arc<[crate::encryption::Live]>,
     /// What became of the last reload of the configuration.
     pub reload: ArcSwap<Vec<String>>,
 }

@@ -20,7 +20,8 @@ pub(super) fn lints(config: &Config) -> Vec<String> {
 fn of_pair(pair: &PairConfig) -> Vec<String> {
     let about = |text: String| format!("pair `{}`: {text}", pair.name);
     let leased = [max_wait(pair), fence(pair)].into_iter().filter(|_| pair.policy.traits.exclusive);
-    let own = leased.chain([probe_overlap(pair)]).chain(unheard(pair)).chain(unfenced(pair));
+    let tls = crate::encryption::lint(pair).into_iter().map(Some);
+    let own = leased.chain([probe_overlap(pair)]).chain(unheard(pair)).chain(unfenced(pair)).chain(tls);
     own.flatten().chain(of_policy(pair)).map(about).collect()
 }
 

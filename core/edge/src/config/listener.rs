@@ -23,6 +23,8 @@ pub struct ListenerConfig {
     pub protocol: Protocol,
     /// TLS that ends here; none: there is none, or it is passed through.
     pub tls: Option<ListenerTls>,
+    /// Clients may speak HTTP/2 without TLS, by prior knowledge.
+    pub h2c: bool,
     /// TLS is passed through, and only to who names one of these in its ClientHello; empty: nobody looks.
     pub sni: Vec<String>,
     /// Clients of these networks are balancers, whose connections begin with a PROXY header.
@@ -150,6 +152,15 @@ fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
         }
     }
     let sni = sni.map(|listed| listed.items.into_iter().map(|name| name.value.to_ascii_lowercase()).collect());
+    let h2c = table.truth("h2c").unwrap_or(false);
+    if let Some(at) = table.place("h2c").filter(|_| protocol == Protocol::Tcp || tls.is_some()) {
+        table.refuse(
+            at,
+            "h2c",
+            "is HTTP/2 without TLS, for `protocol = \"http\"`",
+            "`http2` in `tls` says it of HTTP/2 with TLS",
+        );
+    }
     let proxy_protocol = networks(&mut table, "proxy_protocol");
     let words = [("finish", OnSwitch::Finish), ("close", OnSwitch::Close), ("reset", OnSwitch::Reset)];
     let on_switch = table.word("on_switch", &words).unwrap_or(OnSwitch::Close);
@@ -160,6 +171,7 @@ fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
         pool: pool.unwrap_or_default(),
         protocol,
         tls,
+        h2c,
         sni: sni.unwrap_or_default(),
         proxy_protocol,
         on_switch,

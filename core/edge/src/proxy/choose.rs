@@ -5,7 +5,7 @@ use super::forward::{Attempt, Forward, Passage};
 use super::hold::Ticket;
 use super::servers::Unpicked;
 use super::sessions::Visit;
-use super::table::{Target, Way};
+use super::table::Way;
 use lockstep_wire::clock;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -124,7 +124,7 @@ impl Forward {
     }
 
     fn take_off(&self, passage: &mut Passage, attempt: Attempt, address: SocketAddr) -> Box<HttpPeer> {
-        let peer = self.peer(&attempt.target, address);
+        let peer = self.peer(&attempt, address);
         passage.attempts += 1;
         passage.side = Some(attempt.target.side);
         passage.seen.epoch = Some(attempt.target.epoch);
@@ -132,9 +132,9 @@ impl Forward {
         peer
     }
 
-    fn peer(&self, target: &Target, address: SocketAddr) -> Box<HttpPeer> {
-        let settings = &self.pair.settings;
-        let mut peer = Box::new(HttpPeer::new(address, false, String::new()));
+    fn peer(&self, attempt: &Attempt, address: SocketAddr) -> Box<HttpPeer> {
+        let (settings, target) = (&self.pair.settings, &attempt.target);
+        let mut peer = self.pair.upstream.load().peer(&attempt.server, address, settings.connect_timeout);
         peer.group_key = target.group();
         peer.options.read_timeout = Some(settings.read_timeout);
         peer.options.write_timeout = Some(settings.write_timeout);

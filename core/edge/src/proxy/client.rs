@@ -5,11 +5,14 @@
 //! reads on only to notice that the client has left.
 
 use super::answer::Answer;
+use super::h2::{self, Flood};
 use super::head::{self, Body};
 use super::settings::ListenSettings;
+use super::tls::Wire;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use pingora_core::protocols::raw_connect::ProxyDigest;
+use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
@@ -21,8 +24,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::net::TcpStream;
-use tokio::sync::{OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Holds an answer's head until its body follows: one packet instead of two.
@@ -38,12 +40,16 @@ const LINGER_BYTES: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub(super) struct Client {
     /// `None` only while it is dropped.
-    socket: Option<BufWriter<TcpStream>>,
+    socket: Option<BufWriter<Wire>>,
     ahead: BytesMut,
     open: Open,
     /// The client has sent all that it will ever send.
     ended: bool,
     digest: Arc<SocketDigest>,
+    /// How it is encrypted, if it is.
+    encryption: Option<Arc<SslDigest>>,
+    /// Its frames are looked at; with HTTP/2 only.
+    frames: Option<(Flood, Arc<Notify>)>,
     /// Which session it carries, in a pair in which both sides may serve.
     presence: Option<Arc<ProxyDigest>>,
     /// Its place among the listener's connections.
@@ -64,18 +70,22 @@ pub(super) enum Over {
     Quietly,
     /// The client is to be told.
     With(Answer),
+    /// It speaks HTTP/2 from here on.
+    Http2,
 }
 
 impl Client {
     pub(super) fn new(
-        socket: TcpStream,
+        socket: Wire,
         address: SocketAddr,
         presence: Option<Arc<ProxyDigest>>,
         place: OwnedSemaphorePermit,
     ) -> Client {
-        let digest = SocketDigest::from_raw_fd(socket.as_raw_fd());
+        let digest = SocketDigest::from_raw_fd(socket.tcp().as_raw_fd());
         let _ = digest.peer_addr.set(Some(address.into()));
         Client {
+            encryption: socket.encryption().map(Arc::new),
+            frames: None,
             socket: Some(BufWriter::with_capacity(WRITE_BUFFER, socket)),
             ahead: BytesMut::new(),
             open: Open::Bytes(0),
@@ -91,8 +101,28 @@ impl Client {
         self.digest.peer_addr.get()?.as_ref()?.as_inet().copied()
     }
 
-    fn socket(&mut self) -> &mut BufWriter<TcpStream> {
+    fn socket(&mut self) -> &mut BufWriter<Wire> {
         self.socket.as_mut().expect("the socket is taken out in drop only")
+    }
+
+    /// Whether both ends agreed on HTTP/2 in their handshake.
+    pub(super) fn agreed_on_http2(&self) -> bool {
+        self.socket.as_ref().is_some_and(|socket| socket.get_ref().agreed_on_http2())
+    }
+
+    /// Lets everything be read, as HTTP/2. The returned is notified when the client sends more of what is costly than it may.
+    pub(super) fn becomes_http2(&mut self) -> Arc<Notify> {
+        self.open = Open::All;
+        let flooded = Arc::<Notify>::default();
+        self.frames = Some((Flood::new(Instant::now()), Arc::clone(&flooded)));
+        flooded
+    }
+
+    /// Ends a connection on which no answer is under way. With TLS the client is told that nothing was cut off.
+    pub(super) async fn leave(mut self) {
+        if self.encryption.is_some() {
+            let _ = timeout(LINGER, self.socket().shutdown()).await;
+        }
     }
 
     /// Waits until a whole head is here and lets pingora read that request.
@@ -121,7 +151,7 @@ impl Client {
             return Err(Over::Quietly);
         }
         let deadline = Instant::now() + limits.head_timeout;
-        match timeout_at(deadline, self.head(limits.head_bytes)).await {
+        match timeout_at(deadline, self.head(first, limits)).await {
             Ok(head) => head,
             Err(_) if self.ahead.is_empty() => Err(Over::Quietly),
             Err(_) => Err(Over::With(head::TOO_SLOW)),
@@ -140,10 +170,19 @@ impl Client {
         }
     }
 
-    async fn head(&mut self, longest: usize) -> Result<head::Head, Over> {
+    async fn head(&mut self, first: bool, limits: &ListenSettings) -> Result<head::Head, Over> {
+        let longest = limits.head_bytes;
         let mut empty_lines = 0;
         let mut judged = 0;
         loop {
+            match first && limits.prior_knowledge {
+                true if h2::begins(&self.ahead) == Some(true) => return Err(Over::Http2),
+                true if h2::begins(&self.ahead).is_none() => {
+                    self.more_of_head().await?;
+                    continue;
+                }
+                _ => {}
+            }
             // RFC 9112 section 2.2: empty lines before a request are ignored.
             while judged == 0 && matches!(self.ahead.first(), Some(b'\r' | b'\n')) {
                 self.ahead.advance(1);
@@ -160,10 +199,14 @@ impl Client {
             if self.ahead.len() + empty_lines >= longest {
                 return Err(Over::With(head::TOO_LONG));
             }
-            match self.read_ahead().await {
-                Ok(1..) => {}
-                Ok(0) | Err(_) => return Err(Over::Quietly),
-            }
+            self.more_of_head().await?;
+        }
+    }
+
+    async fn more_of_head(&mut self) -> Result<(), Over> {
+        match self.read_ahead().await {
+            Ok(1..) => Ok(()),
+            Ok(0) | Err(_) => Err(Over::Quietly),
         }
     }
 
@@ -214,7 +257,8 @@ impl Drop for Client {
     }
 }
 
-async fn linger(mut socket: TcpStream, _place: Option<OwnedSemaphorePermit>) {
+/// Ends a connection in order: what still comes is read for a moment.
+pub(super) async fn linger(mut socket: impl AsyncRead + AsyncWrite + Unpin, _place: Option<OwnedSemaphorePermit>) {
     let rest = async {
         let _ = socket.shutdown().await;
         let mut sink = vec![0; READ_STEP];
@@ -237,6 +281,7 @@ impl AsyncRead for Client {
             Open::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(into.remaining()),
             Open::All => into.remaining(),
         };
+        let before = into.filled().len();
         let read = if this.ahead.is_empty() {
             let mut part = ReadBuf::new(into.initialize_unfilled_to(allowed));
             let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
@@ -252,6 +297,11 @@ impl AsyncRead for Client {
         };
         if let Open::Bytes(left) = &mut this.open {
             *left -= read as u64;
+        }
+        if let Some((frames, flooded)) = &mut this.frames
+            && frames.sees(&into.filled()[before..], Instant::now())
+        {
+            flooded.notify_one();
         }
         Poll::Ready(Ok(()))
     }
@@ -300,11 +350,15 @@ impl Shutdown for Client {
 
 impl UniqueID for Client {
     fn id(&self) -> i32 {
-        self.socket.as_ref().map_or(-1, |socket| socket.get_ref().as_raw_fd())
+        self.socket.as_ref().map_or(-1, |socket| socket.get_ref().tcp().as_raw_fd())
     }
 }
 
-impl Ssl for Client {}
+impl Ssl for Client {
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.encryption.clone()
+    }
+}
 
 impl Peek for Client {}
 

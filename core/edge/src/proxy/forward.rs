@@ -7,7 +7,7 @@ use super::again::Failed;
 use super::answer::Answer;
 use super::flight::Flight;
 use super::hold::Ticket;
-use super::links::{CUT, Link, OURS};
+use super::links::{CUT, Link, OURS, Use};
 use super::pair::Shared;
 use super::seen::Seen;
 use super::servers::Server;
@@ -68,7 +68,7 @@ pub(super) struct Attempt {
     pub(super) server: Arc<Server>,
     /// `None` once the connection is upgraded: a drain does not wait for those, a cut ends them.
     pub(super) flight: Option<Flight>,
-    pub(super) link: Option<Arc<Link>>,
+    pub(super) link: Option<Use>,
     /// Bytes of the request may have left.
     pub(super) sent: bool,
     /// The answer's body ends where its connection ends.
@@ -119,9 +119,15 @@ impl Forward {
 
     /// The request needs its connection no more. One whose epoch is over does not stay in the pool.
     fn land(&self, passage: &mut Passage) {
-        let Some(Attempt { target, link: Some(link), .. }) = passage.attempt.take() else { return };
-        let idle = link.leave(passage.id);
-        if idle && (!self.pair.table.fenced().leads_to(target.side, target.epoch) || self.has_moved(passage, &target)) {
+        if let Some(attempt) = passage.attempt.take() {
+            self.leave(attempt, passage);
+        }
+    }
+
+    fn leave(&self, attempt: Attempt, passage: &Passage) {
+        let Attempt { target, link, .. } = attempt;
+        let Some(link) = link.and_then(Use::end) else { return };
+        if !self.pair.table.fenced().leads_to(target.side, target.epoch) || self.has_moved(passage, &target) {
             link.cut();
         }
     }
@@ -210,9 +216,8 @@ impl ProxyHttp for Forward {
         passage: &mut Passage,
     ) -> Result<()> {
         let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
-        attempt.link = digest.and_then(Link::of);
+        attempt.link = digest.and_then(Link::of).map(|link| Use::begin(link, reused));
         if let Some(link) = &attempt.link {
-            link.take(passage.id);
             if let Some(visit) = &passage.visit {
                 link.belongs_to(visit.number);
             }
@@ -240,7 +245,8 @@ impl ProxyHttp for Forward {
         if let Some(client) = client {
             request.insert_header("X-Forwarded-For", client.ip().to_canonical().to_string())?;
         }
-        request.insert_header("X-Forwarded-Proto", "http")?;
+        let encrypted = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        request.insert_header("X-Forwarded-Proto", if encrypted { "https" } else { "http" })?;
         request.remove_header("Forwarded");
         self.mark(request, &mut passage.seen)?;
         let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
@@ -325,6 +331,7 @@ impl ProxyHttp for Forward {
             passage.resends += 1;
             passage.reset_in = Some(attempt.generation);
         }
+        self.leave(attempt, passage);
         error.set_retry(again);
         error
     }

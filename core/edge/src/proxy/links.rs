@@ -17,8 +17,9 @@ use pingora_http::ResponseHeader;
 use rustix::net::{Shutdown, connect_unspec, shutdown};
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
+use std::ops::Deref;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -45,15 +46,17 @@ pub(super) struct Link {
     side: Side,
     epoch: Epoch,
     socket: OwnedFd,
-    /// The request that uses it; 0: none. A number and not a flag, because the pool may have given the connection to
-    /// the next request before the former one is done with its bookkeeping.
-    user: AtomicU64,
+    /// Requests that use it: those that share it by HTTP/2, and one that the pool has given it to before the former was done with
+    /// its bookkeeping.
+    users: AtomicUsize,
     /// The session that used it last; 0: none.
     session: AtomicU64,
     /// It carries another protocol now, for as long as it lives.
     upgraded: AtomicBool,
     cut: AtomicBool,
     answered: Notify,
+    /// It is told once that the link was cut, to one who listens.
+    ended: Notify,
 }
 
 impl Link {
@@ -61,15 +64,6 @@ impl Link {
     pub(super) fn of(digest: &Digest) -> Option<Arc<Link>> {
         let carried = digest.proxy_digest.as_ref()?.user_data.as_ref()?;
         carried.downcast_ref::<Arc<Link>>().map(Arc::clone)
-    }
-
-    pub(super) fn take(&self, request: u64) {
-        self.user.store(request, SeqCst);
-    }
-
-    /// Ends the use by `request`, unless the pool has passed the connection on already. True: it is idle now.
-    pub(super) fn leave(&self, request: u64) -> bool {
-        self.user.compare_exchange(request, 0, SeqCst, SeqCst).is_ok()
     }
 
     pub(super) fn belongs_to(&self, session: u64) {
@@ -86,7 +80,7 @@ impl Link {
     }
 
     fn is_idle(&self) -> bool {
-        self.user.load(SeqCst) == 0
+        self.users.load(SeqCst) == 0
     }
 
     /// Whether we ended it ourselves.
@@ -97,6 +91,14 @@ impl Link {
     pub(super) fn cut(&self) {
         self.cut.store(true, SeqCst);
         self.close();
+        self.ended.notify_one();
+    }
+
+    /// Resolves when the link has been cut. For one listener.
+    pub(super) async fn ended(&self) {
+        while !self.was_cut() {
+            self.ended.notified().await;
+        }
     }
 
     fn close(&self) {
@@ -106,11 +108,49 @@ impl Link {
 
     /// Ends it with a reset, and nothing of what was written and not yet acknowledged is sent any more: a node that was
     /// out of reach must not be given, when it is back, a request that the other side has answered meanwhile.
-    fn abort(&self) {
+    pub(super) fn abort(&self) {
         self.cut.store(true, SeqCst);
         // Connecting to nowhere is how TCP is told to abort. Where that is refused, an orderly end must do.
         if connect_unspec(&self.socket).is_err() {
             self.close();
+        }
+        self.ended.notify_one();
+    }
+}
+
+/// A request's use of a connection, until this is dropped.
+#[derive(Debug)]
+pub(super) struct Use {
+    link: Option<Arc<Link>>,
+}
+
+impl Use {
+    /// The request has been given the connection. One that had it made uses it already.
+    pub(super) fn begin(link: Arc<Link>, reused: bool) -> Use {
+        if reused {
+            link.users.fetch_add(1, SeqCst);
+        }
+        Use { link: Some(link) }
+    }
+
+    /// Ends it; returns the connection when it is idle now.
+    pub(super) fn end(mut self) -> Option<Arc<Link>> {
+        self.link.take().filter(|link| link.users.fetch_sub(1, SeqCst) == 1)
+    }
+}
+
+impl Deref for Use {
+    type Target = Link;
+
+    fn deref(&self) -> &Link {
+        self.link.as_ref().expect("it is taken out where the use ends")
+    }
+}
+
+impl Drop for Use {
+    fn drop(&mut self) {
+        if let Some(link) = &self.link {
+            link.users.fetch_sub(1, SeqCst);
         }
     }
 }
@@ -181,17 +221,18 @@ impl Links {
         }
         let id = self.last_id.fetch_add(1, SeqCst) + 1;
         // In use from the start: the request that had it made has not said so yet.
-        let user = AtomicU64::new(u64::MAX);
+        let users = AtomicUsize::new(1);
         let link = Arc::new(Link {
             id,
             side,
             epoch,
             socket,
-            user,
+            users,
             session: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
             cut: AtomicBool::new(false),
             answered: Notify::new(),
+            ended: Notify::new(),
         });
         open.insert(id, Arc::clone(&link));
         Some(link)
@@ -231,14 +272,51 @@ pub(super) struct Dial {
     turns: Arc<Semaphore>,
 }
 
+/// A connection to a server that is not pingora's.
+#[derive(Debug)]
+pub(super) struct Linked {
+    pub(super) socket: TcpStream,
+    pub(super) link: Arc<Link>,
+    links: Arc<Links>,
+}
+
+impl Drop for Linked {
+    fn drop(&mut self) {
+        self.links.open().remove(&self.link.id);
+        // Our second handle would keep the connection open for as long as somebody holds the link.
+        self.link.close();
+    }
+}
+
 #[async_trait]
 impl L4Connect for Dial {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
         let Some(address) = address.as_inet() else {
             return Error::e_explain(OURS, "a server without an internet address");
         };
+        let (socket, link) = self.make(*address).await?;
+        let mut stream = Stream::from(socket);
+        stream.tracer = Some(Tracer(Box::new(Farewell { links: Arc::clone(&self.links), link: Arc::clone(&link) })));
+        // The digest is the one thing that travels from here to the request: it carries the link.
+        stream.set_proxy_digest(ProxyDigest::new(Box::new(ResponseHeader::build(200, Some(0))?), Some(Box::new(link))));
+        Ok(stream)
+    }
+}
+
+impl Dial {
+    pub(super) fn new(links: Arc<Links>, side: Side, epoch: Epoch, timeout: Duration) -> Dial {
+        Dial { links, side, epoch, timeout, turns: Arc::new(Semaphore::new(NEW)) }
+    }
+
+    /// Makes a connection for who needs no more than the socket.
+    pub(super) async fn open(&self, address: std::net::SocketAddr) -> Result<Linked> {
+        let (socket, link) = self.make(address).await?;
+        Ok(Linked { socket, link, links: Arc::clone(&self.links) })
+    }
+
+    async fn make(&self, address: std::net::SocketAddr) -> Result<(TcpStream, Arc<Link>)> {
         let (turn, socket) = tokio::select! {
-            (turn, connected) = self.connect_in_turn(*address) => match connected {
+            (turn, connected) = self.connect_in_turn(address) => match connected {
                 Ok(Ok(socket)) => (turn, socket),
                 Ok(Err(error)) => return Error::e_because(kind(&error), format!("connecting to {address}"), error),
                 Err(_) => return Error::e_explain(ErrorType::ConnectTimedout, format!("connecting to {address}")),
@@ -254,17 +332,7 @@ impl L4Connect for Dial {
             let _ = tokio::time::timeout(ACCEPT, new.answered.notified()).await;
             drop(turn);
         });
-        let mut stream = Stream::from(socket);
-        stream.tracer = Some(Tracer(Box::new(Farewell { links: Arc::clone(&self.links), link: Arc::clone(&link) })));
-        // The digest is the one thing that travels from here to the request: it carries the link.
-        stream.set_proxy_digest(ProxyDigest::new(Box::new(ResponseHeader::build(200, Some(0))?), Some(Box::new(link))));
-        Ok(stream)
-    }
-}
-
-impl Dial {
-    pub(super) fn new(links: Arc<Links>, side: Side, epoch: Epoch, timeout: Duration) -> Dial {
-        Dial { links, side, epoch, timeout, turns: Arc::new(Semaphore::new(NEW)) }
+        Ok((socket, link))
     }
 
     async fn connect_in_turn(&self, address: std::net::SocketAddr) -> (Turn, Result<io::Result<TcpStream>, Elapsed>) {

@@ -2,20 +2,25 @@
 
 use super::answer::Answer;
 use super::client::{Client, Over};
+use super::h2;
 use super::pair::{PairProxy, PoolId};
+use super::proxy_protocol::{self, Said};
 use super::respond::respond;
+use super::seen::turned_down;
 use super::sessions::Presence;
-use super::settings::ListenSettings;
+use super::settings::{ListenSettings, StreamSettings};
+use super::stream;
+use super::tls::{Termination, Wire};
+use ipnet::IpNet;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
-use pingora_core::protocols::raw_connect::ProxyDigest;
 use rustix::net::{SendFlags, sockopt};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 const BUSY: Answer = Answer::unavailable("too many clients are connected", Duration::from_secs(5));
 /// How long we wait after an accept that failed, for lack of descriptors as a rule.
@@ -27,6 +32,18 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     settings: ListenSettings,
+    balancers: Arc<[IpNet]>,
+    tls: Option<Arc<Termination>>,
+}
+
+/// A client that was met.
+pub(super) struct Met {
+    pub(super) socket: TcpStream,
+    /// Who it is: whom its balancer names, or who has connected.
+    pub(super) client: SocketAddr,
+    /// What it has connected to: what its balancer says, or an address of ours.
+    pub(super) asked: SocketAddr,
+    pub(super) place: OwnedSemaphorePermit,
 }
 
 /// Why an address cannot be listened on, and what to do.
@@ -63,7 +80,20 @@ impl Listener {
     pub fn bind(address: SocketAddr, settings: ListenSettings) -> Result<Listener, BindError> {
         let socket = open(address, &settings).map_err(|error| BindError::new(address, error))?;
         let address = socket.local_addr().map_err(|error| BindError::new(address, error))?;
-        Ok(Listener { socket, address, settings })
+        Ok(Listener { socket, address, settings, balancers: Arc::default(), tls: None })
+    }
+
+    /// Clients of these networks are balancers: each of their connections begins with a PROXY header, and whom it names is the
+    /// client. From others no header is looked for.
+    #[must_use]
+    pub fn behind(self, balancers: &[IpNet]) -> Listener {
+        Listener { balancers: balancers.into(), ..self }
+    }
+
+    /// Clients speak TLS, which ends here.
+    #[must_use]
+    pub fn secured(self, tls: Arc<Termination>) -> Listener {
+        Listener { tls: Some(tls), ..self }
     }
 
     /// The address, with the port that the system chose if it was asked to.
@@ -81,26 +111,54 @@ impl Listener {
     /// Serves the pair's clients with the servers of a pool, as [`serve`](Listener::serve) does.
     pub async fn serve_pool(self, pair: Arc<PairProxy>, pool: PoolId, closing: watch::Receiver<bool>) {
         let settings = self.settings;
-        let presence = pair.sessions().cloned();
-        let presence = move || presence.as_ref().and_then(Presence::digest);
+        let sessions = pair.sessions().cloned();
         let closed = closing.clone();
-        let converse = move |client| converse(client, Arc::clone(&pair), pool, settings, closed.clone());
-        self.meet(presence, converse, closing).await;
+        let tls = self.tls.clone();
+        // Who speaks TLS could not read it.
+        let busy = tls.is_none().then_some(BUSY);
+        let converse = move |met: Met| {
+            let presence = sessions.as_ref().and_then(Presence::digest);
+            let (tls, pair, closed) = (tls.clone(), Arc::clone(&pair), closed.clone());
+            async move {
+                let Met { socket, client, place, .. } = met;
+                if let Some(wire) = greeted(socket, client, tls, settings.head_timeout).await {
+                    converse(Client::new(wire, client, presence, place), pair, pool, settings, closed).await;
+                }
+            }
+        };
+        self.meet(busy.as_ref(), converse, closing).await;
+    }
+
+    /// Passes the pair's streams to the servers of a pool, until `closing` is true or its sender is gone; then lets them end by
+    /// themselves, for [`ListenSettings::grace`] at most.
+    pub async fn pass_streams(
+        self,
+        pair: Arc<PairProxy>,
+        pool: PoolId,
+        settings: StreamSettings,
+        closing: watch::Receiver<bool>,
+    ) {
+        let (limits, settings) = (self.settings, Arc::new(stream::Rules::new(settings)));
+        let pass = move |met| stream::pass(met, Arc::clone(&pair), pool, Arc::clone(&settings), limits);
+        self.meet(None, pass, closing).await;
     }
 
     /// Gives the pair's answers of the edge's own to balancers and monitors, as long as [`serve`](Listener::serve) does.
     pub async fn answer(self, pair: Arc<PairProxy>, closing: watch::Receiver<bool>) {
         let settings = self.settings;
         let closed = closing.clone();
-        let respond = move |client| respond(client, Arc::clone(&pair), settings, closed.clone());
-        self.meet(|| None, respond, closing).await;
+        let respond = move |met: Met| {
+            let client = Client::new(Wire::Plain(met.socket), met.client, None, met.place);
+            respond(client, Arc::clone(&pair), settings, closed.clone())
+        };
+        self.meet(Some(&BUSY), respond, closing).await;
     }
 
-    /// Meets clients, each on a task of its own.
+    /// Meets clients, each on a task of its own. Who finds no place is told so, where there are words for it.
     async fn meet<F: Future<Output = ()> + Send + 'static>(
         self,
-        presence: impl Fn() -> Option<Arc<ProxyDigest>>,
-        converse: impl Fn(Client) -> F,
+        busy: Option<&Answer>,
+        converse: impl Fn(Met) -> F + Clone + Send + 'static,
         mut closing: watch::Receiver<bool>,
     ) {
         let settings = self.settings;
@@ -113,13 +171,24 @@ impl Listener {
                 Some(_) = clients.join_next() => continue,
             };
             match accepted {
-                Ok((socket, address)) => match Arc::clone(&places).try_acquire_owned() {
+                Ok((socket, client)) => match Arc::clone(&places).try_acquire_owned() {
                     Ok(place) => {
                         // A small answer must not wait for the acknowledgement of the one before.
                         let _ = socket.set_nodelay(true);
-                        clients.spawn(converse(Client::new(socket, address, presence(), place)));
+                        let asked = socket.local_addr().unwrap_or(self.address);
+                        let met = Met { socket, client, asked, place };
+                        if proxy_protocol::is_due(&self.balancers, client) {
+                            let converse = converse.clone();
+                            clients.spawn(async move {
+                                if let Some(met) = announced(met, settings.head_timeout).await {
+                                    converse(met).await;
+                                }
+                            });
+                        } else {
+                            clients.spawn(converse(met));
+                        }
                     }
-                    Err(_) => turn_away(&socket),
+                    Err(_) => turn_away(&socket, busy),
                 },
                 Err(error) => {
                     tracing::warn!(listener = %self.address, %error, "a client could not be accepted");
@@ -131,6 +200,35 @@ impl Listener {
         let all_gone = async { while clients.join_next().await.is_some() {} };
         if tokio::time::timeout(settings.grace, all_gone).await.is_err() {
             tracing::warn!(listener = %self.address, left = clients.len(), "closed with requests under way");
+        }
+    }
+}
+
+/// Reads a balancer's PROXY header; `None`: there is no sound one, and nothing is said to who does not speak as agreed.
+async fn announced(mut met: Met, within: Duration) -> Option<Met> {
+    match proxy_protocol::read(&mut met.socket, within).await {
+        Ok(Said::Proxied { client, asked }) => Some(Met { client, asked, ..met }),
+        Ok(Said::Local) => Some(met),
+        Err(error) => {
+            tracing::debug!(balancer = %met.client, %error, "a connection without a sound PROXY header is closed");
+            None
+        }
+    }
+}
+
+/// Does the handshake, where there is to be one; `None`: the client has failed in it.
+async fn greeted(
+    socket: TcpStream,
+    client: SocketAddr,
+    tls: Option<Arc<Termination>>,
+    within: Duration,
+) -> Option<Wire> {
+    let Some(tls) = tls else { return Some(Wire::Plain(socket)) };
+    match tls.accept(socket, within).await {
+        Ok(stream) => Some(Wire::Tls(Box::new(stream))),
+        Err(error) => {
+            tracing::debug!(%client, %error, "a client's TLS handshake has failed");
+            None
         }
     }
 }
@@ -151,8 +249,10 @@ fn open(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListene
 }
 
 /// There is no place: no task and no waiting for it either. A client that misses the answer sees the close.
-fn turn_away(socket: &TcpStream) {
-    let _ = rustix::net::send(socket, &BUSY.to_wire(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+fn turn_away(socket: &TcpStream, busy: Option<&Answer>) {
+    if let Some(busy) = busy {
+        let _ = rustix::net::send(socket, &busy.to_wire(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
 }
 
 /// One client's connection, request after request.
@@ -163,12 +263,20 @@ async fn converse(
     settings: ListenSettings,
     mut closing: watch::Receiver<bool>,
 ) {
+    if client.agreed_on_http2() {
+        return h2::converse(client, pair, pool, settings, closing).await;
+    }
     let mut first = true;
     loop {
         match client.next_request(first, &settings, &mut closing).await {
             Ok(()) => {}
-            Err(Over::Quietly) => return,
-            Err(Over::With(answer)) => return client.refuse(&answer, &settings).await,
+            Err(Over::Quietly) => return client.leave().await,
+            Err(Over::With(answer)) => {
+                turned_down(pair.shared(), &client, &answer);
+                client.refuse(&answer, &settings).await;
+                return client.leave().await;
+            }
+            Err(Over::Http2) => return h2::converse(client, pair, pool, settings, closing).await,
         }
         first = false;
         let mut session = ServerSession::new_http1(Box::new(client));

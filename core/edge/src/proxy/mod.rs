@@ -16,6 +16,9 @@
 //!
 //! `rehearsal` is these decisions without I/O, for the simulation.
 //!
+//! Streams, TCP connections whose bytes nobody here reads, go to servers by the same rules: `stream`. `proxy_protocol` is how balancers
+//! say whose a connection is.
+//!
 //! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), within limits that pingora does
 //! not have, and hands whole heads to pingora.
 
@@ -26,18 +29,22 @@ mod choose;
 mod client;
 mod flight;
 mod forward;
+mod h2;
 mod head;
 mod hold;
 mod links;
 mod listen;
 mod pair;
+mod proxy_protocol;
 mod rehearsal;
 mod respond;
 mod seen;
 mod servers;
 mod sessions;
 mod settings;
+mod stream;
 mod table;
+mod tls;
 mod traffic;
 
 pub use again::Failed;
@@ -48,5 +55,6 @@ pub use rehearsal::{Departure, Place, Rehearsal, Step};
 pub use seen::Seeing;
 pub(crate) use servers::POOL_MAX;
 pub use sessions::SessionRoom;
-pub use settings::{HoldSettings, ListenSettings, ProxySettings, SessionBy, SessionSettings};
+pub use settings::{HoldSettings, ListenSettings, ProxySettings, SessionBy, SessionSettings, StreamSettings};
+pub use tls::{Fresh, Termination, TlsError, Upstream};
 pub use traffic::{ProxyEvent, ProxyTotals, TrafficCounts, Trouble};

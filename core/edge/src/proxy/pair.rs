@@ -9,10 +9,13 @@ use super::seen::Seeing;
 use super::servers::Servers;
 use super::sessions::SessionRoom;
 use super::settings::{ProxySettings, SessionSettings};
+use super::stream;
 use super::table::Table;
+use super::tls::Upstream;
 use super::traffic::{ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
 use crate::admin::api::{SeenStatus, SideSeen};
 use crate::metrics::Meters;
+use arc_swap::ArcSwap;
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::action::{self, Roster, Share};
 use lockstep_policy::{At, Epoch, Side, Sides, event};
@@ -21,8 +24,8 @@ use pingora_core::server::configuration::ServerConf;
 use pingora_proxy::{HttpProxy, http_proxy};
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
 /// Sessions that are moved in one go: what asks for something meanwhile does not wait for more.
 const TURNS: usize = 512;
@@ -48,7 +51,7 @@ pub struct Pool {
 
 /// One of a pair's pools. By default the one that comes first.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PoolId(usize);
+pub struct PoolId(pub(super) usize);
 
 /// What the requests of a pair share.
 pub(super) struct Shared {
@@ -60,11 +63,13 @@ pub(super) struct Shared {
     pub(super) links: Arc<Links>,
     pub(super) hold: Arc<Hold>,
     pub(super) servers: Sides<Servers>,
+    pub(super) upstream: ArcSwap<Upstream>,
     /// In a pair in which both sides may serve.
     pub(super) sessions: Option<Arc<SessionRoom>>,
     pub(super) answers: Answers,
     pub(super) traffic: Traffic,
     pub(super) done: Done,
+    pub(super) streams: stream::Counts,
     pub(super) meters: Meters,
     /// Told once, before the first client is met.
     pub(super) seeing: OnceLock<Seeing>,
@@ -117,10 +122,12 @@ impl PairProxy {
             links,
             hold,
             servers: Sides::from_fn(|side| Servers::new(of_side(side), settings.resolve_every)),
+            upstream: ArcSwap::default(),
             sessions: sessions.map(|sessions| Arc::new(SessionRoom::new(sessions))),
             answers: Answers::default(),
             traffic: Traffic::default(),
             done: Done::default(),
+            streams: stream::Counts::default(),
             meters: Meters::default(),
             seeing: OnceLock::new(),
             events: Box::new(events),
@@ -191,10 +198,26 @@ impl PairProxy {
         self.shared.table.serve_until(until, clock::now());
     }
 
+    /// What is spoken with the servers from the next attempt on; plain HTTP/1.1 until it is said. Connections that are open are
+    /// used on.
+    pub fn set_upstream(&self, upstream: Upstream) {
+        self.shared.upstream.store(Arc::new(upstream));
+    }
+
+    pub(crate) fn upstream(&self) -> Arc<Upstream> {
+        self.shared.upstream.load_full()
+    }
+
     /// Requests at the side, or on their way to it. Upgraded connections (WebSocket) do not count.
     #[must_use]
     pub fn in_flight(&self, side: Side) -> usize {
         self.shared.flights.count(side)
+    }
+
+    /// Streams that are open to the side, of whatever epoch.
+    #[must_use]
+    pub fn streams_at(&self, side: Side) -> u64 {
+        self.shared.streams.open[side].load(Relaxed)
     }
 
     /// Resolves when nothing is in flight at the side. Under a route that does not name the side, that is for good.
@@ -298,6 +321,11 @@ impl PairProxy {
             failed: shared.done.failed.load(Relaxed),
             longest_hold: hold.longest,
             links: shared.links.count() as u64,
+            streams: shared.streams.all.load(Relaxed),
+            streams_open: Side::BOTH.into_iter().map(|side| self.streams_at(side)).sum(),
+            streams_refused: shared.streams.refused.load(Relaxed),
+            stream_bytes_in: shared.streams.bytes_in.load(Relaxed),
+            stream_bytes_out: shared.streams.bytes_out.load(Relaxed),
         }
     }
 

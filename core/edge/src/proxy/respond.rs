@@ -21,7 +21,7 @@ pub(super) async fn respond(
     loop {
         let head = match client.next_head(first, &settings, &mut closing).await {
             Ok(head) => head,
-            Err(Over::Quietly) => return,
+            Err(Over::Quietly | Over::Http2) => return,
             Err(Over::With(answer)) => return client.refuse(&answer, &settings).await,
         };
         first = false;

@@ -34,6 +34,12 @@ impl Server {
         }
     }
 
+    /// Its name, or its address as it was written.
+    pub(super) fn host(&self) -> &str {
+        let host = self.name.rsplit_once(':').map_or(self.name.as_str(), |(host, _)| host);
+        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+    }
+
     /// A connect to it succeeded. True: before, it had been down.
     pub(super) fn is_up(&self) -> bool {
         self.next_try.load(Relaxed) != 0 && self.next_try.swap(0, Relaxed) != 0

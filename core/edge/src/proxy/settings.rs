@@ -1,5 +1,6 @@
 //! What the proxy may take and how long it may wait: every limit, with its default, in one place.
 
+use crate::config::{OnSwitch, ProxyVersion};
 use std::time::Duration;
 
 /// How requests wait while the route is hold (I6).
@@ -111,6 +112,8 @@ pub struct ListenSettings {
     pub write_timeout: Duration,
     /// How long requests under way may go on when the listener is closed.
     pub grace: Duration,
+    /// A client may speak HTTP/2 without TLS, by prior knowledge.
+    pub prior_knowledge: bool,
 }
 
 impl Default for ListenSettings {
@@ -125,6 +128,32 @@ impl Default for ListenSettings {
             read_timeout: Duration::from_secs(60),
             write_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(5),
+            prior_knowledge: false,
+        }
+    }
+}
+
+/// What one listener does with its streams.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StreamSettings {
+    /// TLS clients are passed on that ask for one of these names, or for one right below a `*.domain`, and no others; empty:
+    /// nobody looks at what is passed on.
+    pub sni: Vec<String>,
+    /// What becomes of a stream whose side loses the role.
+    pub on_switch: OnSwitch,
+    /// With [`OnSwitch::Finish`]: what has not ended by itself then is closed.
+    pub finish_within: Duration,
+    /// Each connection to a server begins with a PROXY header of this version.
+    pub proxy_protocol: Option<ProxyVersion>,
+}
+
+impl Default for StreamSettings {
+    fn default() -> Self {
+        StreamSettings {
+            sni: Vec::new(),
+            on_switch: OnSwitch::Close,
+            finish_within: Duration::from_secs(60),
+            proxy_protocol: None,
         }
     }
 }

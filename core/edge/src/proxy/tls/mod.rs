@@ -1,0 +1,18 @@
+//! TLS: where it ends, and where it begins again.
+//!
+//! - `files`: certificates, keys and trusted roots as their files have them, checked before anything starts.
+//! - `names`: which certificate a client is shown.
+//! - `terminate`: a listener's end. Its files are read again while connections go on.
+//! - `wire`: a client's connection, with TLS or without.
+//! - `upstream`: what is spoken with servers.
+
+mod files;
+mod names;
+mod terminate;
+mod upstream;
+mod wire;
+
+pub use files::TlsError;
+pub use terminate::{Fresh, Termination};
+pub use upstream::Upstream;
+pub(super) use wire::Wire;

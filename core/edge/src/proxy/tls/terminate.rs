@@ -1,0 +1,125 @@
+//! TLS that ends at a listener.
+
+use super::files::{self, Chain, TlsError};
+use super::names::Names;
+use crate::config::ListenerTls;
+use arc_swap::ArcSwap;
+use rustls::ServerConfig;
+use rustls::crypto::ring::{self, Ticketer};
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+use tokio::net::TcpStream;
+use tokio::sync::Semaphore;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+
+/// Handshakes of one listener under way at once. Half of the connections that it takes: who never ends a handshake leaves
+/// places to others.
+const HANDSHAKES: usize = 5_000;
+
+/// One listener's certificates, and how it speaks TLS. Clients that are connected keep what they were shown.
+pub struct Termination {
+    files: ListenerTls,
+    live: ArcSwap<Fresh>,
+    handshakes: Arc<Semaphore>,
+}
+
+/// Files that were read and found sound.
+pub struct Fresh {
+    config: Arc<ServerConfig>,
+    chains: Vec<Chain>,
+}
+
+impl Termination {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub fn open(files: &ListenerTls) -> Result<Termination, TlsError> {
+        let live = ArcSwap::from_pointee(read(files)?);
+        Ok(Termination { files: files.clone(), live, handshakes: Arc::new(Semaphore::new(HANDSHAKES)) })
+    }
+
+    /// Reads the files again. Nothing has changed until [`take_over`](Termination::take_over).
+    ///
+    /// # Errors
+    /// One of them cannot be used.
+    pub fn read_again(&self) -> Result<Fresh, TlsError> {
+        read(&self.files)
+    }
+
+    /// Shows new clients what was read. False: it is what they are shown already.
+    pub fn take_over(&self, fresh: Fresh) -> bool {
+        let before = self.live.load();
+        let same = before.chains.len() == fresh.chains.len()
+            && before.chains.iter().zip(&fresh.chains).all(|(old, new)| old.key.cert == new.key.cert);
+        self.live.store(Arc::new(fresh));
+        !same
+    }
+
+    /// Sentences about certificates that end soon.
+    #[must_use]
+    pub fn ending(&self) -> Vec<String> {
+        let now = SystemTime::now();
+        self.live.load().chains.iter().filter_map(|chain| chain.ends_soon(now)).collect()
+    }
+
+    /// One client's handshake.
+    pub(in crate::proxy) async fn accept(
+        &self,
+        socket: TcpStream,
+        within: Duration,
+    ) -> io::Result<TlsStream<TcpStream>> {
+        let busy = |_| io::Error::new(io::ErrorKind::ResourceBusy, "too many handshakes are under way");
+        let _turn = self.handshakes.try_acquire().map_err(busy)?;
+        let acceptor = TlsAcceptor::from(Arc::clone(&self.live.load().config));
+        tokio::time::timeout(within, acceptor.accept(socket)).await?
+    }
+}
+
+impl fmt::Debug for Termination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Termination").field("files", &self.files).finish_non_exhaustive()
+    }
+}
+
+fn read(files: &ListenerTls) -> Result<Fresh, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let now = SystemTime::now();
+    let chains: Result<Vec<Chain>, TlsError> =
+        files.certificates.iter().map(|file| Chain::read(file, &provider, now)).collect();
+    let chains = chains?;
+    let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+        .with_protocol_versions(&[&TLS13, &TLS12])
+        .expect("ring knows TLS 1.2 and 1.3");
+    let names = Arc::new(Names::new(&chains));
+    let mut config = match &files.client_ca {
+        None => {
+            let mut config = builder.with_no_client_auth().with_cert_resolver(names);
+            let nowhere = || TlsError { file: "/dev/urandom".into(), what: "gives no random numbers".to_owned() };
+            config.ticketer = Ticketer::new().map_err(|_| nowhere())?;
+            config
+        }
+        Some(file) => {
+            let (roots, _) = files::roots(file)?;
+            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+            let verifier = if files.client_required { verifier } else { verifier.allow_unauthenticated() };
+            let refused = |error| TlsError::new(file, format!("vouches for nobody: {error}"));
+            let verifier = verifier.build().map_err(refused)?;
+            let mut config = builder.with_client_cert_verifier(verifier).with_cert_resolver(names);
+            // A session that is resumed is not judged again: whose certificate has ended would come in with it.
+            config.send_tls13_tickets = 0;
+            config.session_storage = Arc::new(NoServerSessionStorage {});
+            config
+        }
+    };
+    if files.http2 {
+        config.alpn_protocols.push(b"h2".to_vec());
+    }
+    config.alpn_protocols.push(b"http/1.1".to_vec());
+    Ok(Fresh { config: Arc::new(config), chains })
+}
