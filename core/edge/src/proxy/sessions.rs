@@ -119,6 +119,16 @@ impl SessionRoom {
         Some(visit)
     }
 
+    /// Where a connection belongs that says nothing of itself but where it comes from.
+    fn visit_from(&self, now: At, client: IpAddr, presence: &Presence) -> Option<Visit> {
+        let client = client.to_canonical();
+        let key = self.key(0, &client.to_string());
+        let placed = self.sharing().request(now, key, &Silent, || self.name(client, key, None))?;
+        let visit = Visit { key, number: placed.number, side: placed.side };
+        presence.carries(self, &visit, now);
+        Some(visit)
+    }
+
     /// What the request carries that names its session.
     fn text<'r>(&self, request: &'r RequestHeader) -> Option<Cow<'r, str>> {
         let text = match &self.by {
@@ -191,9 +201,19 @@ pub(super) struct Presence {
 }
 
 impl Presence {
+    /// A connection of which no request comes.
+    pub(super) fn new(room: &Arc<SessionRoom>) -> Presence {
+        Presence { room: Arc::clone(room), carried: Mutex::default() }
+    }
+
+    /// Where the connection belongs; `None`: it is of no session, and none is let in.
+    pub(super) fn visit_from(&self, now: At, client: IpAddr) -> Option<Visit> {
+        self.room.visit_from(now, client, self)
+    }
+
     /// What a connection is given along, so that its requests find it again.
     pub(super) fn digest(room: &Arc<SessionRoom>) -> Option<Arc<ProxyDigest>> {
-        let presence = Presence { room: Arc::clone(room), carried: Mutex::default() };
+        let presence = Presence::new(room);
         let head = ResponseHeader::build(200, Some(0)).ok()?;
         Some(Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(presence)))))
     }
@@ -222,6 +242,15 @@ impl Drop for Presence {
         if let Some((key, number)) = carried {
             self.room.sharing().closed(clock::now(), key, number);
         }
+    }
+}
+
+/// A connection, as rules look at it: it carries nothing that they know.
+struct Silent;
+
+impl Attributes for Silent {
+    fn carries(&self, _: &Attribute, _: &str) -> bool {
+        false
     }
 }
 

@@ -199,6 +199,17 @@ impl Standing {
             Leads::Nowhere => false,
         }
     }
+
+    /// Whether the role has left the side since that epoch, or is about to: a handover is under way, the other side is active, or
+    /// none is. Not so while it is only in doubt.
+    pub(super) fn has_left(&self, side: Side, epoch: Epoch) -> bool {
+        match &self.leads {
+            _ if self.route.epoch > epoch => true,
+            Leads::To(target) => target.side != side,
+            Leads::ToBoth(targets) => targets[side].epoch != epoch,
+            Leads::Nowhere => self.route.kind == RouteKind::Refuse,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -153,6 +153,16 @@ pub struct ProxyTotals {
     pub longest_hold: Duration,
     /// Connections to servers, idle ones included.
     pub links: u64,
+    /// Streams taken from clients.
+    pub streams: u64,
+    /// Streams that have a server now.
+    pub streams_open: u64,
+    /// Streams that the edge closed because no server could be had, or that asked for a name that it does not know.
+    pub streams_refused: u64,
+    /// Bytes of streams, from clients.
+    pub stream_bytes_in: u64,
+    /// Bytes of streams, from servers.
+    pub stream_bytes_out: u64,
 }
 
 #[cfg(test)]

@@ -194,3 +194,86 @@ impl<'s> Course<'s> {
         let _ = poll_fn(|cx| self.down.poll_give(cx, self.client)).await;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    /// More than all sockets and pipes on the way hold.
+    const LONG: usize = 16 << 20;
+
+    async fn sockets() -> (TcpStream, TcpStream) {
+        let listener = TcpListener::bind("[::1]:0").await.unwrap();
+        let one = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        (one, listener.accept().await.unwrap().0)
+    }
+
+    fn text(seed: u64) -> Vec<u8> {
+        let mut random = fastrand::Rng::with_seed(seed);
+        std::iter::repeat_with(|| random.u8(..)).take(LONG).collect()
+    }
+
+    /// Sends all, closes its half, and reads until the other half is closed.
+    async fn talk(socket: TcpStream, says: Vec<u8>) -> Vec<u8> {
+        let (mut read, mut write) = socket.into_split();
+        let said = tokio::spawn(async move {
+            write.write_all(&says).await.unwrap();
+            write.shutdown().await.unwrap();
+            write
+        });
+        let mut heard = Vec::new();
+        read.read_to_end(&mut heard).await.unwrap();
+        said.await.unwrap();
+        heard
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn all_bytes_arrive_both_ways_by_pipe_and_by_buffer() {
+        for between in [Between::default, Between::buffered] {
+            let ((client, of_client), (server, of_server)) = (sockets().await, sockets().await);
+            let counts = Counts::default();
+            let mut course = Course::new(&of_client, &of_server, &counts);
+            (course.up.between, course.down.between) = (between(), between());
+            let (asked, answered) = (text(1), text(2));
+            let talks = [tokio::spawn(talk(client, asked.clone())), tokio::spawn(talk(server, answered.clone()))];
+            let mut steps = Vec::new();
+            while steps.last() != Some(&Step::Done) {
+                steps.push(course.step().await);
+            }
+            assert!(steps.contains(&Step::Answered) && course.is_half() == steps.contains(&Step::Half), "{steps:?}");
+            let [heard, asked_for] = talks.map(|talk| async { talk.await.unwrap() });
+            assert!(heard.await == answered && asked_for.await == asked, "bytes differ");
+            assert_eq!(course.passed(), (LONG as u64, LONG as u64));
+            assert_eq!(counts.bytes_in.load(Relaxed) + counts.bytes_out.load(Relaxed), 2 * LONG as u64);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_broken_is_told_by_its_end() {
+        for (client_breaks, told) in [(true, Step::ClientBroke), (false, Step::ServerBroke)] {
+            let ((client, of_client), (server, of_server)) = (sockets().await, sockets().await);
+            let counts = Counts::default();
+            let mut course = Course::new(&of_client, &of_server, &counts);
+            let breaks = if client_breaks { &client } else { &server };
+            rustix::net::sockopt::set_socket_linger(breaks, Some(std::time::Duration::ZERO)).unwrap();
+            let _stays = if client_breaks { (drop(client), server) } else { (drop(server), client) };
+            assert_eq!(course.step().await, told);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_catches_up_waits_for_nothing_that_has_not_come() {
+        let ((mut client, of_client), (mut server, of_server)) = (sockets().await, sockets().await);
+        let counts = Counts::default();
+        let mut course = Course::new(&of_client, &of_server, &counts);
+        server.write_all(b"the last words").await.unwrap();
+        of_server.readable().await.unwrap();
+        course.catch_up().await;
+        drop(of_client);
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.unwrap();
+        assert_eq!(heard, b"the last words");
+    }
+}
