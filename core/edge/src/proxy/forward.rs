@@ -39,7 +39,6 @@ pub(super) struct Forward {
 
 /// One request, from its head to its last byte.
 pub(super) struct Passage {
-    pub(super) id: u64,
     pub(super) begun: Instant,
     /// Set by the first wait, for all waits.
     pub(super) hold_deadline: Option<tokio::time::Instant>,
@@ -163,8 +162,8 @@ impl ProxyHttp for Forward {
     type CTX = Passage;
 
     fn new_ctx(&self) -> Passage {
+        self.pair.done.requests.fetch_add(1, Relaxed);
         Passage {
-            id: self.pair.done.requests.fetch_add(1, Relaxed) + 1,
             begun: Instant::now(),
             hold_deadline: None,
             ticket: None,
