@@ -5,6 +5,7 @@
 pub mod bed;
 pub mod compiled;
 pub mod configuration;
+pub mod exposition;
 pub mod http;
 pub mod network;
 pub mod older;

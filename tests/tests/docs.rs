@@ -1,5 +1,6 @@
 //! Pages that are generated are as their sources are. `BLESS=1` (`make docs`) writes them anew.
 
+use lockstep_edge::metrics::{BUCKETS_MS, FAMILIES, Family, Kind};
 use lockstep_policy::Setup;
 use lockstep_policy::author::page::page;
 use lockstep_policy::author::reference::reference;
@@ -38,6 +39,30 @@ fn each_policy_has_its_page() {
         let page = page(&library, &setup(name)).expect("it describes itself");
         compare(&root().join(format!("docs/policies/{name}.md")), &page);
     }
+}
+
+#[test]
+fn the_metrics_have_their_page() {
+    let kind = |kind| match kind {
+        Kind::Counter => "counter",
+        Kind::Gauge => "gauge",
+        Kind::Histogram => "histogram",
+    };
+    let row = |family: &Family| {
+        let labels: Vec<String> = family.labels.iter().map(|label| format!("`{label}`")).collect();
+        let labels = if labels.is_empty() { "–".to_owned() } else { labels.join(", ") };
+        format!("| `{}` | {} | {labels} | {} | {} |\n", family.name, kind(family.kind), family.unit, family.help)
+    };
+    let buckets: Vec<String> = BUCKETS_MS.iter().map(|ms| (*ms as f64 / 1e3).to_string()).collect();
+    let mut page = "# Metrics\n\n*Generated from the edge itself (`make docs`): do not edit.*\n\n\
+        `GET /metrics` on the admin API, with a token; or, without one, on the address that `[edge] metrics` names: see\n\
+        [Seeing it](operating.md#seeing-it). Prometheus' text format, version 0.0.4. No label has a value that a client could\n\
+        choose. Counters begin at 0 when the edge starts.\n\n"
+        .to_owned();
+    page += &format!("Histograms have the buckets {} and `+Inf` seconds.\n\n", buckets.join(", "));
+    page += "| name | type | labels | unit | meaning |\n|---|---|---|---|---|\n";
+    page.extend(FAMILIES.iter().map(row));
+    compare(&root().join("docs/metrics.md"), &page);
 }
 
 #[test]

@@ -47,6 +47,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Watch how the pairs do: requests, errors, latencies, agents and leases, again each second; q leaves
+    Top {
+        #[command(flatten)]
+        reach: Reach,
+        /// Print one frame, of one second, and end
+        #[arg(long)]
+        once: bool,
+    },
     /// Move a pair's active role, and wait for the end
     Switch {
         #[command(flatten)]

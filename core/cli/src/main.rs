@@ -11,6 +11,7 @@ mod pki;
 mod policies;
 mod render_status;
 mod render_why;
+mod top;
 mod trust;
 mod user;
 mod verbs;
@@ -58,6 +59,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
             on_threads(verbs::agent(&config))
         }
         Command::Status { reach, json } => on_one_thread(verbs::status(&reach, json)),
+        Command::Top { reach, once } => on_one_thread(top::top(&reach, once)),
         Command::Switch { reach, pair, to, insist, yes, json } => {
             on_one_thread(verbs::switch(&reach, &pair, to, insist, yes, json))
         }

@@ -19,6 +19,9 @@ pub fn text(status: &Status) -> String {
     if status.journal_lost > 0 {
         let _ = writeln!(text, "  journal: {} records lost, the disk was too slow or full", status.journal_lost);
     }
+    if let Some(log) = status.access_log.filter(|log| log.lost > 0) {
+        let _ = writeln!(text, "  access log: {} lines lost, the disk was too slow or full", log.lost);
+    }
     if status.trust.insecure {
         let _ = writeln!(text, "  trust: INSECURE: agents obey whoever reaches them, as [edge.tls] says");
     }
@@ -152,15 +155,20 @@ fn sides(pair: &PairStatus) -> String {
     text
 }
 
-fn row(side: Side, status: &SideStatus) -> [String; 10] {
-    let links = match (status.main, status.auxiliary) {
-        _ if status.unfenced => "UNFENCED".to_owned(),
-        _ if status.agent.is_empty() => "none".to_owned(),
-        (true, true) => "up".to_owned(),
-        (true, false) => "no auxiliary".to_owned(),
-        (false, true) => "no main".to_owned(),
-        (false, false) => "down".to_owned(),
+/// How a side's agent is connected, in a word.
+pub fn links(status: &SideStatus) -> String {
+    let word = match (status.main, status.auxiliary) {
+        _ if status.unfenced => "UNFENCED",
+        _ if status.agent.is_empty() => "none",
+        (true, true) => "up",
+        (true, false) => "no auxiliary",
+        (false, true) => "no main",
+        (false, false) => "down",
     };
+    word.to_owned()
+}
+
+fn row(side: Side, status: &SideStatus) -> [String; 10] {
     let dash = || "-".to_owned();
     let report = status.report.as_ref();
     let services = report.map(|report| {
@@ -186,7 +194,7 @@ fn row(side: Side, status: &SideStatus) -> [String; 10] {
     [
         side.to_string(),
         status.servers.join(" "),
-        links,
+        links(status),
         report.map_or_else(dash, |report| word(&report.role)),
         report.map_or_else(dash, |report| report.epoch.to_string()),
         report.map_or_else(dash, |report| {
@@ -217,11 +225,11 @@ fn beside(report: &ReportStatus) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
     /// As the edge answers it, so that a field that is taken away is noticed here too.
-    fn status() -> Status {
+    pub fn status() -> Status {
         let side = |role: &str, lease_ms: f64| {
             serde_json::json!({
                 "servers": ["10.0.0.1:80"], "agent": "10.0.0.1:7401", "main": true, "auxiliary": role == "active",

@@ -22,6 +22,7 @@ mod planned;
 mod policies;
 mod rapid;
 mod redirect;
+mod seen;
 mod the_bed;
 mod trust;
 mod unfenced;

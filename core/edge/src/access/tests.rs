@@ -41,7 +41,7 @@ fn text(entry: &Entry<'_>, format: Format) -> String {
 fn a_json_line_reads_like_this() {
     assert_eq!(
         text(&request(b"/a?b=c"), Format::Json),
-        "{\"time\":\"2001-09-09T01:46:40.000Z\",\"client\":\"10.0.0.7:4711\",\"listener\":\"[2001:db8::1]:443\",\
+        "{\"time\":\"2001-09-09T01:46:39.999Z\",\"client\":\"10.0.0.7:4711\",\"listener\":\"[2001:db8::1]:443\",\
          \"protocol\":\"HTTP/1.1\",\"method\":\"GET\",\"path\":\"/a?b=c\",\"user_agent\":\"curl/8\",\"status\":200,\
          \"bytes_in\":0,\"bytes_out\":5,\"pair\":\"phones\",\"side\":\"b\",\"epoch\":7,\"by\":\"side\",\"hold_ms\":300.000,\
          \"first_byte_ms\":0.999,\"ms\":1234.567,\"attempts\":2,\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\",\
@@ -53,7 +53,7 @@ fn a_json_line_reads_like_this() {
 fn a_combined_line_reads_like_this() {
     assert_eq!(
         text(&request(b"/a?b=c"), Format::Combined),
-        "10.0.0.7 - - [09/Sep/2001:01:46:40 +0000] \"GET /a?b=c HTTP/1.1\" 200 5 \"-\" \"curl/8\" pair=phones side=b epoch=7 \
+        "10.0.0.7 - - [09/Sep/2001:01:46:39 +0000] \"GET /a?b=c HTTP/1.1\" 200 5 \"-\" \"curl/8\" pair=phones side=b epoch=7 \
          hold_ms=300.000 ms=1234.567 retries=1\n"
     );
 }
@@ -61,7 +61,15 @@ fn a_combined_line_reads_like_this() {
 #[test]
 fn a_stream_and_what_failed_have_lines_too() {
     let why = "no side of the pair became \"ready\" in time";
-    let stream = Entry { request: None, status: None, protocol: "tcp", why: Some(&why), side: None, epoch: None, ..request(b"") };
+    let stream = Entry {
+        request: None,
+        status: None,
+        protocol: "tcp",
+        why: Some(&why),
+        side: None,
+        epoch: None,
+        ..request(b"")
+    };
     let line: Value = serde_json::from_str(&text(&stream, Format::Json)).unwrap();
     assert_eq!((&line["protocol"], &line["why"]), (&"tcp".into(), &why.into()));
     assert!(line.get("method").is_none() && line.get("side").is_none() && line.get("by").is_none(), "{line}");

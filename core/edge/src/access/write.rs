@@ -192,7 +192,10 @@ impl Writer {
         if self.fails && self.waiting.is_empty() {
             self.fails = false;
             let lost = self.state.lost.load(Relaxed);
-            tracing::warn!(lost, "the access log is written again; so many lines are missing in it since the edge started");
+            tracing::warn!(
+                lost,
+                "the access log is written again; so many lines are missing in it since the edge started"
+            );
         }
     }
 
@@ -212,7 +215,8 @@ impl Writer {
         match append(&path) {
             Ok(file) => {
                 if self.torn {
-                    let end = self.waiting.iter().position(|&byte| byte == b'\n').map_or(self.waiting.len(), |at| at + 1);
+                    let end =
+                        self.waiting.iter().position(|&byte| byte == b'\n').map_or(self.waiting.len(), |at| at + 1);
                     self.waiting.drain(..end);
                     self.torn = false;
                     self.state.lost.fetch_add(1, Relaxed);

@@ -1,7 +1,7 @@
 //! Every metric: its name, what it means, and where it is read. `docs/metrics.md` is made of this.
 
-use super::text::{Samples, seconds};
 use super::Look;
+use super::text::{Samples, seconds};
 use crate::admin::api::{PairStatus, SideSeen, SideStatus};
 use lockstep_pair::RouteKind;
 use lockstep_policy::Side;
@@ -333,7 +333,9 @@ pub const FAMILIES: &[Family] = &[
             for pair in pairs(look) {
                 for side in Side::BOTH {
                     let SideStatus { agent, main, auxiliary, .. } = &pair.sides[side];
-                    for (link, up) in [("main", main), ("auxiliary", auxiliary)].into_iter().filter(|_| !agent.is_empty()) {
+                    for (link, up) in
+                        [("main", main), ("auxiliary", auxiliary)].into_iter().filter(|_| !agent.is_empty())
+                    {
                         samples.put(&[("pair", &pair.name), ("side", name(side)), ("link", link)], u8::from(*up));
                     }
                 }

@@ -10,8 +10,8 @@ mod meter;
 mod process;
 mod text;
 
-pub(crate) use listen::serve;
 pub use families::{FAMILIES, Family, Kind};
+pub(crate) use listen::serve;
 pub use meter::{Answered, BUCKETS_MS, COUNTS, Meters};
 pub use process::Process;
 pub use text::Samples;

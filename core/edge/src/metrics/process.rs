@@ -59,7 +59,8 @@ fn ticks(stat: &str, number: usize) -> Duration {
     let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
     let ticks: u64 = after.split_whitespace().nth(number - 3).and_then(|field| field.parse().ok()).unwrap_or(0);
     let in_a_second = rustix::param::clock_ticks_per_second().max(1);
-    Duration::from_secs(ticks / in_a_second) + Duration::from_secs(ticks % in_a_second) / u32::try_from(in_a_second).unwrap_or(1)
+    Duration::from_secs(ticks / in_a_second)
+        + Duration::from_secs(ticks % in_a_second) / u32::try_from(in_a_second).unwrap_or(1)
 }
 
 fn started(stat: &str, uptime: &str, now: Duration) -> f64 {

@@ -8,5 +8,6 @@ mod pools;
 mod race;
 mod resend;
 mod rig;
+mod seen;
 mod share;
 mod switch;
