@@ -1,7 +1,8 @@
 //! What is valid and odd.
 
-use super::{Config, PairConfig, SideConfig};
+use super::{Config, OnSwitch, PairConfig, SideConfig};
 use humantime::format_duration;
+use lockstep_pair::coordinator::Leftover;
 use lockstep_policy::Side;
 use std::time::Duration;
 
@@ -21,7 +22,12 @@ fn of_pair(pair: &PairConfig) -> Vec<String> {
     let about = |text: String| format!("pair `{}`: {text}", pair.name);
     let leased = [max_wait(pair), fence(pair)].into_iter().filter(|_| pair.policy.traits.exclusive);
     let tls = crate::encryption::lint(pair).into_iter().map(Some);
-    let own = leased.chain([probe_overlap(pair)]).chain(unheard(pair)).chain(unfenced(pair)).chain(tls);
+    let own = leased
+        .chain([probe_overlap(pair)])
+        .chain(unheard(pair))
+        .chain(unfenced(pair))
+        .chain(tls)
+        .chain([cut_short(pair)]);
     own.flatten().chain(of_policy(pair)).map(about).collect()
 }
 
@@ -35,6 +41,16 @@ fn of_policy(pair: &PairConfig) -> Vec<String> {
         policy.expected_delay.map(|delay| format!("expected switch delay, at worst: {}", format_duration(delay))),
     );
     said
+}
+
+/// Who is let finish, and is cut before.
+fn cut_short(pair: &PairConfig) -> Option<String> {
+    let finishes = pair.listener.iter().any(|listener| listener.on_switch == OnSwitch::Finish);
+    (finishes && pair.settings.leftover == Leftover::Cut).then(|| {
+        "a listener has `on_switch = \"finish\"`, but a switch cuts what is left at the old side as soon as that has stood down: \
+         `leftover = \"finish\"` in [pair.handover] lets it go on"
+            .to_owned()
+    })
 }
 
 /// What nobody confirms, and what nobody asks for.

@@ -151,7 +151,12 @@ fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
             table.refuse(listed.at, "sni", why, "one of both");
         }
     }
-    let sni = sni.map(|listed| listed.items.into_iter().map(|name| name.value.to_ascii_lowercase()).collect());
+    if let Some(at) = table.place("tls").filter(|_| protocol == Protocol::Tcp) {
+        let valid = "`protocol = \"http\"`, or no `tls`: it is passed through, and `sni` may choose";
+        table.refuse(at, "tls", "does not end where `protocol = \"tcp\"` passes everything on as it is", valid);
+    }
+    let sni = sni.map(|listed| listed.items.into_iter().filter(|name| sound_host(&table, name)));
+    let sni = sni.map(|names| names.map(|name| name.value.to_ascii_lowercase()).collect());
     let h2c = table.truth("h2c").unwrap_or(false);
     if let Some(at) = table.place("h2c").filter(|_| protocol == Protocol::Tcp || tls.is_some()) {
         table.refuse(
@@ -165,6 +170,9 @@ fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
     let words = [("finish", OnSwitch::Finish), ("close", OnSwitch::Close), ("reset", OnSwitch::Reset)];
     let on_switch = table.word("on_switch", &words).unwrap_or(OnSwitch::Close);
     let finish_within = table.duration("finish_within", MINUTE, Duration::ZERO..=24 * HOUR).value;
+    if let Some(at) = table.place("finish_within").filter(|_| on_switch != OnSwitch::Finish) {
+        table.refuse(at, "finish_within", "says nothing without `on_switch = \"finish\"`", "both, or neither");
+    }
     table.finish();
     let config = ListenerConfig {
         listen: addresses.iter().map(|address| address.value).collect(),
@@ -178,6 +186,26 @@ fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
         finish_within,
     };
     ReadListener { at, addresses, config }
+}
+
+/// Whether a name is one that a TLS client may ask for, or stands for all right below a domain; refused if not.
+fn sound_host(table: &Table<'_, '_>, name: &Placed<String>) -> bool {
+    let label = |label: &str| {
+        let letters = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_';
+        (1..=63).contains(&label.len()) && label.bytes().all(letters)
+    };
+    let host = name.value.strip_prefix("*.").unwrap_or(&name.value);
+    let sound = host.len() <= 253 && host.split('.').all(label);
+    if !sound {
+        let what = format!("\"{}\" is no host name", name.value);
+        table.refuse(
+            name.at,
+            "sni",
+            what,
+            "such as \"agents.example.org\", or \"*.example.org\" for all names right below it",
+        );
+    }
+    sound
 }
 
 /// A list of networks; none when the key is not there.
@@ -210,12 +238,19 @@ fn listener_tls(mut table: Table<'_, '_>, dir: &Path) -> ListenerTls {
     ListenerTls { certificates, client_ca, client_required: required.unwrap_or(true), http2 }
 }
 
-/// `[pair.upstream]`. Relative paths start at `dir`.
-pub(super) fn upstream(table: Option<Table<'_, '_>>, dir: &Path) -> UpstreamConfig {
+/// `[pair.upstream]`, of a pair that takes requests or only streams. Relative paths start at `dir`.
+pub(super) fn upstream(table: Option<Table<'_, '_>>, dir: &Path, takes_requests: bool) -> UpstreamConfig {
     let Some(mut table) = table else { return UpstreamConfig::default() };
     let tls = table.table("tls", "pair.upstream.tls").map(|table| upstream_tls(table, dir));
     let http2 = table.truth("http2").unwrap_or(false);
     let proxy_protocol = table.word("proxy_protocol", &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)]);
+    if let Some(at) = table.place("proxy_protocol").filter(|_| takes_requests) {
+        let what =
+            "is for streams: requests of many clients share a connection to a server, which names one client only";
+        let valid =
+            "a pair whose listeners all have `protocol = \"tcp\"`; requests name their client in X-Forwarded-For";
+        table.refuse(at, "proxy_protocol", what, valid);
+    }
     table.finish();
     UpstreamConfig { tls, http2, proxy_protocol }
 }

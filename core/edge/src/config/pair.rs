@@ -1,6 +1,6 @@
 //! One `[[pair]]`: its sides, times and bounds. Every default of a pair stands here.
 
-use super::listener::{self, ReadListener, UpstreamConfig};
+use super::listener::{self, Protocol, ReadListener, UpstreamConfig};
 use super::policy::{self, Plugins};
 use super::problem::Problems;
 use super::remote;
@@ -84,7 +84,8 @@ pub(super) fn read<'i>(
     let name = name(&mut table);
     let listeners = sides::listeners(&mut table);
     let more = listener::listeners(&mut table, dir);
-    let upstream = listener::upstream(table.table("upstream", "pair.upstream"), dir);
+    let takes_requests = !listeners.is_empty() || more.iter().any(|one| one.config.protocol == Protocol::Http);
+    let upstream = listener::upstream(table.table("upstream", "pair.upstream"), dir, takes_requests);
     let answer = table.list("answer", ADDRESS).map(|answer| answer.items).unwrap_or_default();
     let exclusive_only = ["lease", "handover"].map(|key| (key, table.place(key)));
     let terms = lease(table.table("lease", "pair.lease"));

@@ -63,7 +63,8 @@ fn listeners_of_which_more_is_said() {
         "listen = [\"10.0.0.100:2011\", \"[2001:db8::1]:2011\"]\nprotocol = \"tcp\"\non_switch = \"reset\"",
         "listen = [\"10.0.0.100:443\"]\ntls = { certificates = [\"vip.pem\"], client_ca = \"ca.pem\", client = \"optional\" }",
         "listen = [\"10.0.0.100:443\"]\nprotocol = \"tcp\"\nsni = [\"*.example.org\"]\nproxy_protocol = [\"10.0.0.0/8\"]",
-        "listen = [\"10.0.0.100:81\"]\n[pair.upstream]\ntls = { name = \"web.example\" }\nproxy_protocol = \"v2\"",
+        "listen = [\"10.0.0.100:81\"]\n[pair.upstream]\ntls = { name = \"web.example\" }",
+        "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\non_switch = \"finish\"\nfinish_within = \"1h\"",
     ] {
         assert_eq!(with_listener(sound), [""; 0], "{sound}");
     }
@@ -95,6 +96,26 @@ fn listeners_of_which_more_is_said() {
              \"ADDRESS/BITS\", such as \"10.0.0.0/8\" or \"10.0.0.1/32\"",
         ),
         (
+            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\nsni = [\"a.example\", \"*.b.*\"]",
+            "edge.toml:10:21: pair.listener.sni: \"*.b.*\" is no host name; such as \"agents.example.org\", or \"*.example.org\" \
+             for all names right below it",
+        ),
+        (
+            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\ntls = { certificates = [\"vip.pem\"] }",
+            "edge.toml:10:7: pair.listener.tls: does not end where `protocol = \"tcp\"` passes everything on as it is; \
+             `protocol = \"http\"`, or no `tls`: it is passed through, and `sni` may choose",
+        ),
+        (
+            "listen = [\"10.0.0.100:81\"]\nfinish_within = \"1m\"",
+            "edge.toml:9:17: pair.listener.finish_within: says nothing without `on_switch = \"finish\"`; both, or neither",
+        ),
+        (
+            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\n[pair.upstream]\nproxy_protocol = \"v2\"",
+            "edge.toml:11:18: pair.upstream.proxy_protocol: is for streams: requests of many clients share a connection to a \
+             server, which names one client only; a pair whose listeners all have `protocol = \"tcp\"`; requests name their \
+             client in X-Forwarded-For",
+        ),
+        (
             "listen = [\"10.0.0.100:81\"]\ntls = {}",
             "edge.toml:9:7: pair.listener.tls.certificates: is missing; PEM files with a chain and its key each, such as \
              `certificates = [\"vip.pem\"]`",
@@ -106,4 +127,11 @@ fn listeners_of_which_more_is_said() {
     ] {
         assert_eq!(with_listener(bad), [sentence], "{bad}");
     }
+}
+
+#[test]
+fn a_pair_without_requests_may_announce_its_clients() {
+    let only = "[[pair.listener]]\nlisten = [\"10.0.0.100:2011\"]\nprotocol = \"tcp\"\n[pair.upstream]\nproxy_protocol = \"v2\"\n";
+    let spoiled = spoiled("listen = [\"10.0.0.100:80\"]\n[pair.policy]", &format!("{only}[pair.policy]"));
+    assert_eq!(spoiled, [""; 0]);
 }

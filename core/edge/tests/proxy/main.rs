@@ -10,4 +10,5 @@ mod resend;
 mod rig;
 mod seen;
 mod share;
+mod streams;
 mod switch;
