@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use tokio::io::Interest;
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
 /// Reads of one direction before others of the same thread have their turn.
 const TURN: usize = 16;
@@ -117,13 +118,13 @@ pub(super) struct Course<'s> {
     counts: &'s Counts,
     up: Way,
     down: Way,
-    answered: bool,
+    answered: Option<Instant>,
     half: bool,
 }
 
 impl<'s> Course<'s> {
     pub(super) fn new(client: &'s TcpStream, server: &'s TcpStream, counts: &'s Counts) -> Course<'s> {
-        Course { client, server, counts, up: Way::default(), down: Way::default(), answered: false, half: false }
+        Course { client, server, counts, up: Way::default(), down: Way::default(), answered: None, half: false }
     }
 
     /// Bytes that were passed on, from the client and to it.
@@ -131,8 +132,8 @@ impl<'s> Course<'s> {
         (self.up.passed, self.down.passed)
     }
 
-    /// Whether the server has sent anything.
-    pub(super) fn is_answered(&self) -> bool {
+    /// When the server has sent its first byte.
+    pub(super) fn answered(&self) -> Option<Instant> {
         self.answered
     }
 
@@ -165,8 +166,8 @@ impl<'s> Course<'s> {
             }
             _ => {}
         }
-        if !self.answered && self.down.passed > 0 {
-            self.answered = true;
+        if self.answered.is_none() && self.down.passed > 0 {
+            self.answered = Some(Instant::now());
             return Poll::Ready(Step::Answered);
         }
         match (up.is_ready(), down.is_ready()) {

@@ -6,6 +6,7 @@
 
 mod course;
 mod hello;
+mod line;
 mod pipe;
 mod reach;
 
@@ -20,6 +21,7 @@ use super::traffic::Trouble;
 use crate::config::OnSwitch;
 use course::{Course, Step};
 use hello::{BYTES_MAX, DECODE_ERROR, Hello, Names, UNRECOGNIZED_NAME};
+use line::Story;
 use lockstep_policy::Sides;
 use reach::{Asking, Missed, Reached};
 use rustix::net::sockopt;
@@ -89,26 +91,29 @@ async fn converse(
     rules: &Rules,
     limits: &ListenSettings,
 ) -> Option<(Met, Ended)> {
-    let refused = || _ = pair.streams.refused.fetch_add(1, Relaxed);
+    let mut story = Story::of(met.client, met.asked);
+    let refused = |mut story: Story, why| {
+        pair.streams.refused.fetch_add(1, Relaxed);
+        story.why = Some(why);
+        story.tell(pair);
+    };
     let hello = if rules.names.is_empty() {
         Vec::new()
     } else {
         match greet(&mut met.socket, &rules.names, limits.head_timeout).await? {
             Ok(hello) => hello,
-            Err(alert) => {
-                refused();
+            Err((alert, why)) => {
+                refused(story, why);
                 return Some((met, Ended::Saying(alert)));
             }
         }
     };
-    let (client, begun) = (met.client, Instant::now());
-    let asking = Asking { pair, pool: pool.0, client, socket: &met.socket, has_spoken: !hello.is_empty() };
+    let asking = Asking { pair, pool: pool.0, client: met.client, socket: &met.socket, has_spoken: !hello.is_empty() };
     let reached = match asking.reach().await {
         Ok(reached) => reached,
-        Err(missed) => {
-            refused();
-            let why = if let Missed::Refused(why) = missed { why } else { "the client has left" };
-            tracing::debug!(target: "lockstep::access", pair = pair.name, %client, why, "a stream had no server");
+        Err(Missed { why, waited }) => {
+            story.waited = waited;
+            refused(story, why);
             return Some((met, Ended::InOrder));
         }
     };
@@ -116,24 +121,22 @@ async fn converse(
         Some(version) => [proxy_protocol::header(version, met.client, met.asked), hello].concat(),
         None => hello,
     };
-    let (side, epoch) = (reached.target.side, reached.target.epoch);
-    let (waited, attempts) = (reached.waited, reached.attempts);
-    let _open = Open::at(&pair.streams.open[side]);
-    let (ended, why, (bytes_in, bytes_out)) = run(&met.socket, reached, &first_words, pair, rules).await;
-    tracing::debug!(
-        target: "lockstep::access",
-        pair = pair.name, %side, %epoch, %client, bytes_in, bytes_out, ?why,
-        ms = begun.elapsed().as_millis(),
-        hold_ms = waited.as_millis(),
-        retries = attempts.saturating_sub(1),
-        "a stream has ended"
-    );
+    let side = reached.target.side;
+    story.given_to = Some((side, reached.target.epoch));
+    (story.waited, story.attempts) = (reached.waited, reached.attempts);
+    let open = Open::at(&pair.streams.open[side]);
+    let ended = run(&met.socket, reached, &first_words, pair, rules, &mut story).await;
+    drop(open);
+    story.tell(pair);
     Some((met, ended))
 }
 
+/// What a client is told, and what people are.
+type Refusal = (&'static [u8], &'static str);
+
 /// Reads the client's first message. Its bytes, if it asks for one of the names; else what to tell it. `None`: it has gone,
 /// or is too slow.
-async fn greet(socket: &mut TcpStream, names: &Names, within: Duration) -> Option<Result<Vec<u8>, &'static [u8]>> {
+async fn greet(socket: &mut TcpStream, names: &Names, within: Duration) -> Option<Result<Vec<u8>, Refusal>> {
     let read = async {
         let (mut hello, mut bytes, mut have) = (Hello::default(), [0; 4096], 0);
         loop {
@@ -143,14 +146,10 @@ async fn greet(socket: &mut TcpStream, names: &Names, within: Duration) -> Optio
             match hello.feed(&bytes[..read]) {
                 Ok(None) => {}
                 Ok(Some(Some(name))) if names.take(&name) => return Some(Ok(hello.into_bytes())),
-                Ok(Some(name)) => {
-                    tracing::debug!(name, "a client asks for a name that is not known here");
-                    return Some(Err(&UNRECOGNIZED_NAME[..]));
+                Ok(Some(_)) => {
+                    return Some(Err((&UNRECOGNIZED_NAME[..], "the client asks for a name that is not known here")));
                 }
-                Err(hello::Malformed(why)) => {
-                    tracing::debug!(why, "a client's first message is refused");
-                    return Some(Err(&DECODE_ERROR[..]));
-                }
+                Err(hello::Malformed(why)) => return Some(Err((&DECODE_ERROR[..], why))),
             }
         }
     };
@@ -190,6 +189,22 @@ enum Why {
     Still,
 }
 
+impl Why {
+    /// For people; nothing, where both ends have ended it.
+    fn in_words(self) -> Option<&'static str> {
+        match self {
+            Why::Done => None,
+            Why::ClientBroke => Some("the client broke it off"),
+            Why::ServerBroke => Some("the server broke it off"),
+            Why::Cut => Some("the edge cut it"),
+            Why::Closed => Some("closed: the side has lost its role"),
+            Why::Reset => Some("reset: the side has lost its role"),
+            Why::FinishOver => Some("closed: the side has lost its role, and the time to finish is over"),
+            Why::Still => Some("closed: one half had ended, and the other lay still for too long"),
+        }
+    }
+}
+
 /// Copies both ways until the stream ends, or is ended. When this returns, the server's connection is closed.
 async fn run(
     client: &TcpStream,
@@ -197,7 +212,8 @@ async fn run(
     first_words: &[u8],
     pair: &Shared,
     rules: &Rules,
-) -> (Ended, Why, (u64, u64)) {
+    story: &mut Story,
+) -> Ended {
     let Reached { mut linked, target, mut changes, presence: _present, .. } = reached;
     stay_awake(&linked.socket);
     reach::tell_first(pair, &target, false);
@@ -229,13 +245,15 @@ async fn run(
             Ended::Reset
         }
         Why::ServerBroke => {
-            if !course.is_answered() {
+            if course.answered().is_none() {
                 reach::note_trouble(pair, &target, Trouble::Reset);
             }
             if course.client_is_told() { Ended::InOrder } else { Ended::Reset }
         }
     };
-    (ended, why, course.passed())
+    (story.received, story.sent) = course.passed();
+    (story.answered, story.why) = (course.answered(), why.in_words());
+    ended
 }
 
 /// Gives the server what comes before the client's own bytes, or was read of them.

@@ -30,13 +30,10 @@ pub(super) struct Reached {
     pub(super) presence: Option<Presence>,
 }
 
-/// Why a stream has no server.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Missed {
-    /// The client has gone.
-    Left,
-    /// It is closed, for this reason.
-    Refused(&'static str),
+/// Why a stream has no server, and how long it waited for one.
+pub(super) struct Missed {
+    pub(super) why: &'static str,
+    pub(super) waited: Duration,
 }
 
 /// What the route and the servers allow now.
@@ -65,11 +62,14 @@ impl Asking<'_> {
         let mut changes = pair.table.changes();
         let (mut ticket, mut deadline, mut attempts) = (None::<Ticket>, None, 0);
         let refuse = |ticket: Option<Ticket>, why| {
-            match ticket {
-                Some(ticket) => drop(ticket.refused()),
-                None => pair.table.standing().tally.turned_away(),
-            }
-            Missed::Refused(why)
+            let waited = match ticket {
+                Some(ticket) => ticket.refused(),
+                None => {
+                    pair.table.standing().tally.turned_away();
+                    Duration::ZERO
+                }
+            };
+            Missed { why, waited }
         };
         loop {
             // What changes before the look is seen by it, what changes after it ends the wait below.
@@ -103,7 +103,10 @@ impl Asking<'_> {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = sleep_until(again) => {}
-                () = self.client_left() => return Err(Missed::Left),
+                () = self.client_left() => {
+                    let waited = ticket.map(Ticket::abandoned).unwrap_or_default();
+                    return Err(Missed { why: "the client has left while it waited", waited });
+                }
             }
         }
     }
