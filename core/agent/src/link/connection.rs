@@ -1,6 +1,7 @@
 //! Connections, bounded: so many at once, none that says nothing from the start, and with TLS none of a stranger.
 
 use super::gate::Gate;
+use crate::platform::socket;
 use lockstep_wire::braid::{Braid, Braids};
 use lockstep_wire::trust::{HandshakeError, Peer, Stream as Wire};
 use std::collections::VecDeque;
@@ -49,7 +50,7 @@ async fn let_in(listener: TcpListener, gate: Gate, accepted: Accepted) {
     let mut under_way: VecDeque<JoinHandle<()>> = VecDeque::new();
     loop {
         let connection = tokio::select! {
-            connection = listener.accept() => connection,
+            connection = socket::accept(&listener) => connection,
             () = accepted.closed() => return,
         };
         match connection {
@@ -91,7 +92,7 @@ async fn let_everybody_in(listener: TcpListener, accepted: Accepted) {
     let (seats, braids) = (Arc::new(Semaphore::new(CONNECTIONS)), Braids::default());
     while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
         let connection = tokio::select! {
-            connection = listener.accept() => connection,
+            connection = socket::accept(&listener) => connection,
             () = accepted.closed() => return,
         };
         match connection {

@@ -5,6 +5,7 @@
 //! | `disk` | flock, rename and a directory's fsync | a file that nobody else may open, rename and the file's own flush |
 //! | `family` | a process group | a job object |
 //! | `process` | `/proc`, signals | – |
+//! | `socket` | – | what is accepted is kept from being inherited |
 //! | `notify` | systemd's notify socket | – (the service control manager is told by who hosts the agent) |
 //!
 //! Rooms with halves of their own: [`crate::guard`], [`crate::lan`], [`crate::service`] (the system's service manager).
@@ -19,4 +20,4 @@ use linux as system;
 #[cfg(windows)]
 use windows as system;
 
-pub(crate) use system::{STATE, disk, family, notify, process};
+pub(crate) use system::{STATE, disk, family, notify, process, socket};

@@ -32,6 +32,7 @@ mod tunnel;
 pub(crate) use standing::Standing;
 
 use crate::config::{Identity, Redirect};
+use crate::platform;
 use peer::Peer;
 use rustls::ServerConfig;
 use std::io;
@@ -155,7 +156,7 @@ async fn accept(socket: TcpListener, listener: Arc<Listener>, identity: Option<(
     });
     let seats = Arc::new(Semaphore::new(listener.config.connections));
     while let Ok(seat) = Arc::clone(&seats).acquire_owned().await {
-        match socket.accept().await {
+        match platform::socket::accept(&socket).await {
             Ok((stream, client)) => {
                 // An answer does not wait for a segment to be full. A socket that refuses is as good as closed.
                 let _ = stream.set_nodelay(true);
