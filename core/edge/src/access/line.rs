@@ -5,11 +5,11 @@ use super::calendar::Instant;
 use lockstep_policy::{Epoch, Side};
 use std::fmt::{self, Write as _};
 use std::io::Write as _;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, SystemTime};
 
 /// What most lines take.
-const LINE: usize = 512;
+const LINE: usize = 640;
 
 /// The most that is kept of one text of a client's, in bytes; what is left out is marked by `...`.
 const TEXT_MAX: usize = 4096;
@@ -101,54 +101,53 @@ impl Entry<'_> {
         self.begun().rfc3339(line);
         line.push(b'"');
         if let Some(client) = self.client {
-            key(line, "client");
-            // Writing to memory does not fail.
-            let _ = write!(line, "\"{}\"", SocketAddr::new(client.ip().to_canonical(), client.port()));
+            line.extend_from_slice(b",\"client\":");
+            socket(line, client);
         }
         if let Some(listener) = self.listener {
-            key(line, "listener");
-            let _ = write!(line, "\"{}\"", SocketAddr::new(listener.ip().to_canonical(), listener.port()));
+            line.extend_from_slice(b",\"listener\":");
+            socket(line, listener);
         }
-        text(line, "protocol", self.protocol.as_bytes());
+        text(line, b",\"protocol\":\"", self.protocol.as_bytes());
         if let Some(request) = &self.request {
-            text(line, "method", request.method.as_bytes());
-            text(line, "path", request.path);
-            text_if_any(line, "referer", request.referer);
-            text_if_any(line, "user_agent", request.user_agent);
+            text(line, b",\"method\":\"", request.method.as_bytes());
+            text(line, b",\"path\":\"", request.path);
+            text_if_any(line, b",\"referer\":\"", request.referer);
+            text_if_any(line, b",\"user_agent\":\"", request.user_agent);
         }
         if let Some(status) = self.status {
-            key(line, "status");
+            line.extend_from_slice(b",\"status\":");
             number(line, u64::from(status));
         }
-        key(line, "bytes_in");
+        line.extend_from_slice(b",\"bytes_in\":");
         number(line, self.received);
-        key(line, "bytes_out");
+        line.extend_from_slice(b",\"bytes_out\":");
         number(line, self.sent);
-        text(line, "pair", self.pair.as_bytes());
+        text(line, b",\"pair\":\"", self.pair.as_bytes());
         if let Some(side) = self.side {
-            text(line, "side", letter(side));
+            text(line, b",\"side\":\"", letter(side));
         }
         if let Some(epoch) = self.epoch {
-            key(line, "epoch");
+            line.extend_from_slice(b",\"epoch\":");
             number(line, epoch.0);
         }
         if self.status.is_some() {
-            text(line, "by", if self.by_edge { b"edge" } else { b"side" });
+            text(line, b",\"by\":\"", if self.by_edge { b"edge" } else { b"side" });
         }
-        key(line, "hold_ms");
+        line.extend_from_slice(b",\"hold_ms\":");
         millis(line, self.hold);
         if let Some(first_byte) = self.first_byte {
-            key(line, "first_byte_ms");
+            line.extend_from_slice(b",\"first_byte_ms\":");
             millis(line, first_byte);
         }
-        key(line, "ms");
+        line.extend_from_slice(b",\"ms\":");
         millis(line, self.total);
-        key(line, "attempts");
+        line.extend_from_slice(b",\"attempts\":");
         number(line, u64::from(self.attempts));
-        identifier(line, "trace_id", self.trace);
-        identifier(line, "request_id", self.request_id);
+        identifier(line, b",\"trace_id\":\"", self.trace);
+        identifier(line, b",\"request_id\":\"", self.request_id);
         if let Some(why) = self.why {
-            key(line, "why");
+            line.extend_from_slice(b",\"why\":");
             line.push(b'"');
             json_text(line, short(why).as_bytes());
             line.push(b'"');
@@ -159,8 +158,7 @@ impl Entry<'_> {
     /// Apache's `combined`, and then what only a pair has.
     fn combined(&self, line: &mut Vec<u8>) {
         match self.client {
-            // Writing to memory does not fail.
-            Some(client) => drop(write!(line, "{}", client.ip().to_canonical())),
+            Some(client) => address(line, client.ip().to_canonical()),
             None => line.push(b'-'),
         }
         line.extend_from_slice(b" - - [");
@@ -218,33 +216,52 @@ fn letter(side: Side) -> &'static [u8] {
     }
 }
 
-/// `,"name":`.
-fn key(line: &mut Vec<u8>, name: &str) {
-    line.extend_from_slice(b",\"");
-    line.extend_from_slice(name.as_bytes());
-    line.extend_from_slice(b"\":");
+/// An address and a port, in quotes.
+fn socket(line: &mut Vec<u8>, socket: SocketAddr) {
+    let ip = socket.ip().to_canonical();
+    let (open, close): (&[u8], &[u8]) = if ip.is_ipv4() { (b"\"", b":") } else { (b"\"[", b"]:") };
+    line.extend_from_slice(open);
+    address(line, ip);
+    line.extend_from_slice(close);
+    number(line, u64::from(socket.port()));
+    line.push(b'"');
 }
 
-fn text(line: &mut Vec<u8>, name: &str, value: &[u8]) {
-    key(line, name);
-    line.push(b'"');
+fn address(line: &mut Vec<u8>, ip: IpAddr) {
+    match ip {
+        IpAddr::V4(ip) => {
+            for (place, octet) in ip.octets().into_iter().enumerate() {
+                if place > 0 {
+                    line.push(b'.');
+                }
+                number(line, u64::from(octet));
+            }
+        }
+        // Writing to memory does not fail.
+        IpAddr::V6(ip) => drop(write!(line, "{ip}")),
+    }
+}
+
+/// `key` is whole, with the quote that begins the text.
+fn text(line: &mut Vec<u8>, key: &[u8], value: &[u8]) {
+    line.extend_from_slice(key);
     json_text(line, value);
     line.push(b'"');
 }
 
-fn text_if_any(line: &mut Vec<u8>, name: &str, value: &[u8]) {
+fn text_if_any(line: &mut Vec<u8>, key: &[u8], value: &[u8]) {
     if !value.is_empty() {
-        text(line, name, value);
+        text(line, key, value);
     }
 }
 
-fn identifier(line: &mut Vec<u8>, name: &str, identifier: Option<Id<'_>>) {
+fn identifier(line: &mut Vec<u8>, key: &[u8], identifier: Option<Id<'_>>) {
     match identifier {
-        Some(Id::Given(given)) => text(line, name, given),
+        Some(Id::Given(given)) => text(line, key, given),
         Some(Id::Made(number)) => {
-            key(line, name);
+            line.extend_from_slice(key);
             // Writing to memory does not fail.
-            let _ = write!(line, "\"{number:032x}\"");
+            let _ = write!(line, "{number:032x}\"");
         }
         None => {}
     }
@@ -287,7 +304,10 @@ fn millis(line: &mut Vec<u8>, time: Duration) {
 /// are shown as `\xHH`.
 fn json_text(line: &mut Vec<u8>, value: &[u8]) {
     let (value, cut) = bounded(value);
-    for part in value.utf8_chunks() {
+    // Most texts are nothing but printable ASCII.
+    let plain = value.iter().position(|&byte| !PLAIN[usize::from(byte)]).unwrap_or(value.len());
+    line.extend_from_slice(&value[..plain]);
+    for part in value[plain..].utf8_chunks() {
         let valid = part.valid();
         let mut plain = 0;
         for (at, char) in valid.char_indices().filter(|(_, char)| is_odd(*char)) {
@@ -310,10 +330,20 @@ fn json_text(line: &mut Vec<u8>, value: &[u8]) {
     }
 }
 
+/// Bytes that stand for themselves in any text.
+const PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut byte = b' ';
+    while byte <= b'~' {
+        plain[byte as usize] = byte != b'"' && byte != b'\\';
+        byte += 1;
+    }
+    plain
+};
+
 /// What does not stand for itself in a text: quotes, controls, and what turns the direction of what follows, or ends a line to some readers.
 fn is_odd(char: char) -> bool {
     match char {
-        ' ' | '!' | '#'..='[' | ']'..='~' => false,
         '"' | '\\' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
         _ => char.is_control(),
     }
@@ -322,7 +352,9 @@ fn is_odd(char: char) -> bool {
 /// As Apache writes it: quotes and backslashes are escaped, and all that is not printable ASCII is `\xHH`.
 fn apache_text(line: &mut Vec<u8>, value: &[u8]) {
     let (value, cut) = bounded(value);
-    for &byte in value {
+    let plain = value.iter().position(|&byte| !PLAIN[usize::from(byte)]).unwrap_or(value.len());
+    line.extend_from_slice(&value[..plain]);
+    for &byte in &value[plain..] {
         match byte {
             b'"' => line.extend_from_slice(b"\\\""),
             b'\\' => line.extend_from_slice(b"\\\\"),
