@@ -109,4 +109,4 @@ need:
 # XMPP probe against a prosody, those of a foreign balancer behind an HAProxy; curl comes to the nodes directly;
 # schedules of faults set wall clocks by libfaketime, and have a switch of their own read whole frames, for which ethtool prepares the cables.
 need-test: need
-	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl faketime ethtool
+	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl faketime ethtool slowhttptest

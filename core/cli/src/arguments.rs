@@ -157,6 +157,19 @@ pub enum Command {
         /// The pair's name
         pair: String,
     },
+    /// Tell a pair's clients that it is under maintenance, until that is taken back; requests under way end first
+    Maintenance {
+        #[command(flatten)]
+        reach: Reach,
+        /// The pair's name
+        pair: String,
+        /// Whether it begins or ends
+        #[arg(value_name = "on|off", value_parser = on_or_off)]
+        on: bool,
+        /// What clients are told, in place of the configured page
+        #[arg(long, default_value = "")]
+        text: String,
+    },
     /// Look into what a pair's policy was told and did
     Journal {
         #[command(subcommand)]
@@ -373,4 +386,12 @@ pub struct Reach {
     /// directory, or /var/lib/lockstep/admin.token]
     #[arg(long, value_name = "FILE", env = "LOCKSTEP_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+fn on_or_off(word: &str) -> Result<bool, String> {
+    match word {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err("say `on` or `off`".to_owned()),
+    }
 }

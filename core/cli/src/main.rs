@@ -72,6 +72,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
         Command::Confirm { reach, pair, gate, side } => on_one_thread(verbs::confirm_gate(&reach, &pair, &gate, side)),
         Command::Pause { reach, pair, reason } => on_one_thread(verbs::pause(&reach, &pair, &reason)),
         Command::Resume { reach, pair } => on_one_thread(verbs::resume(&reach, &pair)),
+        Command::Maintenance { reach, pair, on, text } => on_one_thread(verbs::maintenance(&reach, &pair, on, &text)),
         Command::Check { file, lint } => verbs::check(&file, lint),
         Command::Journal { verb } => match verb {
             JournalVerb::Export { reach, pair, file, since } => {

@@ -69,7 +69,14 @@ fn of_pair(pair: &PairStatus) -> String {
         let reason = if pause.reason.is_empty() { String::new() } else { format!(": {}", pause.reason) };
         line("paused", &format!("by {} since {}{reason}", pause.by, pause.since));
     }
+    if let Some(begun) = &pair.maintenance {
+        let text = if begun.text.is_empty() { String::new() } else { format!(": {}", begun.text) };
+        line("closed", &format!("maintenance by {} since {}{text}", begun.by, begun.since));
+    }
     let traffic = &pair.traffic;
+    if traffic.turned_away > 0 {
+        line("limits", &format!("{} connections and requests turned away", traffic.turned_away));
+    }
     line(
         "requests",
         &format!(

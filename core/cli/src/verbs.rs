@@ -3,7 +3,9 @@
 use crate::arguments::{EDGE_CONFIG, Reach};
 use crate::exit::Failure;
 use crate::{render_status, render_why};
-use lockstep_edge::admin::api::{CommandOrder, GateAnswer, GateOrder, Handover, PauseOrder, SwitchAnswer, SwitchOrder};
+use lockstep_edge::admin::api::{
+    CommandOrder, GateAnswer, GateOrder, Handover, MaintenanceOrder, PauseOrder, SwitchAnswer, SwitchOrder,
+};
 use lockstep_edge::admin::client::Client;
 use lockstep_pair::record::Outcome;
 use lockstep_policy::{Side, event};
@@ -119,6 +121,17 @@ pub async fn resume(reach: &Reach, pair: &str) -> Result<(), Failure> {
     let order = PauseOrder { by: operator(), reason: String::new() };
     client(reach)?.resume(pair, &order).await?;
     print(&format!("{pair}: its policy switches again\n"))
+}
+
+/// `lockstep maintenance PAIR on|off`.
+pub async fn maintenance(reach: &Reach, pair: &str, on: bool, text: &str) -> Result<(), Failure> {
+    let order = MaintenanceOrder { by: operator(), on, text: text.to_owned() };
+    client(reach)?.maintenance(pair, &order).await?;
+    print(&if on {
+        format!("{pair}: clients are told that it is under maintenance, until `lockstep maintenance {pair} off`\n")
+    } else {
+        format!("{pair}: clients are served again\n")
+    })
 }
 
 /// `lockstep check FILE`: an edge's configuration, or an agent's.

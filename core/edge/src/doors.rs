@@ -1,6 +1,6 @@
 //! The addresses that a pair listens on, and what stands behind each.
 
-use crate::config::{ListenerConfig, PairConfig, Protocol};
+use crate::config::{LimitsConfig, ListenerConfig, PairConfig, Protocol};
 use crate::driver::Feed;
 use crate::encryption::Encryption;
 use crate::proxy::{BindError, HoldSettings, ListenSettings, Listener, PairProxy, Pool, ProxySettings, StreamSettings};
@@ -26,26 +26,26 @@ enum Behind {
 
 /// Binds all addresses of a pair. An error names the key that the address stands under.
 pub(crate) fn bind(pair: &PairConfig, encryption: &Encryption) -> Result<Vec<Door>, (String, BindError)> {
-    let door_with = |key: &str, address: &SocketAddr, behind: Behind, settings: ListenSettings| {
-        let bound = Listener::bind(*address, settings);
+    let door = |key: &str, address: &SocketAddr, behind: Behind, limits: &LimitsConfig| {
+        let LimitsConfig { settings, networks } = limits;
+        let bound = Listener::bind(*address, *settings).map(|listener| listener.sheltered(networks.clone()));
         bound.map(|listener| Door { listener, behind }).map_err(|error| (key.to_owned(), error))
     };
-    let door =
-        |key: &str, address: &SocketAddr, behind: Behind| door_with(key, address, behind, ListenSettings::default());
     let mut doors = Vec::new();
     for address in &pair.listen {
-        doors.push(door("pair.listen", address, Behind::Pool(String::new()))?);
+        doors.push(door("pair.listen", address, Behind::Pool(String::new()), &pair.limits)?);
     }
     for listeners in &pair.listeners {
         for address in &listeners.listen {
             let key = format!("pair.listeners.{}", listeners.pool);
-            doors.push(door(&key, address, Behind::Pool(listeners.pool.clone()))?);
+            doors.push(door(&key, address, Behind::Pool(listeners.pool.clone()), &pair.limits)?);
         }
     }
     for (listener, tls) in pair.listener.iter().zip(&encryption.listeners) {
-        let settings = ListenSettings { prior_knowledge: listener.h2c, ..ListenSettings::default() };
+        let settings = ListenSettings { prior_knowledge: listener.h2c, ..listener.limits.settings };
+        let limits = LimitsConfig { settings, networks: listener.limits.networks.clone() };
         for address in &listener.listen {
-            let mut door = door_with("pair.listener.listen", address, behind(listener, pair), settings)?;
+            let mut door = door("pair.listener.listen", address, behind(listener, pair), &limits)?;
             door.listener = door.listener.behind(&listener.proxy_protocol);
             if let Some(tls) = tls {
                 door.listener = door.listener.secured(Arc::clone(tls));
@@ -54,7 +54,7 @@ pub(crate) fn bind(pair: &PairConfig, encryption: &Encryption) -> Result<Vec<Doo
         }
     }
     for address in &pair.answer {
-        doors.push(door("pair.answer", address, Behind::Answers)?);
+        doors.push(door("pair.answer", address, Behind::Answers, &LimitsConfig::default())?);
     }
     Ok(doors)
 }
@@ -104,7 +104,9 @@ pub(crate) fn proxy(pair: &PairConfig, feeds: mpsc::Sender<Feed>) -> Arc<PairPro
     let events = move |event| drop(feeds.try_send(Feed::Proxy(event)));
     let sessions = (!pair.policy.traits.exclusive).then(|| pair.session.clone());
     let settings = ProxySettings { hold, ..ProxySettings::default() };
-    PairProxy::with_pools(&pair.name, pools(pair), sessions, settings, events)
+    let proxy = PairProxy::with_pools(&pair.name, pools(pair), sessions, settings, events);
+    proxy.set_manner(pair.manner.clone());
+    proxy
 }
 
 /// The pools in the order in which their servers are numbered. The one without a name may have no server.

@@ -1,7 +1,7 @@
 //! A running edge reads its configuration again: a bad one changes nothing, of a good one is applied what can be.
 
 use crate::admin::server::Edge;
-use crate::config::{self, Config, EdgeConfig, PairConfig, PolicyConfig};
+use crate::config::{self, Config, EdgeConfig, PairConfig, PolicyConfig, UpstreamConfig};
 use crate::driver::{Ask, Feed};
 use crate::encryption;
 use lockstep_policy::Setup;
@@ -53,6 +53,15 @@ async fn apply(running: &mut Config, new: Config, edge: &Edge) -> Vec<String> {
     for pair in &mut running.pairs {
         let Some(wanted) = new.pairs.iter().find(|wanted| wanted.name == pair.name) else { continue };
         let Some(door) = edge.pairs.iter().find(|door| door.name == pair.name) else { continue };
+        if pair.manner != wanted.manner {
+            let (reply, answer) = tokio::sync::oneshot::channel();
+            let told = door.feeds.send(Feed::Ask(Ask::Manner(Box::new(wanted.manner.clone()), reply))).await;
+            if told.is_ok() && answer.await.is_ok() {
+                pair.manner.clone_from(&wanted.manner);
+                let keys = "mode, unavailable, maintenance, forwarded, rewrite and upstream.connections";
+                said.push(format!("pair \"{}\": {keys}: as in the file now", pair.name));
+            }
+        }
         let Some(policy) = new_policy(pair, wanted) else { continue };
         let (reply, answer) = tokio::sync::oneshot::channel();
         let told = door.feeds.send(Feed::Ask(Ask::Policy(Box::new(policy.clone()), reply))).await;
@@ -100,7 +109,11 @@ fn restarts(running: &Config, new: &Config) -> Vec<String> {
             ("pair.listen", pair.listen != wanted.listen),
             ("pair.listeners", pair.listeners != wanted.listeners),
             ("pair.listener", pair.listener != wanted.listener),
-            ("pair.upstream", pair.upstream != wanted.upstream),
+            (
+                "pair.upstream",
+                pair.upstream != UpstreamConfig { crowd: pair.upstream.crowd, ..wanted.upstream.clone() },
+            ),
+            ("pair.limits", pair.limits != wanted.limits),
             ("pair.answer", pair.answer != wanted.answer),
             ("pair.session", pair.session != wanted.session),
             ("pair.policy, from one active side to two or back", pair.policy.traits != wanted.policy.traits),

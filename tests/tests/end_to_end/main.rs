@@ -23,6 +23,7 @@ mod policies;
 mod rapid;
 mod redirect;
 mod seen;
+mod shelter;
 mod the_bed;
 mod trust;
 mod unfenced;

@@ -75,6 +75,9 @@ pub struct PairStatus {
     pub sessions: Option<SessionsStatus>,
     /// Whether the policy's own switches are refused.
     pub paused: Option<Pause>,
+    /// Whether clients are told that the pair is under maintenance.
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
     /// The latest alerts, newest first.
     pub alerts: Vec<AlertStatus>,
     /// The latest handover.
@@ -273,6 +276,41 @@ pub struct TrafficStatus {
     pub refused: u64,
     /// Answered otherwise without a good answer of a side.
     pub failed: u64,
+    /// Connections and requests that the listeners' limits turned away.
+    #[serde(default)]
+    pub turned_away: u64,
+}
+
+/// The pair serves nobody, and clients are told so. Durable.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Who began it.
+    pub by: String,
+    /// What clients are told; empty: the configured page.
+    #[serde(default)]
+    pub text: String,
+    /// Since when.
+    pub since: String,
+}
+
+/// Body of `POST /v1/pairs/{pair}/maintenance`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaintenanceOrder {
+    /// Who asks.
+    pub by: String,
+    /// Whether it begins, or ends.
+    pub on: bool,
+    /// What clients are told; empty: the configured page.
+    #[serde(default)]
+    pub text: String,
+}
+
+/// The answer to a [`MaintenanceOrder`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MaintenanceAnswer {
+    /// How it is now; none: the pair serves.
+    pub maintenance: Option<Maintenance>,
 }
 
 /// A pause of the policy's own switches. Durable.

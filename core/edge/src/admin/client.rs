@@ -1,8 +1,8 @@
 //! The operator's verbs over HTTP: one short connection each, every answer bounded.
 
 use super::api::{
-    CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, PauseAnswer, PauseOrder,
-    PolicyAnswer, PolicyOrder, ShadowOrder, ShadowStatus, Status, SwitchAnswer, SwitchOrder,
+    CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, MaintenanceAnswer, MaintenanceOrder,
+    PauseAnswer, PauseOrder, PolicyAnswer, PolicyOrder, ShadowOrder, ShadowStatus, Status, SwitchAnswer, SwitchOrder,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -187,6 +187,11 @@ impl Client {
     /// Lets the policy switch again.
     pub async fn resume(&self, pair: &str, order: &PauseOrder) -> Result<PauseAnswer, ClientError> {
         self.post(&format!("/v1/pairs/{}/resume", escape(pair)), json(order)).await
+    }
+
+    /// Begins or ends a pair's maintenance.
+    pub async fn maintenance(&self, pair: &str, order: &MaintenanceOrder) -> Result<MaintenanceAnswer, ClientError> {
+        self.post(&format!("/v1/pairs/{}/maintenance", escape(pair)), json(order)).await
     }
 
     /// Up to `limit` entries of a pair's journal, from a sequence number on.

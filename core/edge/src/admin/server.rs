@@ -2,7 +2,8 @@
 
 use super::api::{
     AccessLogStatus, CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry,
-    PairStatus, Pause, PauseAnswer, PauseOrder, Status, SwitchAnswer, SwitchOrder,
+    Maintenance, MaintenanceAnswer, MaintenanceOrder, PairStatus, Pause, PauseAnswer, PauseOrder, Status, SwitchAnswer,
+    SwitchOrder,
 };
 use super::certificates::TrustStatus;
 use super::export::export;
@@ -105,6 +106,7 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
         .route("/v1/pairs/{pair}/policy/rollback", post(policies::rollback))
         .route("/v1/pairs/{pair}/pause", post(pause))
         .route("/v1/pairs/{pair}/resume", post(resume))
+        .route("/v1/pairs/{pair}/maintenance", post(maintenance))
         .route("/v1/pairs/{pair}/journal", get(entries))
         .route("/v1/pairs/{pair}/journal/export", get(export))
         .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "there is nothing at this path".to_owned()) })
@@ -251,6 +253,21 @@ async fn pause(
     let (by, reason) = (operator(&who, &by)?, words("reason", &reason)?);
     let pause = Pause { by: by.clone(), reason, since: wall::now() };
     edge.set_pause(&pair, Some(pause), by).await
+}
+
+async fn maintenance(
+    State(edge): State<Arc<Edge>>,
+    Extension(who): Extension<Who>,
+    Path(pair): Path<String>,
+    body: Bytes,
+) -> Answer<MaintenanceAnswer> {
+    let MaintenanceOrder { by, on, text } = parse(&body)?;
+    let (by, text) = (operator(&who, &by)?, words("text", &text)?);
+    let wanted = on.then(|| Maintenance { by: by.clone(), text, since: wall::now() });
+    let set: Result<Option<Maintenance>, String> =
+        edge.door(&pair)?.ask(|reply| Ask::Maintenance(wanted, by, reply)).await?;
+    let maintenance = set.map_err(|why| Refusal(StatusCode::INTERNAL_SERVER_ERROR, why))?;
+    Ok(Json(MaintenanceAnswer { maintenance }))
 }
 
 async fn resume(

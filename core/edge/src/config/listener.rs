@@ -1,8 +1,10 @@
 //! `[[pair.listener]]` and `[pair.upstream]`: what is spoken with clients, and with servers.
 
+use super::limits::{self, LimitsConfig};
 use super::pair::{ADDRESS, HOUR};
 use super::sides::{Listening, sound_name};
 use super::table::{Placed, Table};
+use crate::proxy::CrowdSettings;
 use ipnet::IpNet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -33,6 +35,8 @@ pub struct ListenerConfig {
     pub on_switch: OnSwitch,
     /// With [`OnSwitch::Finish`]: what has not ended by itself then is closed.
     pub finish_within: Duration,
+    /// What it takes from its clients, and from whom.
+    pub limits: LimitsConfig,
 }
 
 /// What clients of a listener speak.
@@ -78,6 +82,8 @@ pub struct UpstreamConfig {
     pub http2: bool,
     /// Each connection begins with a PROXY header of this version.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// How many requests a server is given at once.
+    pub crowd: CrowdSettings,
 }
 
 /// A version of the PROXY protocol.
@@ -117,12 +123,12 @@ impl ReadListener {
 }
 
 /// All `[[pair.listener]]`. Relative paths start at `dir`.
-pub(super) fn listeners(table: &mut Table<'_, '_>, dir: &Path) -> Vec<ReadListener> {
+pub(super) fn listeners(table: &mut Table<'_, '_>, dir: &Path, limits: &LimitsConfig) -> Vec<ReadListener> {
     let tables = table.tables("listener", "pair.listener");
-    tables.into_iter().map(|table| listener(table, dir)).collect()
+    tables.into_iter().map(|table| listener(table, dir, limits)).collect()
 }
 
-fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
+fn listener(mut table: Table<'_, '_>, dir: &Path, limits: &LimitsConfig) -> ReadListener {
     let at = table.at();
     let example = "the VIP's addresses, such as `listen = [\"10.0.0.100:443\"]`";
     let addresses = match table.list("listen", ADDRESS) {
@@ -170,6 +176,7 @@ fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
     let words = [("finish", OnSwitch::Finish), ("close", OnSwitch::Close), ("reset", OnSwitch::Reset)];
     let on_switch = table.word("on_switch", &words).unwrap_or(OnSwitch::Close);
     let finish_within = table.duration("finish_within", MINUTE, Duration::ZERO..=24 * HOUR).value;
+    let limits = limits::read(table.table("limits", "pair.listener.limits"), limits);
     if let Some(at) = table.place("finish_within").filter(|_| on_switch != OnSwitch::Finish) {
         table.refuse(at, "finish_within", "says nothing without `on_switch = \"finish\"`", "both, or neither");
     }
@@ -184,6 +191,7 @@ fn listener(mut table: Table<'_, '_>, dir: &Path) -> ReadListener {
         proxy_protocol,
         on_switch,
         finish_within,
+        limits,
     };
     ReadListener { at, addresses, config }
 }
@@ -244,6 +252,7 @@ pub(super) fn upstream(table: Option<Table<'_, '_>>, dir: &Path, takes_requests:
     let tls = table.table("tls", "pair.upstream.tls").map(|table| upstream_tls(table, dir));
     let http2 = table.truth("http2").unwrap_or(false);
     let proxy_protocol = table.word("proxy_protocol", &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)]);
+    let crowd = crowd(&mut table);
     if let Some(at) = table.place("proxy_protocol").filter(|_| takes_requests) {
         let what =
             "is for streams: requests of many clients share a connection to a server, which names one client only";
@@ -252,7 +261,26 @@ pub(super) fn upstream(table: Option<Table<'_, '_>>, dir: &Path, takes_requests:
         table.refuse(at, "proxy_protocol", what, valid);
     }
     table.finish();
-    UpstreamConfig { tls, http2, proxy_protocol }
+    UpstreamConfig { tls, http2, proxy_protocol, crowd }
+}
+
+/// How many requests a server is given at once, and who may wait.
+fn crowd(table: &mut Table<'_, '_>) -> CrowdSettings {
+    let default = CrowdSettings::default();
+    let given = table.has("connections");
+    let connections = table.number("connections", 1, 1..=1_000_000);
+    let queue_max = table.number("queue_max", default.queue_max as u64, 0..=1_000_000);
+    let queue_timeout = table.duration("queue_timeout", default.queue_timeout, Duration::from_millis(1)..=HOUR).value;
+    for at in ["queue_max", "queue_timeout"].iter().filter_map(|key| table.place(key)).filter(|_| !given) {
+        table.refuse(
+            at,
+            "connections",
+            "is missing: without it nobody waits for a server",
+            "`connections = NUMBER`, at each server",
+        );
+    }
+    let whole = |number: u64| usize::try_from(number).unwrap_or(usize::MAX);
+    CrowdSettings { connections: given.then(|| whole(connections)), queue_max: whole(queue_max), queue_timeout }
 }
 
 fn upstream_tls(mut table: Table<'_, '_>, dir: &Path) -> UpstreamTls {

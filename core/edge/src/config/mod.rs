@@ -7,8 +7,10 @@ mod across;
 mod calls;
 mod edge;
 mod journal;
+mod limits;
 mod lints;
 mod listener;
+mod manner;
 mod pair;
 mod parameter;
 mod policies;
@@ -25,6 +27,7 @@ mod tls;
 mod users;
 
 pub use calls::{CallConfig, CallTo};
+pub use limits::LimitsConfig;
 pub use listener::{ListenerConfig, ListenerTls, OnSwitch, Protocol, ProxyVersion, UpstreamConfig, UpstreamTls};
 pub use parameter::Change;
 pub use probe::ProbeConfig;
@@ -34,7 +37,7 @@ pub use secrets::SecretFiles;
 pub use seen::SeenConfig;
 pub use tls::Security;
 
-use crate::proxy::SessionSettings;
+use crate::proxy::{Manner, SessionSettings};
 use lockstep_pair::coordinator::Settings;
 use lockstep_policy::host::{Plugin, Terms};
 use lockstep_policy::{Setup, Sides, Traits};
@@ -121,6 +124,10 @@ pub struct PairConfig {
     pub listener: Vec<ListenerConfig>,
     /// `[pair.upstream]`: what is spoken with servers.
     pub upstream: UpstreamConfig,
+    /// `[pair.limits]`: what listeners take that have no limits of their own.
+    pub limits: LimitsConfig,
+    /// How the pair treats its clients: what they are told, and what is changed on the way.
+    pub manner: Manner,
     /// Where the edge itself answers balancers and monitors.
     pub answer: Vec<SocketAddr>,
     /// `[pair.session]`: what a session is, in a pair in which both sides may serve.
@@ -187,6 +194,8 @@ pub struct SideConfig {
     pub remote: Option<RemoteConfig>,
     /// What turns its node off.
     pub fence: Option<FenceConfig>,
+    /// Its own name for clients that are sent to it.
+    pub name: Option<String>,
 }
 
 impl SideConfig {

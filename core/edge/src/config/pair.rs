@@ -1,13 +1,15 @@
 //! One `[[pair]]`: its sides, times and bounds. Every default of a pair stands here.
 
+use super::limits::{self, LimitsConfig};
 use super::listener::{self, Protocol, ReadListener, UpstreamConfig};
+use super::manner;
 use super::policy::{self, Plugins};
 use super::problem::Problems;
 use super::remote;
 use super::sides::{self, Listening, Named, ReadSide, side};
 use super::table::{Placed, Table};
 use super::{HoldConfig, PolicyConfig, session};
-use crate::proxy::SessionSettings;
+use crate::proxy::{Manner, SessionSettings};
 use lockstep_pair::coordinator::{Leftover, Settings};
 use lockstep_pair::protocol::Terms;
 use lockstep_policy::setup::Detect;
@@ -32,6 +34,8 @@ pub(super) struct Read {
     pub listeners: Vec<Named>,
     pub more: Vec<ReadListener>,
     pub upstream: UpstreamConfig,
+    pub limits: LimitsConfig,
+    pub manner: Manner,
     pub answer: Vec<Placed<SocketAddr>>,
     pub session: SessionSettings,
     pub policy: Option<PolicyConfig>,
@@ -66,6 +70,8 @@ impl Read {
             listeners,
             listener: self.more.into_iter().map(|listener| listener.config).collect(),
             upstream: self.upstream,
+            limits: self.limits,
+            manner: self.manner,
             answer: self.answer.iter().map(|answer| answer.value).collect(),
             session: self.session,
             policy: self.policy?,
@@ -83,7 +89,8 @@ pub(super) fn read<'i>(
 ) -> Read {
     let name = name(&mut table);
     let listeners = sides::listeners(&mut table);
-    let more = listener::listeners(&mut table, dir);
+    let limits = limits::read(table.table("limits", "pair.limits"), &LimitsConfig::default());
+    let more = listener::listeners(&mut table, dir, &limits);
     let takes_requests = !listeners.is_empty() || more.iter().any(|one| one.config.protocol == Protocol::Http);
     let upstream = listener::upstream(table.table("upstream", "pair.upstream"), dir, takes_requests);
     let answer = table.list("answer", ADDRESS).map(|answer| answer.items).unwrap_or_default();
@@ -91,6 +98,9 @@ pub(super) fn read<'i>(
     let terms = lease(table.table("lease", "pair.lease"));
     let detect = detect(table.table("detect", "pair.detect"), terms.detect);
     let hold = hold(table.table("hold", "pair.hold"));
+    let mode = manner::mode(&mut table);
+    let mut manner = manner::read(&mut table, dir, hold.retry_after);
+    manner.crowd = upstream.crowd;
     let mut settings = handover(table.table("handover", "pair.handover"), terms);
     let (session_at, session) = session::read(table.table("session", "pair.session"));
     let a = side(table.table("a", "pair.a"), &table, Side::A);
@@ -98,6 +108,7 @@ pub(super) fn read<'i>(
     let sides = Sides { a, b };
     settings.fencing = Sides::from_fn(|side| remote::fencing(sides[side].remote.as_ref(), sides[side].fence.as_ref()));
     sides::check(&table, &listeners, &more, &sides);
+    manner.redirect = manner::redirect(&table, &mode, &sides, &more);
     let policy = match table.table("policy", "pair.policy") {
         Some(policy) => {
             let setups = Sides::from_fn(|side| sides[side].setup());
@@ -122,7 +133,7 @@ pub(super) fn read<'i>(
         None => {}
     }
     table.finish();
-    Read { name, listeners, more, upstream, answer, session, policy, settings, hold, sides }
+    Read { name, listeners, more, upstream, limits, manner, answer, session, policy, settings, hold, sides }
 }
 
 /// What a pair needs of which one side is active at a time.

@@ -1,6 +1,7 @@
 //! `[pair.a]` and `[pair.b]`, their pools, and the listeners that lead to these.
 
 use super::listener::ReadListener;
+use super::manner;
 use super::pair::ADDRESS;
 use super::remote::{self, FenceConfig, RemoteConfig};
 use super::table::{Listed, Placed, Table};
@@ -44,6 +45,8 @@ pub(super) struct ReadSide {
     pub remote_at: Option<usize>,
     pub fence: Option<FenceConfig>,
     pub fence_at: Option<usize>,
+    /// Its own name for clients.
+    pub name: Option<String>,
 }
 
 impl ReadSide {
@@ -59,7 +62,14 @@ impl ReadSide {
     pub fn config(&self) -> SideConfig {
         let (pools, servers) = self.servers().map(|(pool, server)| (pool.to_owned(), server.value)).unzip();
         let agent = self.agent.map(|agent| agent.value);
-        SideConfig { servers, pools, agent, remote: self.remote.clone(), fence: self.fence.clone() }
+        SideConfig {
+            servers,
+            pools,
+            agent,
+            remote: self.remote.clone(),
+            fence: self.fence.clone(),
+            name: self.name.clone(),
+        }
     }
 }
 
@@ -77,6 +87,7 @@ pub(super) fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side
             remote_at: None,
             fence: None,
             fence_at: None,
+            name: None,
         };
     };
     let example = "at least one, such as `servers = [\"10.0.0.1:80\"]`";
@@ -108,8 +119,9 @@ pub(super) fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side
     let has_agent = table.has("agent");
     let (remote_at, remote) = remote::read(&mut table, side);
     let (fence_at, fence) = (table.place("fence"), remote::fence(&mut table, side));
+    let name = manner::side_name(&mut table);
     table.finish();
-    ReadSide { at, pools, agent, has_agent, remote, remote_at, fence, fence_at }
+    ReadSide { at, pools, agent, has_agent, remote, remote_at, fence, fence_at, name }
 }
 
 /// Whether a text may be a pool's name; refused if not.

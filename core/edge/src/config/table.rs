@@ -129,6 +129,18 @@ impl<'t, 'i> Table<'t, 'i> {
         read.collect()
     }
 
+    /// All keys, each of which is to be a text. The keys are the user's own.
+    pub fn texts(&self) -> Vec<(Placed<String>, String)> {
+        let read = self.items.iter().filter_map(|(key, value)| {
+            let name = Placed { value: key.get_ref().to_string(), at: key.span().start };
+            match value.get_ref() {
+                DeValue::String(text) => Some((name, text.to_string())),
+                other => self.wrong_type(value.span().start, &name.value, other, "a text in quotes"),
+            }
+        });
+        read.collect()
+    }
+
     fn listed<T: FromStr>(&self, key: &str, value: &DeValue<'i>, at: usize, valid: &str) -> Listed<T>
     where
         T::Err: Display,

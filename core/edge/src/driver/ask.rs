@@ -3,7 +3,7 @@
 use super::Driver;
 use super::feed::{Ask, Reply};
 use super::orders::Origin;
-use crate::admin::api::{CommandOrder, Pause, SwitchAnswer, SwitchOrder};
+use crate::admin::api::{CommandOrder, Maintenance, Pause, SwitchAnswer, SwitchOrder};
 use lockstep_pair::coordinator::{Input, Order};
 use lockstep_policy::Side;
 use lockstep_policy::action::Urgency;
@@ -21,6 +21,11 @@ impl Driver {
             Ask::Command(order, rights, reply) => self.command(order, rights, reply),
             Ask::ConfirmGate(order, reply) => self.open_gate(order, reply),
             Ask::Pause(pause, by, reply) => self.pause(pause, &by, reply),
+            Ask::Maintenance(wanted, by, reply) => self.maintain(wanted, &by, reply),
+            Ask::Manner(manner, reply) => {
+                self.proxy.set_manner(*manner);
+                let _ = reply.send(());
+            }
             Ask::Policy(policy, reply) => self.change_policy(*policy, reply),
             Ask::Shadow(Some(wanted), by, reply) => self.begin_shadow(*wanted, by, reply),
             Ask::Shadow(None, by, reply) => drop(reply.send(self.end_shadow(&by))),
@@ -105,6 +110,34 @@ impl Driver {
         let wanted = pause.clone();
         let answer = move |result| drop(replies.send(Reply::Paused(wanted, result, reply)));
         self.store.put_pause(&self.config.name, pause, Box::new(answer));
+    }
+
+    /// Durable before clients hear of it: what a restart finds is what they were told.
+    fn maintain(
+        &mut self,
+        wanted: Option<Maintenance>,
+        by: &str,
+        reply: oneshot::Sender<Result<Option<Maintenance>, String>>,
+    ) {
+        self.notes.operator(clock::now(), json!({ "maintenance": &wanted, "by": by }));
+        let replies = self.replies.clone();
+        let stored = wanted.clone();
+        let answer = move |result| drop(replies.send(Reply::Maintained(wanted, result, reply)));
+        self.store.put_maintenance(&self.config.name, stored, Box::new(answer));
+    }
+
+    pub(super) fn maintained(
+        &mut self,
+        wanted: Option<Maintenance>,
+        result: Result<(), String>,
+        reply: oneshot::Sender<Result<Option<Maintenance>, String>>,
+    ) {
+        let answer = result.map(|()| {
+            self.proxy.set_maintenance(wanted.as_ref().map(|begun| begun.text.clone()));
+            self.maintenance = wanted.clone();
+            wanted
+        });
+        let _ = reply.send(answer.map_err(|why| format!("it could not be stored, and nothing was changed: {why}")));
     }
 
     pub(super) fn paused(

@@ -1,9 +1,11 @@
 //! Everything that reaches a driver comes as one of these.
 
-use crate::admin::api::{CommandOrder, GateOrder, PairStatus, Pause, ShadowStatus, SwitchAnswer, SwitchOrder};
+use crate::admin::api::{
+    CommandOrder, GateOrder, Maintenance, PairStatus, Pause, ShadowStatus, SwitchAnswer, SwitchOrder,
+};
 use crate::agents::LinkEvent;
 use crate::config::PolicyConfig;
-use crate::proxy::ProxyEvent;
+use crate::proxy::{Manner, ProxyEvent};
 use crate::store::KeptHandover;
 use lockstep_pair::coordinator::Ticket;
 use lockstep_policy::event::{Outcome, ProbeResult};
@@ -35,6 +37,8 @@ pub(crate) enum Reply {
     Fenced(Side, Epoch, Result<(), String>),
     /// A pause, or its end, is durable, or is not.
     Paused(Option<Pause>, Result<(), String>, oneshot::Sender<Result<Option<Pause>, String>>),
+    /// Maintenance, or its end, is durable, or is not.
+    Maintained(Option<Maintenance>, Result<(), String>, oneshot::Sender<Result<Option<Maintenance>, String>>),
     /// What the occupant of this number reports: that of the seat, or that of the policy in shadow.
     Policy(u64, Report),
 }
@@ -51,6 +55,10 @@ pub(crate) enum Ask {
     ConfirmGate(GateOrder, oneshot::Sender<(Outcome, String)>),
     /// Refuse the policy's own switches from now on, or no more.
     Pause(Option<Pause>, String, oneshot::Sender<Result<Option<Pause>, String>>),
+    /// Tell clients from now on that the pair is under maintenance, or no more.
+    Maintenance(Option<Maintenance>, String, oneshot::Sender<Result<Option<Maintenance>, String>>),
+    /// Treat clients otherwise from now on.
+    Manner(Box<Manner>, oneshot::Sender<()>),
     /// The latest handover, with what was measured until now.
     Latest(oneshot::Sender<Option<KeptHandover>>),
     /// The configuration has changed; answered with what became of it.

@@ -134,6 +134,7 @@ pub(crate) struct Driver {
     /// Those that have ended since the edge started.
     handovers: HandoverCounts,
     pause: Option<crate::admin::api::Pause>,
+    maintenance: Option<crate::admin::api::Maintenance>,
     store_trouble: String,
     /// When the present traffic window began.
     window: At,
@@ -147,6 +148,7 @@ impl Driver {
     pub fn new(parts: Parts) -> Driver {
         let Parts { edge, trust, config, in_force, found, store, journal, means, proxy, inlet: (feeds, inbox) } = parts;
         let now = clock::now();
+        proxy.set_maintenance(found.maintenance.as_ref().map(|begun| begun.text.clone()));
         // As many answers as were asked for: the store's and the policy's own queues bound them.
         let (replies, answers) = mpsc::unbounded_channel();
         let results = feeds.clone();
@@ -187,6 +189,7 @@ impl Driver {
             latest: None,
             handovers: HandoverCounts::default(),
             pause: found.pause,
+            maintenance: found.maintenance,
             store_trouble: String::new(),
             window: now,
             proxy,
@@ -276,6 +279,7 @@ impl Driver {
             }
             Reply::Fenced(side, epoch, result) => self.coordinate(Input::Fenced { side, epoch, result }),
             Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
+            Reply::Maintained(wanted, result, reply) => self.maintained(wanted, result, reply),
             Reply::Policy(occupant, report) if self.seat.is_of(occupant) => self.seat_reported(report),
             Reply::Policy(occupant, report) => self.shadow_reported(occupant, report),
         }

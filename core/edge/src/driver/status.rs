@@ -31,6 +31,7 @@ impl Driver {
             seen: SeenStatus { handovers: self.handovers, ..self.proxy.seen() },
             sessions: self.sessions_status(),
             paused: self.pause.clone(),
+            maintenance: self.maintenance.clone(),
             alerts: self.notes.alerts(),
             last: self.summary(),
             store: self.store_trouble.clone(),
@@ -129,6 +130,7 @@ impl Driver {
             released: totals.released,
             refused: totals.refused,
             failed: totals.failed,
+            turned_away: totals.turned_away.sum(),
         }
     }
 

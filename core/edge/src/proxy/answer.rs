@@ -1,5 +1,6 @@
 //! What the edge itself says when no server can: a status, a sentence, and an end of the connection.
 
+use super::notice::Notice;
 use bytes::Bytes;
 use http::Method;
 use lockstep_policy::Side;
@@ -7,6 +8,7 @@ use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
 use std::borrow::Cow;
+use std::io;
 use std::time::Duration;
 
 /// An answer of the edge's own.
@@ -15,20 +17,59 @@ pub(super) struct Answer {
     pub(super) status: u16,
     pub(super) text: Cow<'static, str>,
     pub(super) retry_after: Option<Duration>,
+    /// Where the client is sent.
+    pub(super) location: Option<String>,
+}
+
+/// An answer on its way through an error: what a client's connection found wrong with a body, pingora hands on as an error of
+/// reading.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.text)]
+pub(super) struct Refused(Answer);
+
+impl Refused {
+    pub(super) fn error(answer: Answer) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, Refused(answer))
+    }
+
+    fn of(error: &Error) -> Option<&Answer> {
+        let cause = error.root_cause().downcast_ref::<io::Error>()?;
+        cause.get_ref()?.downcast_ref::<Refused>().map(|refused| &refused.0)
+    }
 }
 
 impl Answer {
     pub(super) const fn new(status: u16, text: &'static str) -> Answer {
-        Answer { status, text: Cow::Borrowed(text), retry_after: None }
+        Answer { status, text: Cow::Borrowed(text), retry_after: None, location: None }
     }
 
     /// 503, with the time after which it is worth another try.
     pub(super) const fn unavailable(text: &'static str, retry_after: Duration) -> Answer {
-        Answer { status: 503, text: Cow::Borrowed(text), retry_after: Some(retry_after) }
+        Answer { status: 503, text: Cow::Borrowed(text), retry_after: Some(retry_after), location: None }
+    }
+
+    /// 429, with the time after which it is worth another try.
+    pub(super) const fn too_often(retry_after: Duration) -> Answer {
+        let text = "requests come from your address more often than they may";
+        Answer { status: 429, text: Cow::Borrowed(text), retry_after: Some(retry_after), location: None }
+    }
+
+    /// Sends the client elsewhere for this once (RFC 9110 sections 15.4.3 and 15.4.8).
+    pub(super) fn elsewhere(method: &Method, location: String) -> Answer {
+        let status = if *method == Method::GET || *method == Method::HEAD { 302 } else { 307 };
+        Answer {
+            status,
+            text: Cow::Borrowed("the active side answers there"),
+            retry_after: None,
+            location: Some(location),
+        }
     }
 
     /// What to say after an error for which no answer was chosen yet; `None` when the client is gone.
     pub(super) fn to(error: &Error, method: &Method, side: Option<Side>) -> Option<Answer> {
+        if let Some(refused) = Refused::of(error) {
+            return Some(refused.clone());
+        }
         let side = side.map_or_else(|| "the pair".to_owned(), |side| format!("side {side}"));
         let (status, text) = match (error.esource(), error.etype()) {
             (_, ErrorType::HTTPStatus(status)) => (*status, "the request is not acceptable".to_owned()),
@@ -52,29 +93,38 @@ impl Answer {
                 (500, "the edge could not handle the request".to_owned())
             }
         };
-        Some(Answer { status, text: Cow::Owned(text), retry_after: None })
+        Some(Answer { status, text: Cow::Owned(text), retry_after: None, location: None })
     }
 
     fn seconds(&self) -> Option<u64> {
-        self.retry_after.map(|after| after.as_secs() + u64::from(after.subsec_nanos() > 0))
+        self.retry_after.map(whole_seconds)
     }
 
     fn body(&self) -> String {
         format!("{}\n", self.text)
     }
 
-    /// Answers a request that pingora has read.
-    pub(super) async fn give(&self, session: &mut Session) -> Result<()> {
-        let body = self.body();
-        let mut header = ResponseHeader::build(self.status, Some(4))?;
-        header.insert_header(http::header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+    /// Answers a request that pingora has read; with the notice's status and page, where there is one.
+    pub(super) async fn give(&self, session: &mut Session, notice: Option<&Notice>) -> Result<()> {
+        let accept = session.req_header().headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
+        let page = notice.and_then(|notice| notice.page(accept));
+        let plain = || ("text/plain; charset=utf-8", Bytes::from(self.body()));
+        let (content_type, body) = page.map_or_else(plain, |page| (page.content_type.as_str(), page.body.clone()));
+        let mut header = ResponseHeader::build(notice.map_or(self.status, |notice| notice.status), Some(6))?;
+        header.insert_header(http::header::CONTENT_TYPE, content_type)?;
         header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        if notice.is_some_and(|notice| notice.pages.len() > 1) {
+            header.insert_header(http::header::VARY, "Accept")?;
+        }
+        if let Some(location) = &self.location {
+            header.insert_header(http::header::LOCATION, location)?;
+        }
         header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
-        if let Some(seconds) = self.seconds() {
+        if let Some(seconds) = notice.map(|notice| whole_seconds(notice.retry_after)).or(self.seconds()) {
             header.insert_header(http::header::RETRY_AFTER, seconds)?;
         }
         // It also ends the connection after the answer, and says so.
-        session.downstream_session.write_error_response(header, Bytes::from(body)).await
+        session.downstream_session.write_error_response(header, body).await
     }
 
     /// The answer to a request that never got as far as pingora.
@@ -89,6 +139,10 @@ impl Answer {
         )
         .into_bytes()
     }
+}
+
+fn whole_seconds(after: Duration) -> u64 {
+    after.as_secs() + u64::from(after.subsec_nanos() > 0)
 }
 
 fn not_again(method: &Method) -> String {

@@ -3,9 +3,11 @@
 use super::answer::Answer;
 use super::forward::{Attempt, Forward, Passage};
 use super::hold::Ticket;
+use super::seats::{Crowd, Seat};
 use super::servers::Unpicked;
 use super::sessions::Visit;
 use super::table::Way;
+use lockstep_policy::Side;
 use lockstep_wire::clock;
 use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
@@ -19,13 +21,23 @@ const FULL: &str = "the pair is changing sides and too many requests wait alread
 const TOO_LONG: &str = "no side of the pair became ready in time";
 const REFUSED: &str = "no side of the pair is active";
 const SHUT: &str = "no side of the pair takes sessions";
+const MAINTENANCE: &str = "the pair is under maintenance";
+const QUEUE_FULL: &str = "the servers are busy and too many requests wait already";
+const QUEUE_LONG: &str = "no server was free in time";
 const NO_SERVER: &str = "no server may be used now";
+
+/// Who waits for a place at a server looks again after so long, also if nobody has told it of one.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a request can do now.
 enum Look {
     Go(Attempt, SocketAddr),
     /// And look again after that time at the latest, if there is one.
     Wait(Option<Duration>),
+    /// All servers are given as many requests as they may have.
+    Queue(Arc<Crowd>),
+    /// Clients are sent to this side.
+    Redirect(Side),
     Refuse(&'static str),
 }
 
@@ -46,16 +58,24 @@ impl Forward {
 
     /// The server for this attempt, as soon as there is one.
     pub(super) async fn choose(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        match self.look(session, &mut passage.visit) {
-            Look::Go(attempt, address) => Ok(self.take_off(passage, attempt, address)),
-            Look::Wait(_) => self.wait(session, passage).await,
-            Look::Refuse(why) => self.refuse(passage, why),
+        let mut look = self.look(session, &mut passage.visit);
+        loop {
+            look = match look {
+                Look::Go(attempt, address) => return Ok(self.take_off(passage, attempt, address)),
+                Look::Refuse(why) => return self.refuse(passage, why),
+                Look::Redirect(side) => return self.redirect(session, passage, side),
+                Look::Wait(_) => self.wait(session, passage).await?,
+                Look::Queue(crowd) => self.queue(session, passage, &crowd).await?,
+            };
         }
     }
 
     /// What the route and the servers allow now.
     fn look(&self, session: &Session, visit: &mut Option<Visit>) -> Look {
         let pair = &*self.pair;
+        if pair.maintenance.load().is_some() {
+            return Look::Refuse(MAINTENANCE);
+        }
         loop {
             let now = clock::now();
             let generation = pair.table.generation();
@@ -69,6 +89,9 @@ impl Forward {
                 Way::Wait => return Look::Wait(None),
                 Way::Refuse => return Look::Refuse(REFUSED),
             };
+            if pair.manner.load().redirect.is_some() {
+                return Look::Redirect(target.side);
+            }
             let servers = &pair.servers[target.side];
             let client = || client_number(session);
             let (server, address) = match servers.pick(self.pool, client, now, pair.settings.retry_interval) {
@@ -77,25 +100,29 @@ impl Forward {
                 Err(_) if pair.sessions.as_ref().is_some_and(|sessions| sessions.is_shut()) => {
                     return Look::Refuse(SHUT);
                 }
+                Err(Unpicked::Busy(crowd)) => return Look::Queue(crowd),
                 Err(Unpicked::Until(at)) => return Look::Wait(Some(at.since(now))),
                 Err(Unpicked::Nobody) => return Look::Refuse(NO_SERVER),
             };
+            // Somebody else was faster.
+            let Some(seat) = Seat::take(&server) else { return Look::Queue(Arc::clone(server.seats().crowd())) };
             // Without a flight the route has changed under us: look again.
             if let Some(flight) = pair.table.take_off(&pair.flights, &target, generation) {
-                return Look::Go(Attempt::new(target, generation, server, flight), address);
+                let attempt = Attempt { _seat: Some(seat), ..Attempt::new(target, generation, server, flight) };
+                return Look::Go(attempt, address);
             }
         }
     }
 
     /// Waits in the waiting room until the request can take off, or must be refused.
-    async fn wait(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
+    async fn wait(&self, session: &mut Session, passage: &mut Passage) -> Result<Look> {
         let pair = &*self.pair;
         let mut changes = pair.table.changes();
         if passage.ticket.is_none() {
             passage.ticket = pair.hold.enter();
         }
         if passage.ticket.is_none() {
-            return self.refuse(passage, FULL);
+            return Ok(Look::Refuse(FULL));
         }
         let deadline = *passage.hold_deadline.get_or_insert_with(|| now_in(pair.settings.hold.max_wait));
         loop {
@@ -105,12 +132,11 @@ impl Forward {
                 ticket.count_in(&pair.table.standing().tally);
             }
             let again = match self.look(session, &mut passage.visit) {
-                Look::Go(attempt, address) => return Ok(self.take_off(passage, attempt, address)),
-                Look::Refuse(why) => return self.refuse(passage, why),
                 Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
+                done => return Ok(done),
             };
             if now_in(Duration::ZERO) >= deadline {
-                return self.refuse(passage, TOO_LONG);
+                return Ok(Look::Refuse(TOO_LONG));
             }
             tokio::select! {
                 _ = changes.changed() => {}
@@ -119,6 +145,35 @@ impl Forward {
                     passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
                     return Err(error);
                 }
+            }
+        }
+    }
+
+    /// Waits until a server has a place for the request, or it must do something else.
+    async fn queue(&self, session: &mut Session, passage: &mut Passage, crowd: &Arc<Crowd>) -> Result<Look> {
+        let pair = &*self.pair;
+        let settings = pair.manner.load().crowd;
+        let Some(waiting) = crowd.join(settings.queue_max) else { return Ok(Look::Refuse(QUEUE_FULL)) };
+        let mut changes = pair.table.changes();
+        let deadline = now_in(settings.queue_timeout);
+        loop {
+            // What is freed before the look is seen by it, what is freed after it ends the wait below.
+            changes.mark_unchanged();
+            let freed = waiting.freed();
+            tokio::pin!(freed);
+            freed.as_mut().enable();
+            match self.look(session, &mut passage.visit) {
+                Look::Queue(same) if Arc::ptr_eq(&same, crowd) => {}
+                done => return Ok(done),
+            }
+            if now_in(Duration::ZERO) >= deadline {
+                return Ok(Look::Refuse(QUEUE_LONG));
+            }
+            tokio::select! {
+                () = freed => {}
+                _ = changes.changed() => {}
+                () = tokio::time::sleep_until(deadline.min(now_in(LOOK_AGAIN))) => {}
+                error = client_left(session) => return Err(error),
             }
         }
     }
@@ -141,6 +196,22 @@ impl Forward {
         peer.options.idle_timeout = Some(settings.idle_timeout);
         peer.options.custom_l4 = Some(Arc::clone(&target.dial) as _);
         peer
+    }
+
+    /// Sends the client to the side by its own name, with the path and query that it asked for.
+    fn redirect<T>(&self, session: &Session, passage: &mut Passage, side: Side) -> Result<T> {
+        if let Some(ticket) = passage.ticket.take() {
+            passage.waited += ticket.released();
+        }
+        let request = session.req_header();
+        let asked = request.uri.path_and_query().map_or("/", |asked| asked.as_str());
+        let manner = self.pair.manner.load();
+        let Some(names) = &manner.redirect else { return Err(Error::new_in(ErrorType::InternalError)) };
+        let answer = Answer::elsewhere(&request.method, format!("{}{asked}", names[side]));
+        let status = answer.status;
+        passage.side = Some(side);
+        passage.answer = Some(answer);
+        Err(Error::new_in(ErrorType::HTTPStatus(status)))
     }
 
     fn refuse<T>(&self, passage: &mut Passage, text: &'static str) -> Result<T> {

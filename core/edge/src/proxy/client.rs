@@ -4,13 +4,17 @@
 //! and no more: what a client sends ahead stays here until its turn comes. While an answer is being made, pingora
 //! reads on only to notice that the client has left.
 
-use super::answer::Answer;
+use super::answer::{Answer, Refused};
+use super::chunks::Chunks;
 use super::h2::{self, Flood};
 use super::head::{self, Body};
+use super::pace::Pace;
 use super::settings::ListenSettings;
+use super::shelter::Place;
 use super::tls::Wire;
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
+use lockstep_wire::clock;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
@@ -24,7 +28,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::sync::{Notify, OwnedSemaphorePermit, watch};
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Holds an answer's head until its body follows: one packet instead of two.
@@ -43,6 +47,10 @@ pub(super) struct Client {
     socket: Option<BufWriter<Wire>>,
     ahead: BytesMut,
     open: Open,
+    /// How fast a body must come.
+    pace: Pace,
+    /// What is wrong with the present body.
+    fault: Option<Answer>,
     /// The client has sent all that it will ever send.
     ended: bool,
     digest: Arc<SocketDigest>,
@@ -53,13 +61,15 @@ pub(super) struct Client {
     /// Which session it carries, in a pair in which both sides may serve.
     presence: Option<Arc<ProxyDigest>>,
     /// Its place among the listener's connections.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
 }
 
 /// What pingora may read.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 enum Open {
     Bytes(u64),
+    /// So many bytes of a head, and then chunks.
+    Chunks(u64, Box<Chunks>),
     All,
 }
 
@@ -75,12 +85,7 @@ pub(super) enum Over {
 }
 
 impl Client {
-    pub(super) fn new(
-        socket: Wire,
-        address: SocketAddr,
-        presence: Option<Arc<ProxyDigest>>,
-        place: OwnedSemaphorePermit,
-    ) -> Client {
+    pub(super) fn new(socket: Wire, address: SocketAddr, presence: Option<Arc<ProxyDigest>>, place: Place) -> Client {
         let digest = SocketDigest::from_raw_fd(socket.tcp().as_raw_fd());
         let _ = digest.peer_addr.set(Some(address.into()));
         Client {
@@ -89,6 +94,8 @@ impl Client {
             socket: Some(BufWriter::with_capacity(WRITE_BUFFER, socket)),
             ahead: BytesMut::new(),
             open: Open::Bytes(0),
+            pace: Pace::default(),
+            fault: None,
             ended: false,
             digest: Arc::new(digest),
             presence,
@@ -99,6 +106,11 @@ impl Client {
     /// Who it is.
     pub(super) fn address(&self) -> Option<SocketAddr> {
         self.digest.peer_addr.get()?.as_ref()?.as_inet().copied()
+    }
+
+    /// It asks for something. An error: its source asks too often, and may again after so long.
+    pub(super) fn asks(&self) -> Result<(), Duration> {
+        self.place.as_ref().map_or(Ok(()), |place| place.asks(clock::now()))
     }
 
     fn socket(&mut self) -> &mut BufWriter<Wire> {
@@ -133,8 +145,12 @@ impl Client {
         closing: &mut watch::Receiver<bool>,
     ) -> Result<(), Over> {
         let head = self.next_head(first, limits, closing).await?;
+        let length = head.length as u64;
+        self.pace = Pace::of(limits.body_rate);
         self.open = match head.body {
-            Body::Length(body) => Open::Bytes(body.saturating_add(head.length as u64)),
+            Body::Length(body) if body > limits.body_bytes => return Err(Over::With(head::TOO_LARGE)),
+            Body::Length(body) => Open::Bytes(body.saturating_add(length)),
+            Body::Chunks => Open::Chunks(length, Box::new(Chunks::new(limits.body_bytes))),
             Body::Unknown => Open::All,
         };
         Ok(())
@@ -184,9 +200,9 @@ impl Client {
                 _ => {}
             }
             // RFC 9112 section 2.2: empty lines before a request are ignored.
-            while judged == 0 && matches!(self.ahead.first(), Some(b'\r' | b'\n')) {
-                self.ahead.advance(1);
-                empty_lines += 1;
+            while judged == 0 && self.ahead.starts_with(b"\r\n") {
+                self.ahead.advance(2);
+                empty_lines += 2;
             }
             // Judged at the start, to refuse garbage at once, and then once a line, not once a byte.
             let news = &self.ahead[judged..];
@@ -258,7 +274,7 @@ impl Drop for Client {
 }
 
 /// Ends a connection in order: what still comes is read for a moment.
-pub(super) async fn linger(mut socket: impl AsyncRead + AsyncWrite + Unpin, _place: Option<OwnedSemaphorePermit>) {
+pub(super) async fn linger(mut socket: impl AsyncRead + AsyncWrite + Unpin, _place: Option<Place>) {
     let rest = async {
         let _ = socket.shutdown().await;
         let mut sink = vec![0; READ_STEP];
@@ -276,34 +292,81 @@ pub(super) async fn linger(mut socket: impl AsyncRead + AsyncWrite + Unpin, _pla
 impl AsyncRead for Client {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
+        if let Some(fault) = &this.fault {
+            return Poll::Ready(Err(Refused::error(fault.clone())));
+        }
         let allowed = match this.open {
             Open::Bytes(0) => return this.poll_left(cx),
-            Open::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(into.remaining()),
-            Open::All => into.remaining(),
+            Open::Bytes(left) | Open::Chunks(left @ 1.., _) => {
+                usize::try_from(left).unwrap_or(usize::MAX).min(into.remaining())
+            }
+            Open::Chunks(0, _) | Open::All => into.remaining(),
         };
         let before = into.filled().len();
         let read = if this.ahead.is_empty() {
             let mut part = ReadBuf::new(into.initialize_unfilled_to(allowed));
             let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
-            ready!(Pin::new(socket).poll_read(cx, &mut part))?;
+            let Poll::Ready(done) = Pin::new(socket).poll_read(cx, &mut part) else { return this.poll_late(cx) };
+            done?;
             let read = part.filled().len();
             into.advance(read);
             this.ended |= read == 0 && allowed > 0;
+            this.pace.came(read, allowed);
             read
         } else {
             let read = allowed.min(this.ahead.len());
             into.put_slice(&this.ahead.split_to(read));
             read
         };
-        if let Open::Bytes(left) = &mut this.open {
-            *left -= read as u64;
-        }
         if let Some((frames, flooded)) = &mut this.frames
             && frames.sees(&into.filled()[before..], Instant::now())
         {
             flooded.notify_one();
         }
-        Poll::Ready(Ok(()))
+        Poll::Ready(this.account(read, before, into))
+    }
+}
+
+impl Client {
+    /// Takes note of what pingora is about to be given: bytes behind the end of the body are put aside again.
+    fn account(&mut self, read: usize, before: usize, into: &mut ReadBuf<'_>) -> io::Result<()> {
+        let chunks = match &mut self.open {
+            Open::All => return Ok(()),
+            Open::Bytes(left) | Open::Chunks(left @ 1.., _) => {
+                *left -= read as u64;
+                return Ok(());
+            }
+            Open::Chunks(0, chunks) => chunks,
+        };
+        let new = &into.filled()[before..];
+        match chunks.follow(new) {
+            Ok(of_body) if of_body < new.len() => {
+                let mut ahead = BytesMut::from(&new[of_body..]);
+                ahead.extend_from_slice(&self.ahead);
+                self.ahead = ahead;
+                into.set_filled(before + of_body);
+            }
+            Ok(_) => {}
+            Err(answer) => {
+                into.set_filled(before);
+                self.fault = Some(answer.clone());
+                return Err(Refused::error(answer));
+            }
+        }
+        if chunks.is_over() {
+            self.open = Open::Bytes(0);
+        }
+        Ok(())
+    }
+
+    /// Nothing has come of what is due. A client that is too slow is told so.
+    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if matches!(self.open, Open::All) {
+            return Poll::Pending;
+        }
+        ready!(self.pace.poll_late(cx));
+        self.fault = Some(head::TOO_SLOW_BODY);
+        Poll::Ready(Err(Refused::error(head::TOO_SLOW_BODY)))
     }
 }
 

@@ -6,9 +6,12 @@
 use super::again::Failed;
 use super::answer::Answer;
 use super::flight::Flight;
+use super::forwarded::Came;
 use super::hold::Ticket;
 use super::links::{CUT, Link, OURS, Use};
 use super::pair::Shared;
+use super::rewrite::{Rewrite, Rewriting};
+use super::seats::Seat;
 use super::seen::Seen;
 use super::servers::Server;
 use super::sessions::Visit;
@@ -29,6 +32,9 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
+
+/// The longest head of an answer, in bytes.
+const ANSWER_HEAD_MAX: usize = 64 * 1024;
 
 /// The pair's rules for pingora.
 pub(super) struct Forward {
@@ -57,6 +63,9 @@ pub(super) struct Passage {
     pub(super) side: Option<Side>,
     pub(super) answer: Option<Answer>,
     pub(super) status: Option<u16>,
+    /// Names in its answer are replaced, by this rule.
+    pub(super) rewrite: Option<Arc<Rewrite>>,
+    pub(super) rewriting: Option<Rewriting>,
     pub(super) seen: Seen,
 }
 
@@ -65,6 +74,8 @@ pub(super) struct Attempt {
     pub(super) target: Arc<Target>,
     pub(super) generation: u64,
     pub(super) server: Arc<Server>,
+    /// Its place at the server.
+    pub(super) _seat: Option<Seat>,
     /// `None` once the connection is upgraded: a drain does not wait for those, a cut ends them.
     pub(super) flight: Option<Flight>,
     pub(super) link: Option<Use>,
@@ -140,7 +151,16 @@ impl Forward {
 
 impl Attempt {
     pub(super) fn new(target: Arc<Target>, generation: u64, server: Arc<Server>, flight: Flight) -> Attempt {
-        Attempt { target, generation, server, flight: Some(flight), link: None, sent: false, until_close: false }
+        Attempt {
+            target,
+            generation,
+            server,
+            _seat: None,
+            flight: Some(flight),
+            link: None,
+            sent: false,
+            until_close: false,
+        }
     }
 }
 
@@ -155,6 +175,31 @@ fn ends_with_connection(method: &http::Method, answer: &ResponseHeader) -> bool 
     let framed =
         [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(|name| answer.headers.contains_key(name));
     !without_body && !framed
+}
+
+/// What a server's answer must be to be passed on (RFC 9112 sections 6.1 and 6.3). Pingora takes more, and clients would read it
+/// otherwise.
+fn sound(session: &Session, answer: &ResponseHeader) -> Result<()> {
+    let codings = answer.headers.get_all(header::TRANSFER_ENCODING);
+    let chunked = |coding: &http::HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    let coded = codings.iter().count();
+    let what = if coded > 1 || !codings.iter().all(chunked) {
+        "a transfer coding that nobody asked for"
+    } else if coded > 0 && answer.version == http::Version::HTTP_10 {
+        "a transfer coding in HTTP/1.0"
+    } else if answer.status == 101 && !session.req_header().headers.contains_key(header::UPGRADE) {
+        "an upgrade that nobody asked for"
+    } else if length(answer) > ANSWER_HEAD_MAX {
+        "a head that is too long"
+    } else {
+        return Ok(());
+    };
+    Err(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up())
+}
+
+fn length(answer: &ResponseHeader) -> usize {
+    // `: ` and the line's end.
+    answer.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
 }
 
 #[async_trait]
@@ -176,6 +221,8 @@ impl ProxyHttp for Forward {
             side: None,
             answer: None,
             status: None,
+            rewrite: None,
+            rewriting: None,
             seen: Seen::default(),
         }
     }
@@ -241,12 +288,17 @@ impl ProxyHttp for Forward {
         passage: &mut Passage,
     ) -> Result<()> {
         let client = session.client_addr().and_then(|address| address.as_inet());
-        if let Some(client) = client {
-            request.insert_header("X-Forwarded-For", client.ip().to_canonical().to_string())?;
+        let came = Came {
+            from: client.map(|client| client.ip().to_canonical()),
+            by_tls: session.digest().is_some_and(|digest| digest.ssl_digest.is_some()),
+        };
+        let manner = self.pair.manner.load();
+        manner.forwarded.apply(request, came)?;
+        passage.rewrite = manner.rewrite(request.uri.path()).cloned();
+        if let Some(rule) = &passage.rewrite {
+            rule.ask_plainly(request)?;
         }
-        let encrypted = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
-        request.insert_header("X-Forwarded-Proto", if encrypted { "https" } else { "http" })?;
-        request.remove_header("Forwarded");
+        drop(manner);
         self.mark(request, &mut passage.seen)?;
         let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
         attempt.sent = true;
@@ -262,6 +314,7 @@ impl ProxyHttp for Forward {
         passage: &mut Passage,
     ) -> Result<()> {
         let Some(attempt) = &mut passage.attempt else { return Ok(()) };
+        sound(session, answer)?;
         if let (Some(sessions), Some(_)) = (&self.pair.sessions, &passage.visit) {
             sessions.learn(clock::now(), session, answer, attempt.target.side);
         }
@@ -283,6 +336,14 @@ impl ProxyHttp for Forward {
         let good = answer.status.as_u16() < 500;
         self.pair.traffic.answered(attempt.target.side, good);
         passage.status = Some(answer.status.as_u16());
+        passage.rewriting = match passage.rewrite.as_ref().and_then(|rule| rule.begin(answer)) {
+            Some(Ok(rewriting)) => Some(rewriting),
+            Some(Err(())) => {
+                self.pair.done.unwritten.fetch_add(1, Relaxed);
+                None
+            }
+            None => None,
+        };
         passage.seen.answered(passage.begun);
         if good {
             let epoch = attempt.target.epoch;
@@ -291,18 +352,34 @@ impl ProxyHttp for Forward {
         Ok(())
     }
 
+    /// Pingora sends chunks to every client; one of HTTP/1.0 does not know them (RFC 9112 section 6.1).
+    async fn response_filter(&self, session: &mut Session, answer: &mut ResponseHeader, _: &mut Passage) -> Result<()> {
+        if session.req_header().version == http::Version::HTTP_10 {
+            answer.remove_header(&header::TRANSFER_ENCODING);
+        }
+        Ok(())
+    }
+
     /// An answer that ends with its connection must not look whole when it was we who ended that.
     fn upstream_response_body_filter(
         &self,
         _: &mut Session,
-        _: &mut Option<Bytes>,
+        body: &mut Option<Bytes>,
         end: bool,
         passage: &mut Passage,
     ) -> Result<Option<Duration>> {
         let cut = passage.attempt.as_ref().is_some_and(|attempt| {
             end && attempt.until_close && attempt.link.as_ref().is_some_and(|link| link.was_cut())
         });
-        if cut { Err(Error::new_up(ErrorType::ConnectionClosed)) } else { Ok(None) }
+        if cut {
+            return Err(Error::new_up(ErrorType::ConnectionClosed));
+        }
+        if let Some(rewriting) = &mut passage.rewriting
+            && rewriting.take(body, end)
+        {
+            self.pair.done.unwritten.fetch_add(1, Relaxed);
+        }
+        Ok(None)
     }
 
     fn error_while_proxy(
@@ -350,7 +427,9 @@ impl ProxyHttp for Forward {
             };
             passage.status = Some(status);
             passage.seen.refused(&answer);
-            if let Err(error) = answer.give(session).await {
+            let retry_after = self.pair.settings.hold.retry_after;
+            let notice = if status == 503 { self.pair.notice(retry_after) } else { None };
+            if let Err(error) = answer.give(session, notice.as_ref()).await {
                 tracing::debug!(pair = self.pair.name, %error, "an answer of our own could not be written");
             }
         }

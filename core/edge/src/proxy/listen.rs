@@ -3,26 +3,33 @@
 use super::answer::Answer;
 use super::client::{Client, Over};
 use super::h2;
+use super::head;
 use super::pair::{PairProxy, PoolId};
 use super::proxy_protocol::{self, Said};
 use super::respond::respond;
 use super::seen::turned_down;
 use super::sessions::Presence;
 use super::settings::{ListenSettings, StreamSettings};
+use super::shelter::{Networks, Place, Shelter, Turned};
 use super::stream;
 use super::tls::{Termination, Wire};
 use ipnet::IpNet;
+use lockstep_wire::clock;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use rustix::net::{SendFlags, sockopt};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Semaphore, watch};
 
+static CROWD: Answer = Answer::new(429, "too many connections come from your address");
 const BUSY: Answer = Answer::unavailable("too many clients are connected", Duration::from_secs(5));
+/// Between two hints of the same kind in the log.
+const HINT_EVERY: Duration = Duration::from_secs(60);
 /// How long we wait after an accept that failed, for lack of descriptors as a rule.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -32,6 +39,7 @@ pub struct Listener {
     socket: TcpListener,
     address: SocketAddr,
     settings: ListenSettings,
+    shelter: Arc<Shelter>,
     balancers: Arc<[IpNet]>,
     tls: Option<Arc<Termination>>,
 }
@@ -43,7 +51,7 @@ pub(super) struct Met {
     pub(super) client: SocketAddr,
     /// What it has connected to: what its balancer says, or an address of ours.
     pub(super) asked: SocketAddr,
-    pub(super) place: OwnedSemaphorePermit,
+    pub(super) place: Place,
 }
 
 /// Why an address cannot be listened on, and what to do.
@@ -80,7 +88,14 @@ impl Listener {
     pub fn bind(address: SocketAddr, settings: ListenSettings) -> Result<Listener, BindError> {
         let socket = open(address, &settings).map_err(|error| BindError::new(address, error))?;
         let address = socket.local_addr().map_err(|error| BindError::new(address, error))?;
-        Ok(Listener { socket, address, settings, balancers: Arc::default(), tls: None })
+        let shelter = Arc::new(Shelter::new(Networks::default(), &settings));
+        Ok(Listener { socket, address, settings, shelter, balancers: Arc::default(), tls: None })
+    }
+
+    /// Clients come from these networks only.
+    #[must_use]
+    pub fn sheltered(self, networks: Networks) -> Listener {
+        Listener { shelter: Arc::new(Shelter::new(networks, &self.settings)), ..self }
     }
 
     /// Clients of these networks are balancers: each of their connections begins with a PROXY header, and whom it names is the
@@ -110,6 +125,7 @@ impl Listener {
 
     /// Serves the pair's clients with the servers of a pool, as [`serve`](Listener::serve) does.
     pub async fn serve_pool(self, pair: Arc<PairProxy>, pool: PoolId, closing: watch::Receiver<bool>) {
+        pair.shared().is_behind(&self.shelter);
         let settings = self.settings;
         let sessions = pair.sessions().cloned();
         let closed = closing.clone();
@@ -138,6 +154,7 @@ impl Listener {
         settings: StreamSettings,
         closing: watch::Receiver<bool>,
     ) {
+        pair.shared().is_behind(&self.shelter);
         let (limits, settings) = (self.settings, Arc::new(stream::Rules::new(settings)));
         let pass = move |met| stream::pass(met, Arc::clone(&pair), pool, Arc::clone(&settings), limits);
         self.meet(None, pass, closing).await;
@@ -176,15 +193,16 @@ impl Listener {
                         // A small answer must not wait for the acknowledgement of the one before.
                         let _ = socket.set_nodelay(true);
                         let asked = socket.local_addr().unwrap_or(self.address);
-                        let met = Met { socket, client, asked, place };
+                        let met = Met { socket, client, asked, place: Place::new(place) };
                         if proxy_protocol::is_due(&self.balancers, client) {
-                            let converse = converse.clone();
+                            let (converse, shelter) = (converse.clone(), Arc::clone(&self.shelter));
                             clients.spawn(async move {
-                                if let Some(met) = announced(met, settings.head_timeout).await {
+                                let Some(met) = announced(met, settings.head_timeout).await else { return };
+                                if let Some(met) = admitted(met, &shelter, None) {
                                     converse(met).await;
                                 }
                             });
-                        } else {
+                        } else if let Some(met) = admitted(met, &self.shelter, busy) {
                             clients.spawn(converse(met));
                         }
                     }
@@ -249,9 +267,36 @@ fn open(address: SocketAddr, settings: &ListenSettings) -> io::Result<TcpListene
 }
 
 /// There is no place: no task and no waiting for it either. A client that misses the answer sees the close.
-fn turn_away(socket: &TcpStream, busy: Option<&Answer>) {
-    if let Some(busy) = busy {
-        let _ = rustix::net::send(socket, &busy.to_wire(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+fn turn_away(socket: &TcpStream, answer: Option<&Answer>) {
+    if let Some(answer) = answer {
+        let _ = rustix::net::send(socket, &answer.to_wire(), SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+    }
+}
+
+/// A client that its source and its network let in; who cannot be told anything is told nothing.
+fn admitted(mut met: Met, shelter: &Arc<Shelter>, busy: Option<&Answer>) -> Option<Met> {
+    match shelter.admit(met.client.ip(), clock::now()) {
+        Ok(guest) => {
+            met.place.is_of(guest);
+            return Some(met);
+        }
+        Err(Turned::Network) => {}
+        Err(Turned::Crowd) => turn_away(&met.socket, busy.map(|_| &CROWD)),
+    }
+    None
+}
+
+/// Says once a minute that somebody speaks TLS where none is spoken: as a rule a listener that lacks its `tls`.
+fn hint(client: &Client) {
+    static QUIET_UNTIL: AtomicU64 = AtomicU64::new(0);
+    let (now, quiet_until) = (clock::now(), QUIET_UNTIL.load(Relaxed));
+    let next = (now + HINT_EVERY).0;
+    if now.0 >= quiet_until && QUIET_UNTIL.compare_exchange(quiet_until, next, Relaxed, Relaxed).is_ok() {
+        let client = client.address().map(tracing::field::display);
+        tracing::warn!(
+            client,
+            "TLS was spoken to a listener of plain HTTP; give it `tls`, or clients an http:// address"
+        );
     }
 }
 
@@ -272,11 +317,20 @@ async fn converse(
             Ok(()) => {}
             Err(Over::Quietly) => return client.leave().await,
             Err(Over::With(answer)) => {
+                if answer == head::TLS {
+                    hint(&client);
+                }
                 turned_down(pair.shared(), &client, &answer);
                 client.refuse(&answer, &settings).await;
                 return client.leave().await;
             }
             Err(Over::Http2) => return h2::converse(client, pair, pool, settings, closing).await,
+        }
+        if let Err(retry_after) = client.asks() {
+            let answer = Answer::too_often(retry_after);
+            turned_down(pair.shared(), &client, &answer);
+            client.refuse(&answer, &settings).await;
+            return client.leave().await;
         }
         first = false;
         let mut session = ServerSession::new_http1(Box::new(client));

@@ -19,42 +19,58 @@
 //! Streams, TCP connections whose bytes nobody here reads, go to servers by the same rules: `stream`. `proxy_protocol` is how balancers
 //! say whose a connection is.
 //!
-//! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), within limits that pingora does
+//! What clients are told when nobody serves them is `notice`, what servers are told of clients `forwarded`, what is changed in
+//! answers `rewrite`: all of it as the pair's `manner` says. `shelter` turns clients away, `seats` spares servers.
+//!
+//! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), and follows its body (`chunks`, `pace`), within limits that pingora does
 //! not have, and hands whole heads to pingora.
 
 mod again;
 mod answer;
 mod answers;
 mod choose;
+mod chunks;
 mod client;
 mod flight;
 mod forward;
+mod forwarded;
 mod h2;
 mod head;
 mod hold;
 mod links;
 mod listen;
+mod manner;
+mod notice;
+mod pace;
 mod pair;
 mod proxy_protocol;
 mod rehearsal;
 mod respond;
+mod rewrite;
+mod seats;
 mod seen;
 mod servers;
 mod sessions;
 mod settings;
+mod shelter;
 mod stream;
 mod table;
 mod tls;
 mod traffic;
 
 pub use again::Failed;
+pub use forwarded::{ForwardedFields, ForwardedRules};
 pub use hold::HoldStats;
 pub use listen::{BindError, Listener};
+pub use manner::{CrowdSettings, Manner};
+pub use notice::{Notice, PAGE_MAX, Page};
 pub use pair::{PairProxy, Pool, PoolId};
 pub use rehearsal::{Departure, Place, Rehearsal, Step};
+pub use rewrite::Rewrite;
 pub use seen::Seeing;
 pub(crate) use servers::POOL_MAX;
 pub use sessions::SessionRoom;
 pub use settings::{HoldSettings, ListenSettings, ProxySettings, SessionBy, SessionSettings, StreamSettings};
+pub use shelter::{Networks, TurnedAway};
 pub use tls::{Fresh, Termination, TlsError, Upstream};
 pub use traffic::{ProxyEvent, ProxyTotals, TrafficCounts, Trouble};

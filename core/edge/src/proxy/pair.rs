@@ -5,17 +5,20 @@ use super::flight::Flights;
 use super::forward::Forward;
 use super::hold::{Hold, HoldStats};
 use super::links::Links;
+use super::manner::Manner;
+use super::notice::Notice;
 use super::seen::Seeing;
 use super::servers::Servers;
 use super::sessions::SessionRoom;
 use super::settings::{ProxySettings, SessionSettings};
+use super::shelter::{Shelter, TurnedAway};
 use super::stream;
 use super::table::Table;
 use super::tls::Upstream;
 use super::traffic::{ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
 use crate::admin::api::{SeenStatus, SideSeen};
 use crate::metrics::Meters;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::action::{self, Roster, Share};
 use lockstep_policy::{At, Epoch, Side, Sides, event};
@@ -25,7 +28,8 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 /// Sessions that are moved in one go: what asks for something meanwhile does not wait for more.
 const TURNS: usize = 512;
@@ -67,6 +71,11 @@ pub(super) struct Shared {
     /// In a pair in which both sides may serve.
     pub(super) sessions: Option<Arc<SessionRoom>>,
     pub(super) answers: Answers,
+    pub(super) manner: ArcSwap<Manner>,
+    /// During maintenance: a person's own words for it, which may be none.
+    pub(super) maintenance: ArcSwapOption<String>,
+    /// Of its listeners.
+    shelters: Mutex<Vec<Arc<Shelter>>>,
     pub(super) traffic: Traffic,
     pub(super) done: Done,
     pub(super) streams: stream::Counts,
@@ -83,6 +92,8 @@ pub(super) struct Done {
     pub(super) refused: AtomicU64,
     pub(super) retried: AtomicU64,
     pub(super) failed: AtomicU64,
+    /// Answers that a rule was for, and that passed as they were: too large, or coded.
+    pub(super) unwritten: AtomicU64,
 }
 
 impl PairProxy {
@@ -125,6 +136,9 @@ impl PairProxy {
             upstream: ArcSwap::default(),
             sessions: sessions.map(|sessions| Arc::new(SessionRoom::new(sessions))),
             answers: Answers::default(),
+            manner: ArcSwap::default(),
+            maintenance: ArcSwapOption::empty(),
+            shelters: Mutex::default(),
             traffic: Traffic::default(),
             done: Done::default(),
             streams: stream::Counts::default(),
@@ -284,6 +298,23 @@ impl PairProxy {
         moved.len() == TURNS
     }
 
+    /// How clients are treated, from now on.
+    pub fn set_manner(&self, manner: Manner) {
+        let limit = manner.crowd.connections.unwrap_or(0);
+        self.shared.manner.store(Arc::new(manner));
+        for (_, servers) in self.shared.servers.iter() {
+            servers.limit_seats(limit);
+        }
+        self.shared.table.wake();
+    }
+
+    /// During maintenance no request is given to a side: each, the held ones too, is told so, in these words where there are any.
+    /// `None`: it is over.
+    pub fn set_maintenance(&self, words: Option<String>) {
+        self.shared.maintenance.store(words.map(Arc::new));
+        self.shared.table.wake();
+    }
+
     /// Answers requests on [`Listener::answer`](super::Listener::answer)'s listeners from now on. An answer of the same
     /// number is replaced.
     ///
@@ -321,6 +352,9 @@ impl PairProxy {
             failed: shared.done.failed.load(Relaxed),
             longest_hold: hold.longest,
             links: shared.links.count() as u64,
+            unwritten: shared.done.unwritten.load(Relaxed),
+            queued: shared.servers.iter().map(|(_, servers)| servers.queued() as u64).sum(),
+            turned_away: shared.turned_away(),
             streams: shared.streams.all.load(Relaxed),
             streams_open: Side::BOTH.into_iter().map(|side| self.streams_at(side)).sum(),
             streams_refused: shared.streams.refused.load(Relaxed),
@@ -362,6 +396,27 @@ impl PairProxy {
     #[must_use]
     pub fn hold_stats(&self, epoch: Epoch) -> HoldStats {
         self.shared.hold.stats(epoch)
+    }
+}
+
+impl Shared {
+    /// One of the pair's listeners has this shelter.
+    pub(super) fn is_behind(&self, shelter: &Arc<Shelter>) {
+        self.shelters.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(shelter));
+    }
+
+    fn turned_away(&self) -> TurnedAway {
+        let shelters = self.shelters.lock().unwrap_or_else(PoisonError::into_inner);
+        shelters.iter().map(|shelter| shelter.counts()).fold(TurnedAway::default(), TurnedAway::and)
+    }
+
+    /// What a client is told with a 503.
+    pub(super) fn notice(&self, retry_after: Duration) -> Option<Notice> {
+        let manner = self.manner.load();
+        match &*self.maintenance.load() {
+            Some(words) => Some(manner.under_maintenance(words, retry_after)),
+            None => manner.unavailable.clone(),
+        }
     }
 }
 

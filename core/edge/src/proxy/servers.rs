@@ -1,6 +1,7 @@
 //! The servers of one side: their addresses, looked up off the request path, in which pool they stand, which of them the
 //! policy allows, and which is worth a connect.
 
+use super::seats::{Crowd, Seats};
 use arc_swap::{ArcSwap, ArcSwapOption};
 use lockstep_policy::At;
 use lockstep_policy::action::Pick;
@@ -21,17 +22,23 @@ pub(super) struct Server {
     turn: AtomicUsize,
     /// Zero while it takes connections; else the time before which only a request that claims it may try.
     next_try: AtomicU64,
+    seats: Seats,
 }
 
 impl Server {
-    fn new(name: String) -> Server {
+    fn new(name: String, crowd: &Arc<Crowd>) -> Server {
         let addresses = name.parse().into_iter().collect::<Vec<SocketAddr>>();
         Server {
             name,
             addresses: ArcSwap::from_pointee(addresses),
             turn: AtomicUsize::new(0),
             next_try: AtomicU64::new(0),
+            seats: Seats::of(crowd),
         }
+    }
+
+    pub(super) fn seats(&self) -> &Seats {
+        &self.seats
     }
 
     /// Its name, or its address as it was written.
@@ -93,10 +100,12 @@ struct Roster {
 }
 
 /// Why there is no server to try now.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(super) enum Unpicked {
     /// Ask again then.
     Until(At),
+    /// All that take connections are given as many requests as they may have.
+    Busy(Arc<Crowd>),
     /// The policy allows none.
     Nobody,
 }
@@ -113,11 +122,14 @@ impl Servers {
     /// The servers of each pool; they are numbered from 1, pool after pool. Names among them are looked up by tasks of
     /// their own, which needs a tokio runtime around the call.
     pub(super) fn new(pools: Vec<Vec<String>>, resolve_every: Duration) -> Servers {
-        let pool = |names: Vec<String>| Pool {
-            members: names.into_iter().map(|name| Arc::new(Server::new(name))).collect(),
-            turn: AtomicUsize::new(0),
-            listed: AtomicBool::new(false),
-            roster: ArcSwapOption::empty(),
+        let pool = |names: Vec<String>| {
+            let crowd = Arc::<Crowd>::default();
+            Pool {
+                members: names.into_iter().map(|name| Arc::new(Server::new(name, &crowd))).collect(),
+                turn: AtomicUsize::new(0),
+                listed: AtomicBool::new(false),
+                roster: ArcSwapOption::empty(),
+            }
         };
         let pools: Vec<Pool> = pools.into_iter().map(pool).collect();
         let all: Vec<_> = pools.iter().flat_map(|pool| &pool.members).cloned().collect();
@@ -180,6 +192,19 @@ impl Servers {
         Ok(())
     }
 
+    /// Requests that wait for a place at one.
+    pub(super) fn queued(&self) -> usize {
+        let first = self.pools.iter().filter_map(|pool| pool.members.first());
+        first.map(|server| server.seats.crowd().waiting()).sum()
+    }
+
+    /// How many requests each server is given at once; zero: as many as come.
+    pub(super) fn limit_seats(&self, limit: usize) {
+        for server in &self.all {
+            server.seats.limit(limit);
+        }
+    }
+
     /// Forgets what was known: in a new epoch each server is worth a try.
     pub(super) fn forget_failures(&self) {
         for server in &self.all {
@@ -207,13 +232,18 @@ fn first_of<'a>(
     interval: Duration,
 ) -> Result<(Arc<Server>, SocketAddr), Unpicked> {
     let mut soonest = now + interval;
+    let mut crowd = None;
     for server in servers {
+        if server.seats.is_full() {
+            crowd = Some(server.seats.crowd());
+            continue;
+        }
         match server.claim(now, interval) {
             Ok(address) => return Ok((Arc::clone(server), address)),
             Err(later) => soonest = soonest.min(later),
         }
     }
-    Err(Unpicked::Until(soonest))
+    Err(crowd.map_or(Unpicked::Until(soonest), |crowd| Unpicked::Busy(Arc::clone(crowd))))
 }
 
 impl Drop for Servers {

@@ -100,6 +100,12 @@ pub struct ListenSettings {
     pub backlog: u32,
     /// Clients connected at once; one more is answered 503 and closed.
     pub connections: usize,
+    /// Connections of one source at once: an address, or a /64 of IPv6; 0: as many as there is place for.
+    pub connections_per_source: usize,
+    /// Requests of one source in a second; one more is answered 429. 0: as many as it likes.
+    pub requests_per_source: u32,
+    /// Requests of one source that may come at once, before its rate counts.
+    pub request_burst: u32,
     /// From a connection's start, or a later request's first byte, to the end of the request's head.
     pub head_timeout: Duration,
     /// The longest head, in bytes.
@@ -108,6 +114,11 @@ pub struct ListenSettings {
     pub idle_timeout: Duration,
     /// How long a client may be silent while its body is due.
     pub read_timeout: Duration,
+    /// The largest body, in bytes.
+    pub body_bytes: u64,
+    /// What a client must send of a body, in bytes a second, averaged over the time for which we wait for it; 0: as slowly as
+    /// it likes.
+    pub body_rate: u32,
     /// How long a client may not take bytes of an answer.
     pub write_timeout: Duration,
     /// How long requests under way may go on when the listener is closed.
@@ -122,10 +133,15 @@ impl Default for ListenSettings {
             freebind: true,
             backlog: 1024,
             connections: 10_000,
+            connections_per_source: 0,
+            requests_per_source: 0,
+            request_burst: 100,
             head_timeout: Duration::from_secs(10),
             head_bytes: 64 * 1024,
             idle_timeout: Duration::from_secs(60),
             read_timeout: Duration::from_secs(60),
+            body_bytes: u64::MAX,
+            body_rate: 100,
             write_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(5),
             prior_knowledge: false,

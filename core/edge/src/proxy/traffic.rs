@@ -1,5 +1,6 @@
 //! What requests show about the sides, counted for the policy and told at once where a probe should follow.
 
+use super::shelter::TurnedAway;
 use lockstep_policy::{At, Epoch, Side, Sides};
 use pingora_core::{Error, ErrorType};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -153,6 +154,12 @@ pub struct ProxyTotals {
     pub longest_hold: Duration,
     /// Connections to servers, idle ones included.
     pub links: u64,
+    /// Answers that were to be rewritten and passed as they were: too large, or coded.
+    pub unwritten: u64,
+    /// Requests that wait for a place at a server now.
+    pub queued: u64,
+    /// What listeners have turned away.
+    pub turned_away: TurnedAway,
     /// Streams taken from clients.
     pub streams: u64,
     /// Streams that have a server now.

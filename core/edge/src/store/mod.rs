@@ -10,7 +10,7 @@ mod write;
 pub use open::StoreError;
 pub use read::Reader;
 
-use crate::admin::api::{Measures, Pause};
+use crate::admin::api::{Maintenance, Measures, Pause};
 use lockstep_pair::coordinator::Stored;
 use lockstep_pair::record::HandoverRecord;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,8 @@ pub struct Found {
     pub stored: Stored,
     /// Whether the policy's own switches are refused.
     pub pause: Option<Pause>,
+    /// Whether clients are told that the pair is under maintenance.
+    pub maintenance: Option<Maintenance>,
     /// No event of the pair has had this number or a higher one, as far as the store knows.
     pub next_seq: u64,
     /// When its latest handover was ordered.
@@ -73,6 +75,11 @@ enum Job {
     Pause {
         pair: String,
         pause: Option<Pause>,
+        answer: Answer,
+    },
+    Maintenance {
+        pair: String,
+        maintenance: Option<Maintenance>,
         answer: Answer,
     },
     Handover {
@@ -126,6 +133,11 @@ impl Store {
         self.answered(Job::Pause { pair: pair.to_owned(), pause, answer });
     }
 
+    /// Makes a pair's maintenance, or its end, durable, then answers. Never waits.
+    pub fn put_maintenance(&self, pair: &str, maintenance: Option<Maintenance>, answer: Answer) {
+        self.answered(Job::Maintenance { pair: pair.to_owned(), maintenance, answer });
+    }
+
     /// Keeps a handover's record; a later one of the same epoch replaces it. Never waits.
     pub fn put_handover(&self, pair: &str, kept: KeptHandover) {
         self.later(Job::Handover { pair: pair.to_owned(), kept: Box::new(kept) });
@@ -152,7 +164,11 @@ impl Store {
             TrySendError::Full(job) => (job, format!("{QUEUE} writes wait for the disk already")),
             TrySendError::Disconnected(job) => (job, "its thread has ended".to_owned()),
         };
-        if let Job::State { answer, .. } | Job::Pause { answer, .. } | Job::Close { answer } = job {
+        if let Job::State { answer, .. }
+        | Job::Pause { answer, .. }
+        | Job::Maintenance { answer, .. }
+        | Job::Close { answer } = job
+        {
             answer(Err(why));
         }
     }

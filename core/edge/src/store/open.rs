@@ -51,6 +51,16 @@ CREATE TABLE pause (
 ) STRICT;
 ";
 
+/// Pairs under maintenance. In every version of the tables.
+const MAINTENANCE: &str = "
+CREATE TABLE IF NOT EXISTS maintenance (
+    pair  TEXT PRIMARY KEY,
+    who   TEXT NOT NULL,
+    words TEXT NOT NULL,
+    since TEXT NOT NULL
+) STRICT;
+";
+
 /// From version 1, in which the journal was a table: its events go, their numbers are not used again.
 const FROM_1: &str = "
 CREATE TABLE numbers (pair TEXT PRIMARY KEY, next INTEGER NOT NULL) STRICT;
@@ -165,6 +175,12 @@ fn connect(file: &Path) -> rusqlite::Result<Connection> {
 
 /// Makes the tables in a new file, brings those of an older version up to date, and refuses all others.
 fn identify(connection: &Connection, file: &Path) -> Result<(), StoreError> {
+    tables(connection, file)?;
+    // A lockstep of before does not look at it, and may go on with the file.
+    connection.execute_batch(MAINTENANCE).map_err(|error| StoreError::from_sqlite(file, &error))
+}
+
+fn tables(connection: &Connection, file: &Path) -> Result<(), StoreError> {
     let sqlite = |error: rusqlite::Error| StoreError::from_sqlite(file, &error);
     let number = |name: &str| connection.pragma_query_value(None, name, |row| row.get::<_, i32>(0)).map_err(sqlite);
     let (application, version) = (number("application_id")?, number("user_version")?);

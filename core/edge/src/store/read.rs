@@ -2,7 +2,7 @@
 
 use super::open::StoreError;
 use super::{Found, KeptHandover};
-use crate::admin::api::Pause;
+use crate::admin::api::{Maintenance, Pause};
 use rusqlite::types::Type;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
@@ -44,6 +44,12 @@ impl Reader {
                     Ok(Pause { by: row.get(0)?, reason: row.get(1)?, since: row.get(2)? })
                 })
                 .optional()?;
+            let maintenance = self
+                .connection
+                .query_row("SELECT who, words, since FROM maintenance WHERE pair = ?1", [pair], |row| {
+                    Ok(Maintenance { by: row.get(0)?, text: row.get(1)?, since: row.get(2)? })
+                })
+                .optional()?;
             let next_seq = self
                 .connection
                 .query_row("SELECT next FROM numbers WHERE pair = ?1", [pair], |row| row.get::<_, i64>(0))
@@ -56,7 +62,7 @@ impl Reader {
                     row.get(0)
                 })
                 .optional()?;
-            Ok(Found { stored, pause, next_seq, last_handover })
+            Ok(Found { stored, pause, maintenance, next_seq, last_handover })
         };
         self.damage(find())
     }

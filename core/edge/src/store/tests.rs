@@ -108,15 +108,25 @@ fn a_store_of_version_1_is_brought_up_to_date() {
         INSERT INTO journal (pair, seq) VALUES ('phones', 3), ('phones', 12345), ('mail', 7);";
     sqlite(&directory).execute_batch(old).unwrap();
     let store = reopen(store, &directory).unwrap();
-    assert_eq!(
-        store.find("phones").unwrap(),
-        Found { stored: stored(7), pause: None, next_seq: 20_001, last_handover: None }
-    );
+    assert_eq!(store.find("phones").unwrap(), Found { stored: stored(7), next_seq: 20_001, ..Found::default() });
     assert_eq!(store.find("mail").unwrap().next_seq, 10_001);
     let tables: i64 = sqlite(&directory)
         .query_row("SELECT count(*) FROM sqlite_schema WHERE name = 'journal'", [], |row| row.get(0))
         .unwrap();
     assert_eq!(tables, 0);
+}
+
+#[test]
+fn maintenance_lasts_until_it_is_over() {
+    let dir = TempDir::new().unwrap();
+    let begun = Maintenance { by: "eva".into(), text: "patching".into(), since: crate::wall::now() };
+    for wanted in [Some(begun), None] {
+        let store = Store::open(dir.path()).unwrap();
+        let (answer, answered) = std::sync::mpsc::channel();
+        store.put_maintenance("phones", wanted.clone(), Box::new(move |result| answer.send(result).unwrap()));
+        assert_eq!(answered.recv().unwrap(), Ok(()));
+        assert_eq!(store.find("phones").unwrap().maintenance, wanted);
+    }
 }
 
 #[test]

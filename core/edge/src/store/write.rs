@@ -2,7 +2,7 @@
 
 use super::open::Opened;
 use super::{Answer, Job, KeptHandover};
-use crate::admin::api::Pause;
+use crate::admin::api::{Maintenance, Pause};
 use crate::wall;
 use lockstep_pair::coordinator::Stored;
 use rusqlite::{Connection, params};
@@ -76,6 +76,9 @@ impl Writer {
             }
             Job::Pause { pair, pause, answer } => {
                 tell(answer, put_pause(&self.opened.connection, &pair, pause.as_ref()));
+            }
+            Job::Maintenance { pair, maintenance, answer } => {
+                tell(answer, put_maintenance(&self.opened.connection, &pair, maintenance.as_ref()));
             }
             Job::Handover { .. } | Job::Numbers { .. } => later.push(job),
             Job::Close { answer } => self.closing = Some(answer),
@@ -158,6 +161,17 @@ fn put_pause(connection: &Connection, pair: &str, pause: Option<&Pause>) -> rusq
             params![pair, pause.by, pause.reason, pause.since],
         ),
         None => connection.execute("DELETE FROM pause WHERE pair = ?1", [pair]),
+    }
+    .map(|_| ())
+}
+
+fn put_maintenance(connection: &Connection, pair: &str, begun: Option<&Maintenance>) -> rusqlite::Result<()> {
+    match begun {
+        Some(begun) => connection.execute(
+            "INSERT OR REPLACE INTO maintenance (pair, who, words, since) VALUES (?1, ?2, ?3, ?4)",
+            params![pair, begun.by, begun.text, begun.since],
+        ),
+        None => connection.execute("DELETE FROM maintenance WHERE pair = ?1", [pair]),
     }
     .map(|_| ())
 }

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 mod calls;
 mod edge_table;
 mod listeners;
+mod manner;
 #[path = "../workers/mod.rs"]
 mod workers;
 
@@ -133,8 +134,8 @@ fn unknown_keys() {
     refused(
         "[pair.hold]\nmax_requests = 1000",
         "[pair.holt]\nmax_requests = 1000",
-        "edge.toml:12:7: pair.holt: is not a known key; known: name, listeners, listen, listener, upstream, answer, lease, detect, hold, \
-         handover, session, a, b, policy; did you mean `hold`?",
+        "edge.toml:12:7: pair.holt: is not a known key; known: name, listeners, listen, limits, listener, upstream, answer, lease, detect, \
+         hold, mode, unavailable, maintenance, forwarded, rewrite, handover, session, a, b, policy; did you mean `hold`?",
     );
     refused(
         "name = \"edge-1\"",

@@ -4,11 +4,13 @@
 mod answers;
 mod clients;
 mod hold;
+mod malformed;
 mod pools;
 mod race;
 mod resend;
 mod rig;
 mod seen;
 mod share;
+mod shelter;
 mod streams;
 mod switch;

@@ -134,6 +134,7 @@ impl Asking<'_> {
             Err(_) if pair.sessions.as_ref().is_some_and(|sessions| sessions.is_shut()) => {
                 Look::Refuse("no side of the pair takes sessions")
             }
+            Err(Unpicked::Busy(_)) => Look::Wait(Some(pair.settings.retry_interval)),
             Err(Unpicked::Until(at)) => Look::Wait(Some(at.since(now))),
             Err(Unpicked::Nobody) => Look::Refuse("no server may be used now"),
         }
