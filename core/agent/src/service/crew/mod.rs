@@ -390,7 +390,9 @@ impl<L: Launch> Crew<L> {
         if let Some(life) = &mut slot.life {
             life.start_by = slot.config.start.timeout.map(|timeout| now + timeout);
         }
-        let reach = self.reach.filter(|_| slot.has_reach());
+        // What is begun anew after it was flushed has nothing to be flushed of.
+        let gives_role_up = matches!(self.sequence, Sequence::Stopping(_) | Sequence::Rest);
+        let reach = self.reach.filter(|_| slot.config.exclusive || slot.config.flush && !gives_role_up);
         self.launch.start(&slot.config, reach, self.stop_max, orders, post);
         self.open_if_confirmed(service);
     }

@@ -232,6 +232,7 @@ fn what_must_be_flushed_is_bound_to_the_switch_while_the_node_is_active_and_kill
     let begun = world.begun("web");
     world.die("web");
     assert_eq!(world.begun("web"), begun + 1, "it is started anew");
+    assert_eq!(world.newest("web", |begun| begun.reach), None, "and not to be killed a moment later");
     assert!(matches!(world.orders("cti")[..], [Order::Stop { .. }]));
 }
 
