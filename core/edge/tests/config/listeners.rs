@@ -106,6 +106,16 @@ fn listeners_of_which_more_is_said() {
              `protocol = \"http\"`, or no `tls`: it is passed through, and `sni` may choose",
         ),
         (
+            "listen = [\"10.0.0.100:81\"]\nh2c = true\ntls = { certificates = [\"vip.pem\"] }",
+            "edge.toml:9:7: pair.listener.h2c: is HTTP/2 without TLS, for `protocol = \"http\"`; `http2` in `tls` says it of HTTP/2 \
+             with TLS",
+        ),
+        (
+            "listen = [\"10.0.0.100:81\"]\non_switch = \"close\"",
+            "edge.toml:9:13: pair.listener.on_switch: is for `protocol = \"tcp\"`; `leftover` in [pair.handover], which says it of \
+             requests; WebSockets end when the old side is cut",
+        ),
+        (
             "listen = [\"10.0.0.100:81\"]\nfinish_within = \"1m\"",
             "edge.toml:9:17: pair.listener.finish_within: says nothing without `on_switch = \"finish\"`; both, or neither",
         ),
