@@ -7,12 +7,13 @@
 # make unplug the active node's cable is pulled: make unplug RUNS=200 PROFILE=lan
 # make rapid  the rapid profile beside an HAProxy, and under load: make rapid RUNS=50 MINUTES=3
 # make cost   what an agent takes of memory and processor: make cost SECONDS_EACH=60
+# make bench  the data plane beside HAProxy and nginx, into docs/benchmarks.md: make bench ROUNDS=5 SECONDS_EACH=3 (FORCE=1 on a busy machine)
 # make docs   the pages that are generated: the policies' and the ABI's
 # make sdk    what the author of a policy in Rust needs, into target/sdk
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo build dist docs sdk test test-windows model sim faults soak unplug rapid cost figures lint fmt clean need need-test
+.PHONY: demo build dist docs sdk test test-windows model sim faults soak unplug rapid cost figures bench lint fmt clean need need-test need-bench
 
 # Arguments for the demo: make demo ARGS="--stay"
 ARGS ?=
@@ -85,6 +86,17 @@ figures: need-test
 	cargo build --profile demo -p lockstep -p lockstep-telisca
 	cargo build --profile demo -p lockstep-tests --bin figures
 
+# Of what is shipped, beside peers on the same machine. Never in CI: its machines are everybody's.
+ROUNDS ?= 5
+FORCE ?=
+bench: SECONDS_EACH = 3
+bench: need-bench
+	@[ "$${CI:-}" != true ] || { echo "make bench is not for CI: figures of a machine that others use say nothing" >&2; exit 1; }
+	cargo build --profile dist -p lockstep -p lockstep-telisca -p lockstep-eservices
+	cargo build --profile demo -p lockstep-tests --bin bench
+	ln -f target/demo/bench target/dist/bench
+	target/dist/bench --rounds $(ROUNDS) --seconds $(SECONDS_EACH) --page docs/benchmarks.md $(if $(FORCE),--force)
+
 lint: need
 	@.ci/need cargo-fmt cargo-clippy
 	cargo fmt --all -- --check
@@ -106,7 +118,11 @@ need:
 	@.ci/need cargo rustc cc cmake make
 
 # The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own, those of the
-# XMPP probe against a prosody, those of a foreign balancer behind an HAProxy; curl comes to the nodes directly;
+# XMPP probe against a prosody, those of a foreign balancer behind an HAProxy; curl comes to the nodes directly, and with openssl over TLS;
 # schedules of faults set wall clocks by libfaketime, and have a switch of their own read whole frames, for which ethtool prepares the cables.
 need-test: need
-	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl faketime ethtool slowhttptest
+	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl openssl faketime ethtool slowhttptest
+
+# Peers and the makers of load of `make bench`.
+need-bench: need
+	@.ci/need unshare nsenter ip nft taskset haproxy nginx wrk h2load strace

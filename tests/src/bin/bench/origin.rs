@@ -1,0 +1,42 @@
+//! The server behind all contenders: an nginx that stands for both sides, and for 2,000 servers.
+
+use crate::processes::{Program, pinned};
+use crate::work::{HUGE, LARGE, MIDDLE, SMALL};
+use lockstep_demo::app::MONITOR;
+use lockstep_policy::Side;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+/// A side's server.
+pub fn server(side: Side) -> SocketAddr {
+    let port = match side {
+        Side::A => 8_001,
+        Side::B => 8_002,
+    };
+    SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// Starts it, on any loopback address at both ports.
+pub fn start(dir: &Path, processors: &str) -> Program {
+    let files = dir.join("files");
+    std::fs::create_dir_all(&files).unwrap();
+    for (path, bytes) in [(MIDDLE, 16 << 10), (LARGE, 1 << 20), (HUGE, 16 << 20)] {
+        std::fs::write(files.join(&path[1..]), vec![b'x'; bytes]).unwrap();
+    }
+    let configuration = format!(
+        "daemon off;\nuser root;\nworker_processes 1;\npid {dir}/origin.pid;\nerror_log stderr;\n\
+         events {{ worker_connections 30000; }}\nhttp {{\n  access_log off; sendfile on; tcp_nopush on; keepalive_timeout 600s;\n  \
+         keepalive_requests 1000000000; default_type text/plain;\n  client_body_temp_path {dir}/origin-body;\n  server {{\n    \
+         listen 0.0.0.0:{a} backlog=4096; listen 0.0.0.0:{b} backlog=4096;\n    root {files};\n    \
+         location = {SMALL} {{ return 200 OK; }}\n    location = {MONITOR} {{ return 200 OK; }}\n  }}\n}}\n",
+        dir = dir.display(),
+        files = files.display(),
+        a = server(Side::A).port(),
+        b = server(Side::B).port(),
+    );
+    let file = dir.join("origin.conf");
+    std::fs::write(&file, configuration).unwrap();
+    let mut command = pinned(processors, "nginx");
+    command.arg("-c").arg(&file).arg("-p").arg(dir);
+    Program::start(command, dir, "origin")
+}
