@@ -114,7 +114,7 @@ fn live(options: &Options, stopped: &Receiver<()>) -> Result<(), Failure> {
             thread::sleep(TICK);
         }
     });
-    let _child = options.child.as_deref().map(child).transpose()?;
+    let _child = options.child.as_deref().map(|log| child(log, options.ahead)).transpose()?;
     thread::sleep(Duration::from_millis(options.start));
     let lock = options.lock.as_deref().map(lock).transpose()?;
     let listener = options.listen.map(TcpListener::bind).transpose()?;
@@ -134,9 +134,10 @@ fn live(options: &Options, stopped: &Receiver<()>) -> Result<(), Failure> {
     pen.mark("end")
 }
 
-fn child(log: &Path) -> std::io::Result<std::process::Child> {
+/// Writes by the judge's clock too.
+fn child(log: &Path, ahead: i64) -> std::io::Result<std::process::Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("cti").arg("--log").arg(log).stdin(Stdio::null()).spawn()
+    command.arg("cti").arg("--log").arg(log).arg(format!("--ahead={ahead}")).stdin(Stdio::null()).spawn()
 }
 
 /// Held as long as the file is open.

@@ -16,9 +16,8 @@ fn program(dir: &Path) -> String {
 #[test]
 fn an_installed_agent_works_until_it_is_uninstalled() {
     story(|dir| {
-        let site = Site::without_agent(dir, &program(dir));
+        let mut site = Site::without_agent(dir, &program(dir));
         let (config, log) = (windows_path(&dir.join("agent-b.toml")), windows_path(&dir.join("installed.log")));
-        site.run(LOCKSTEP, &["agent", "uninstall"]);
         let none = site.run(LOCKSTEP, &["agent", "start"]);
         assert!(String::from_utf8_lossy(&none.stderr).contains("`lockstep agent install` makes it"));
 
@@ -29,7 +28,7 @@ fn an_installed_agent_works_until_it_is_uninstalled() {
         assert!(String::from_utf8_lossy(&again.stderr).contains("already"), "it is not installed twice");
 
         site.do_run(LOCKSTEP, &["agent", "start"]);
-        site.bed.wait_well(A);
+        site.begin("installed");
         let client = site.bed.client(100);
         site.bed.switch(B);
         client.let_flow(20);

@@ -3,7 +3,12 @@
 use crate::site::{LEASE, STOP_MAX, Site, WINE, cti, exe, story, windows_path};
 use lockstep_demo::now;
 use lockstep_policy::Side::{A, B};
+use lockstep_tests::bed::until;
+use lockstep_tests::configuration::AGENT_PORT;
+use lockstep_tests::network::address;
 use nix::sys::signal::Signal;
+use std::io::{ErrorKind, Read as _};
+use std::net::TcpStream;
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,6 +56,29 @@ fn a_killed_agent_takes_its_services_along() {
         site.bed.wait_well(A);
         client.finish(&site.bed);
     });
+}
+
+/// The edge hears of an agent's death before the service's end: no guard, and nothing that it has started, has the agent's connections.
+#[test]
+fn nothing_that_an_agent_starts_holds_its_connections() {
+    story(|dir| {
+        let mut site = Site::ready(dir, &program(dir));
+        let mut connection = TcpStream::connect((address(B), AGENT_PORT)).unwrap();
+        site.bed.switch(B);
+        site.signal_guard(Signal::SIGSTOP);
+        connection.set_nonblocking(true).unwrap();
+        assert!(is_open(&mut connection), "the agent has closed it by itself");
+        site.kill_agent();
+        until("the end of a connection to an agent that has been killed", || (!is_open(&mut connection)).then_some(()));
+        site.signal_guard(Signal::SIGCONT);
+        site.cti_ended();
+        site.silent(&dir.join("child.activity"));
+        site.bed.wait_served(A);
+    });
+}
+
+fn is_open(connection: &mut TcpStream) -> bool {
+    connection.read(&mut [0]).is_err_and(|error| error.kind() == ErrorKind::WouldBlock)
 }
 
 /// The guard's own deadline: nobody else is there to end the service.

@@ -11,9 +11,7 @@ const RIG: &str = "lockstep-windows-rig.exe";
 const NAME: &str = "LockstepCti";
 const DRIVER: &str = "driver = \"windows-service\"\nservice = \"LockstepCti\"";
 
-/// Makes the service, in a prefix that an earlier story may have left one in.
 fn register(site: &Site, dir: &Path, more: &[&str]) {
-    site.run(RIG, &["unregister", NAME]);
     let words = cti(dir, &[&["--service", NAME, "--start", "100"], more].concat());
     let words: Vec<&str> = ["register", NAME, "--"].into_iter().chain(words.iter().map(String::as_str)).collect();
     site.do_run(RIG, &words);
@@ -23,7 +21,7 @@ fn ready(dir: &Path, more: &[&str]) -> Site {
     let mut site = Site::without_agent(dir, DRIVER);
     register(&site, dir, more);
     site.start_agent();
-    site.bed.wait_well(A);
+    site.begin("agent-b");
     site
 }
 
@@ -89,17 +87,15 @@ fn a_killed_agent_takes_a_service_along() {
 fn a_service_that_windows_starts_is_not_made_active() {
     story(|dir| {
         let mut site = Site::without_agent(dir, DRIVER);
-        site.run(RIG, &["unregister", NAME]);
         let words = cti(dir, &["--service", NAME]);
         let words: Vec<&str> =
             ["register", NAME, "--auto", "--"].into_iter().chain(words.iter().map(String::as_str)).collect();
         site.do_run(RIG, &words);
         site.start_agent();
-        site.bed.wait_well(A);
+        site.begin("agent-b");
         until("the agent to name what is wrong", || {
             site.bed.log("agent-b").contains("is started by Windows itself").then_some(())
         });
         assert_eq!(site.starts(), 0);
-        site.do_run(RIG, &["unregister", NAME]);
     });
 }

@@ -8,9 +8,11 @@ use lockstep_tests::configuration::{self, PAIR};
 use lockstep_tests::network::address;
 use lockstep_tests::processes::Life;
 use lockstep_tests::{kept, lockstep, world};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The pair's lease.
@@ -19,6 +21,9 @@ pub const LEASE: Duration = Duration::from_secs(3);
 pub const STOP_MAX: Duration = Duration::from_secs(2);
 /// A generous margin for Wine, and for a busy machine.
 pub const WINE: Duration = Duration::from_secs(3);
+
+/// What an agent says when it has begun.
+const RUNS: &str = "the agent runs";
 
 /// Where the target folder is.
 fn target() -> PathBuf {
@@ -39,18 +44,30 @@ pub fn story<F: FnOnce(&Path)>(story: F) {
     eprintln!("left out: there is no agent for Windows, or no Wine to run it: `.ci/windows` makes them");
 }
 
-/// A command that Wine runs.
-pub fn under_wine(mut wine: Command, program: &str) -> Command {
-    wine.arg(exe(program)).env("WINEPREFIX", target().join("wine")).env("WINEDEBUG", "-all");
-    wine
-}
-
 /// As Windows sees it.
 pub fn windows_path(path: &Path) -> String {
     format!("Z:{}", path.display()).replace('/', "\\")
 }
 
-/// The bed, and what it does not know of: node B's agent and application.
+/// Where a story has its Wine.
+fn prefix(dir: &Path) -> PathBuf {
+    dir.join("wine")
+}
+
+/// Makes a Windows of the story's own: the files that `.ci/windows` has made, and a copy of their registry. No other story's services are
+/// in it.
+fn install_windows(dir: &Path) {
+    let (made, own) = (target().join("wine"), prefix(dir));
+    std::fs::create_dir_all(own.join("dosdevices")).unwrap();
+    for file in ["system.reg", "user.reg", "userdef.reg", ".update-timestamp"] {
+        std::fs::copy(made.join(file), own.join(file)).unwrap();
+    }
+    symlink(made.join("drive_c"), own.join("drive_c")).unwrap();
+    symlink("../drive_c", own.join("dosdevices/c:")).unwrap();
+    symlink("/", own.join("dosdevices/z:")).unwrap();
+}
+
+/// The bed, and what it does not know of: node B's Windows, agent and application.
 pub struct Site {
     pub bed: Bed,
     dir: PathBuf,
@@ -63,11 +80,11 @@ impl Site {
     pub fn ready(dir: &Path, cti: &str) -> Site {
         let mut site = Site::without_agent(dir, cti);
         site.start_agent();
-        site.bed.wait_well(A);
+        site.begin("agent-b");
         site
     }
 
-    /// The same, but nobody has started B's agent.
+    /// Nobody has started B's agent, nor the edge.
     pub fn without_agent(dir: &Path, cti: &str) -> Site {
         let mut bed = Bed::new(dir);
         // Wine takes its time to start a process: the stories are of what is done, by leases of the default length.
@@ -82,16 +99,52 @@ impl Site {
         app.arg("--lock").arg(lock(dir)).arg("--log").arg(dir.join(app::file_name(B)));
         let app = Life::begin(app, &dir.join("app-b.log"), None);
         bed.start_agent(A);
-        bed.start_edge();
-        Site { bed, dir: dir.to_owned(), agent: None, _app: app }
+        install_windows(dir);
+        let site = Site { bed, dir: dir.to_owned(), agent: None, _app: app };
+        site.switch_windows_on();
+        site
+    }
+
+    /// Wine shuts down, and ends what are services, when the last program that is none has ended. A Windows is left on.
+    fn switch_windows_on(&self) {
+        let mut server = self.on_windows("wineserver");
+        server.arg("-p");
+        let mut first = self.program("lockstep.exe");
+        first.arg("--version");
+        // What belongs to Windows itself is started with the first program, and keeps its output open.
+        for mut command in [server, first] {
+            let ended = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+            assert!(ended.success(), "{command:?}: {ended}");
+        }
+    }
+
+    /// Starts the edge when B's agent says in its log that it runs, and waits until side A serves and side B could.
+    pub fn begin(&mut self, log: &str) {
+        until("B's agent to run", || self.bed.log(log).contains(RUNS).then_some(()));
+        self.bed.start_edge();
+        self.bed.wait_well(A);
     }
 
     /// In a console.
     pub fn start_agent(&mut self) {
         assert!(self.agent.is_none(), "side b has an agent already");
-        let mut command = under_wine(self.bed.network().command_on(B, "wine"), "lockstep.exe");
+        let mut command = self.program("lockstep.exe");
         command.arg("agent").arg("--config").arg(windows_path(&self.dir.join("agent-b.toml")));
         self.agent = Some(Life::begin(command, &self.dir.join("agent-b.log"), None));
+    }
+
+    /// A program of Wine's own, for node B's Windows.
+    fn on_windows(&self, program: &str) -> Command {
+        let mut command = self.bed.network().command_on(B, program);
+        command.env("WINEPREFIX", prefix(&self.dir)).env("TMPDIR", &self.dir).env("WINEDEBUG", "-all");
+        command
+    }
+
+    /// A program for Windows, on node B.
+    fn program(&self, name: &str) -> Command {
+        let mut command = self.on_windows("wine");
+        command.arg(exe(name));
+        command
     }
 
     pub fn kill_agent(&mut self) {
@@ -102,9 +155,16 @@ impl Site {
         self.agent.as_ref().expect("it has an agent").signal(signal);
     }
 
+    /// Sends a signal to the guard of B's CTI.
+    pub fn signal_guard(&self, signal: Signal) {
+        let guard = processes("lockstep.exe guard cti");
+        assert_eq!(guard.len(), 1, "guards of one service: {guard:?}");
+        kill(guard[0], signal).unwrap();
+    }
+
     /// Runs a program for Windows on node B to its end.
     pub fn run(&self, program: &str, arguments: &[&str]) -> Output {
-        under_wine(self.bed.network().command_on(B, "wine"), program).args(arguments).output().unwrap()
+        self.program(program).args(arguments).output().unwrap()
     }
 
     /// The same, which must be good; what it has said.
@@ -146,9 +206,22 @@ impl Site {
 impl Drop for Site {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("\n--- what the agent on Windows has said\n{}", self.bed.log("agent-b"));
+            for log in ["agent-b", "installed"] {
+                eprintln!("\n--- what the agent on Windows has said: {log}.log\n{}", self.bed.log(log));
+            }
         }
     }
+}
+
+/// The world's processes whose command lines have these words.
+fn processes(words: &str) -> Vec<Pid> {
+    let numbers =
+        std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let has_words = |number: &i32| {
+        let line = std::fs::read(format!("/proc/{number}/cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).replace('\0', " ").contains(words)
+    };
+    numbers.filter(has_words).map(Pid::from_raw).collect()
 }
 
 /// What the rig is told to play B's CTI, with more words.
