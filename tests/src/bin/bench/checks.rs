@@ -46,7 +46,7 @@ fn watched(name: &str, program: &Program, seconds: u32) -> Value {
     let processes = program.tree();
     let (before, asked) = (spent(&processes), asked());
     std::thread::sleep(Duration::from_secs(seconds.into()));
-    let share = (spent(&processes) - before) as f64 / 1e9 / f64::from(seconds) * 100.0;
+    let share = spent(&processes).saturating_sub(before) as f64 / 1e9 / f64::from(seconds) * 100.0;
     let checks = (self::asked() - asked) / f64::from(seconds);
     println!("{name}: {checks:.0} checks a second, {share:.1} % of a processor");
     let of = |pid: &u32| json!({ "process": name_of(*pid), "mb": resident(&BTreeSet::from([*pid])) / 1_024 });

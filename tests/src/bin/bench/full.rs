@@ -12,7 +12,7 @@ pub fn measure(work: &Work, contender: Contender, all: &Contenders, load: &Load,
     let processes = all.processes(contender);
     let before = spent(&processes);
     let Some(outcome) = load.full(work, address, seconds) else { return Value::Null };
-    let spent = (spent(&processes) - before) as f64 / 1e9;
+    let spent = spent(&processes).saturating_sub(before) as f64 / 1e9;
     json!({
         "work": work.name,
         "contender": contender.name(),

@@ -104,9 +104,8 @@ impl Site {
         cti.wait("the CTI");
         self.start_cti(to);
         self.say(&format!("set server phones/{to} health up"));
-        // For the next time. Its checks say that it is standby.
-        self.say(&format!("set server phones/{from} state ready"));
-        self.say(&format!("set server phones/{from} health down"));
+        // For the next time, and as one: who leaves maintenance counts as up until its next check, which says that it is standby.
+        self.say(&format!("set server phones/{from} state ready; set server phones/{from} health down"));
     }
 
     /// Kills the active server, and does what the other node's daemon does.

@@ -13,7 +13,7 @@ pub fn measure(work: &Work, contender: Contender, all: &Contenders, load: &Load,
     let processes = all.processes(contender);
     let before = spent(&processes);
     let Some(outcome) = load.paced(work, address, seconds) else { return Value::Null };
-    let spent = spent(&processes) - before;
+    let spent = spent(&processes).saturating_sub(before);
     json!({
         "work": work.name,
         "contender": contender.name(),
