@@ -1,6 +1,6 @@
 //! Pages that are generated are as their sources are. `BLESS=1` (`make docs`) writes them anew.
 
-use lockstep_edge::metrics::{BUCKETS_MS, FAMILIES, Family, Kind};
+use lockstep_edge::metrics::{BUCKETS_MS, Family, Kind, SECTIONS};
 use lockstep_policy::Setup;
 use lockstep_policy::author::page::page;
 use lockstep_policy::author::reference::reference;
@@ -59,9 +59,11 @@ fn the_metrics_have_their_page() {
         [Seeing it](operating.md#seeing-it). Prometheus' text format, version 0.0.4. No label has a value that a client could\n\
         choose. Counters begin at 0 when the edge starts.\n\n"
         .to_owned();
-    page += &format!("Histograms have the buckets {} and `+Inf` seconds.\n\n", buckets.join(", "));
-    page += "| name | type | labels | unit | meaning |\n|---|---|---|---|---|\n";
-    page.extend(FAMILIES.iter().map(row));
+    page += &format!("Histograms have the buckets {} and `+Inf` seconds.\n", buckets.join(", "));
+    for (section, families) in SECTIONS {
+        page += &format!("\n## {section}\n\n| name | type | labels | unit | meaning |\n|---|---|---|---|---|\n");
+        page.extend(families.iter().map(row));
+    }
     compare(&root().join("docs/metrics.md"), &page);
 }
 

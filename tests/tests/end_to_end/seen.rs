@@ -5,7 +5,7 @@ use crate::configuration::{self, ADMIN, PAIR};
 use crate::processes::lockstep;
 use crate::world::in_a_world_of_its_own;
 use lockstep_demo::tally::Exchange;
-use lockstep_edge::metrics::{FAMILIES, Kind};
+use lockstep_edge::metrics::{Kind, families};
 use lockstep_policy::Side::{self, A, B};
 use lockstep_tests::exposition::Scrape;
 use lockstep_tests::http::get;
@@ -13,8 +13,10 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::path::Path;
+use std::process::Stdio;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -44,6 +46,15 @@ fn of_pair(scrape: &Scrape, name: &str, labels: &str) -> u64 {
     scrape.get(&sample).unwrap_or_else(|| panic!("no {sample}")) as u64
 }
 
+/// A flag that is raised in any case: who waits for it does not wait for a story that has failed.
+struct Raised<'a>(&'a AtomicBool);
+
+impl Drop for Raised<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
 /// All lines, of a file that may not be there yet.
 fn lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -63,6 +74,9 @@ fn every_request_has_its_line_and_is_counted_once() {
         let bed = bed(dir, &log);
         let client = bed.client(300);
         let done = AtomicBool::new(false);
+        let first = bed.pair().and_then(|pair| pair.active).expect("side a is active").epoch.0;
+        let completed = format!("outcome=\"completed\",pair=\"{PAIR}\"");
+        let handovers = of_pair(&scrape(), "lockstep_handovers_total", &completed);
         let (handover, scrapes) = std::thread::scope(|threads| {
             let scraper = threads.spawn(|| {
                 let mut before = scrape();
@@ -76,6 +90,7 @@ fn every_request_has_its_line_and_is_counted_once() {
                 }
                 scrapes
             });
+            let _done = Raised(&done);
             client.let_flow(150);
             std::fs::rename(&log, dir.join("access.log.1")).unwrap();
             until("the log to be begun anew", || log.exists().then_some(()));
@@ -108,7 +123,7 @@ fn every_request_has_its_line_and_is_counted_once() {
             assert!(served > 0, "side {of} has served");
         }
         let epochs = |of| of_side(of).map(|line| line["epoch"].as_u64().unwrap()).collect::<BTreeSet<u64>>();
-        assert_eq!((epochs(A), epochs(B)), (BTreeSet::from([1]), BTreeSet::from([handover.record.epoch.0])));
+        assert_eq!((epochs(A), epochs(B)), (BTreeSet::from([first]), BTreeSet::from([handover.record.epoch.0])));
         assert!(lines.iter().all(|line| line["status"] == 200 && line["by"] == "side" && line["pair"] == PAIR));
         let posts = sent.iter().filter(|exchange| exchange.method == "POST").count();
         assert_eq!(lines.iter().filter(|line| line["method"] == "POST").count(), posts);
@@ -138,11 +153,7 @@ fn every_request_has_its_line_and_is_counted_once() {
             of_pair(&last, "lockstep_holds_ended_total", &format!("how=\"released\",{pair}")),
             held.count() as u64
         );
-        assert_eq!(
-            of_pair(&last, "lockstep_handovers_total", &format!("outcome=\"completed\",{pair}")),
-            2,
-            "the first one too"
-        );
+        assert_eq!(of_pair(&last, "lockstep_handovers_total", &completed), handovers + 1);
         assert_eq!(of_pair(&last, "lockstep_pair_active", &format!("{pair},side=\"b\"")), 1);
         assert_eq!(of_pair(&last, "lockstep_pair_route", &format!("{pair},route=\"b\"")), 1);
         assert_eq!(last.sum("lockstep_pair_route") as u64, 1, "one route stands");
@@ -161,6 +172,7 @@ fn every_request_has_its_line_and_is_counted_once() {
         assert_eq!(get(METRICS, "/v1/status", &[]).unwrap().status, 404);
 
         // So does a person.
+        on_a_terminal(&bed);
         let top = lockstep().args(["top", "--once", "--config"]).arg(bed.edge_file()).output().unwrap();
         let top = String::from_utf8(top.stdout).unwrap();
         println!("{top}");
@@ -172,10 +184,10 @@ fn every_request_has_its_line_and_is_counted_once() {
 /// No sample that the page does not have, and no label by which a client could make them grow.
 fn only_known_samples(scrape: &Scrape) {
     let known: BTreeMap<&str, BTreeSet<&str>> =
-        FAMILIES.iter().map(|family| (family.name, family.labels.iter().copied().collect())).collect();
+        families().map(|family| (family.name, family.labels.iter().copied().collect())).collect();
     for sample in scrape.samples().keys() {
         let (name, labels) = sample.split_once('{').unwrap_or((sample, ""));
-        let of_histogram = FAMILIES.iter().find(|family| {
+        let of_histogram = families().find(|family| {
             let parts = ["_bucket", "_sum", "_count"];
             family.kind == Kind::Histogram && parts.iter().any(|part| name == format!("{}{part}", family.name))
         });
@@ -199,15 +211,50 @@ fn a_full_disk_loses_lines_and_no_request() {
         let log = small.join("access.log");
         let bed = bed(dir, &log);
         let client = bed.client(500);
-        let lost = || scrape().get("lockstep_access_log_lost_total").expect("there is a log");
-        until("lines to be lost", || (lost() > 0.0).then_some(()));
+        let counted = |what: &str| scrape().get(&format!("lockstep_access_log_{what}_total")).expect("there is a log");
+        until("lines to be lost", || (counted("lost") > 0.0).then_some(()));
         client.let_flow(100);
-        std::fs::remove_file(&log).unwrap();
-        until("the log to be begun anew", || (log.exists() && !lines(&log).is_empty()).then_some(()));
+        let full = counted("lines");
+        mount(None::<&str>, &small, None::<&str>, MsFlags::MS_REMOUNT, Some("size=64m")).unwrap();
+        until("lines to be written again", || (counted("lines") > full).then_some(()));
+        client.let_flow(100);
         let seen = client.finish(&bed);
         seen.nothing_lost();
-        assert!(lines(&log).iter().all(|line| line["status"] == 200), "all of them are whole");
+        let sent = seen.exchanges().len() as f64;
+        until("all lines to be written or counted", || (counted("lines") + counted("lost") >= sent).then_some(()));
+        assert_eq!(counted("lines") + counted("lost"), sent);
+        let whole = lines(&log);
+        println!("{} lines of {sent} written, {} lost", whole.len(), counted("lost"));
+        assert_eq!(whole.len() as f64, counted("lines"), "what is counted as written is there, and whole");
         let (_, status) = bed.type_as("jo", &["status"]);
         assert!(status.contains("lines lost, the disk was too slow or full"), "{status}");
     });
+}
+
+/// `lockstep top` on a terminal: it leaves it as it was, whether its reader or somebody else ends it.
+fn on_a_terminal(bed: &Bed) {
+    let edge = bed.edge_file();
+    let top = format!("{} top --config {}", lockstep_tests::lockstep().display(), edge.display());
+    for (command, typed) in [(top.clone(), "q"), (format!("timeout --foreground -s TERM 3 {top}"), "x")] {
+        let mut script = std::process::Command::new("script");
+        script.args(["-qec", &format!("{command}; stty -a"), "/dev/null"]);
+        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut keys = script.stdin.take().unwrap();
+        let mut output = script.stdout.take().unwrap();
+        let (mut seen, mut part) = (Vec::new(), [0; 4096]);
+        let shows = |seen: &[u8], what: &str| String::from_utf8_lossy(seen).contains(what);
+        while let Ok(read @ 1..) = output.read(&mut part) {
+            seen.extend_from_slice(&part[..read]);
+            if shows(&seen, "AGENT B") && !shows(&seen, "\u{1b}[?1049l") {
+                let _ = keys.write_all(typed.as_bytes());
+            }
+        }
+        script.wait().unwrap();
+        let text = String::from_utf8_lossy(&seen);
+        for part in ["\u{1b}[?1049h", "\u{1b}[?1049l", " icanon", " echo "] {
+            assert!(text.contains(part), "{command}: no {part:?} in {text:?}");
+        }
+        let (before, after) = text.split_once("\u{1b}[?1049l").expect("it is there");
+        assert!(before.contains(PAIR) && after.contains("speed"), "{text:?}");
+    }
 }

@@ -119,6 +119,10 @@ fn below(pair: &PairStatus) -> Vec<String> {
     if let Some(pause) = &pair.paused {
         said.push(format!("paused by {} since {}", pause.by, pause.since));
     }
+    let streams = &pair.seen.sides;
+    if streams.a.streams_open + streams.b.streams_open > 0 {
+        said.push(format!("streams open: {} to a, {} to b", streams.a.streams_open, streams.b.streams_open));
+    }
     if let Some(alert) = pair.alerts.first() {
         said.push(format!("{} {} {}: {}", word(&alert.level), alert.when, alert.from, alert.text));
     }

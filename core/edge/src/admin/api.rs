@@ -3,7 +3,7 @@
 //! Durations are in milliseconds, with fractions; times of day are RFC 3339 texts in UTC.
 
 pub use super::certificates::{CertificateStatus, TrustStatus};
-pub use super::seen::{HandoverCounts, Latencies, SeenStatus, SideSeen};
+pub use super::seen::{HandoverCounts, Latencies, SeenStatus, SideSeen, StreamsSeen};
 use lockstep_pair::record::{HandoverRecord, Phase};
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::event::{Lan, Outcome, Replication, Role, Service, Verdict};

@@ -23,6 +23,9 @@ pub struct SeenStatus {
     pub holds_abandoned: u64,
     /// The longest wait that has ended.
     pub longest_hold_ms: f64,
+    /// Streams.
+    #[serde(default)]
+    pub streams: StreamsSeen,
     /// Handovers that have ended.
     pub handovers: HandoverCounts,
 }
@@ -48,6 +51,22 @@ pub struct SideSeen {
     pub timeouts: u64,
     /// Connections to its servers, idle ones included.
     pub connections: u64,
+    /// Streams to it that are open.
+    #[serde(default)]
+    pub streams_open: u64,
+}
+
+/// What has been seen of the streams of one pair.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StreamsSeen {
+    /// Taken from clients.
+    pub taken: u64,
+    /// Given to no side.
+    pub refused: u64,
+    /// Bytes from clients.
+    pub bytes_in: u64,
+    /// Bytes to clients.
+    pub bytes_out: u64,
 }
 
 /// How long something took: a histogram of [`BUCKETS_MS`](crate::metrics::BUCKETS_MS).

@@ -10,7 +10,7 @@ mod meter;
 mod process;
 mod text;
 
-pub use families::{FAMILIES, Family, Kind};
+pub use families::{Family, Kind, SECTIONS, families};
 pub(crate) use listen::serve;
 pub use meter::{Answered, BUCKETS_MS, COUNTS, Meters};
 pub use process::Process;
@@ -34,7 +34,7 @@ pub struct Look {
 #[must_use]
 pub fn text(look: &Look) -> String {
     let mut samples = Samples::default();
-    for family in FAMILIES {
+    for family in families() {
         samples.begin(family);
         (family.read)(look, &mut samples);
     }

@@ -30,6 +30,6 @@ fn a_family_reads_like_this() {
 #[test]
 fn a_family_without_samples_has_no_head() {
     let mut samples = Samples::default();
-    samples.begin(&FAMILIES[0]);
+    samples.begin(&SECTIONS[0].1[0]);
     assert_eq!(samples.into_text(), "");
 }

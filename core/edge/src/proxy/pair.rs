@@ -16,7 +16,7 @@ use super::stream;
 use super::table::Table;
 use super::tls::Upstream;
 use super::traffic::{ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
-use crate::admin::api::{SeenStatus, SideSeen};
+use crate::admin::api::{SeenStatus, SideSeen, StreamsSeen};
 use crate::metrics::Meters;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use lockstep_pair::{Route, RouteKind};
@@ -377,7 +377,8 @@ impl PairProxy {
         let side = |side| {
             let [refused, resets, timeouts] = shared.traffic.troubles(side);
             let connections = shared.links.count_of(side) as u64;
-            SideSeen { refused, resets, timeouts, connections, ..shared.meters.side(side) }
+            let streams_open = self.streams_at(side);
+            SideSeen { refused, resets, timeouts, connections, streams_open, ..shared.meters.side(side) }
         };
         SeenStatus {
             sides: Sides::from_fn(side),
@@ -388,6 +389,12 @@ impl PairProxy {
             holds_refused: hold.refused,
             holds_abandoned: hold.abandoned,
             longest_hold_ms: hold.longest.as_secs_f64() * 1e3,
+            streams: StreamsSeen {
+                taken: shared.streams.all.load(Relaxed),
+                refused: shared.streams.refused.load(Relaxed),
+                bytes_in: shared.streams.bytes_in.load(Relaxed),
+                bytes_out: shared.streams.bytes_out.load(Relaxed),
+            },
             ..SeenStatus::default()
         }
     }
