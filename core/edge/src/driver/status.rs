@@ -3,8 +3,8 @@
 use super::Driver;
 use super::measure::ms;
 use crate::admin::api::{
-    Active, CertificateStatus, PairStatus, PolicyStatus, ProbeAnswer, ProbeStatus, ReportStatus, SeenStatus, SideStatus, Summary,
-    TrafficStatus, Underway,
+    Active, CertificateStatus, PairStatus, PolicyStatus, ProbeAnswer, ProbeStatus, ReportStatus, SeenStatus,
+    SideStatus, Summary, TrafficStatus, Underway,
 };
 use crate::agents::Way;
 use crate::probe::target;
