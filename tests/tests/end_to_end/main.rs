@@ -24,6 +24,7 @@ mod rapid;
 mod redirect;
 mod seen;
 mod shelter;
+mod streams;
 mod the_bed;
 mod trust;
 mod unfenced;
