@@ -244,6 +244,11 @@ impl ProxyHttp for Forward {
         mut error: Box<Error>,
     ) -> Box<Error> {
         let Some(attempt) = passage.attempt.take() else { return error };
+        // A server that shows a wrong certificate goes on doing so: only people can help.
+        if *error.etype() == ErrorType::TLSHandshakeFailure && attempt.server.is_to_be_told_of(clock::now()) {
+            let side = attempt.target.side;
+            tracing::warn!(pair = self.pair.name, %side, server = attempt.server.host(), %error, "no TLS with a server");
+        }
         if *error.etype() != CUT {
             attempt.server.is_down(clock::now() + self.pair.settings.retry_interval);
         }

@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 /// Addresses of one name that are used; a name with more is cut short.
 const ADDRESSES_MAX: usize = 16;
 
+/// What keeps failing is said this often.
+const TELL_EVERY: Duration = Duration::from_secs(10);
+
 /// One server, as it was configured: `host:port`.
 #[derive(Debug)]
 pub(super) struct Server {
@@ -22,6 +25,8 @@ pub(super) struct Server {
     turn: AtomicUsize,
     /// Zero while it takes connections; else the time before which only a request that claims it may try.
     next_try: AtomicU64,
+    /// Until then nothing is said again of why no handshake succeeds.
+    quiet_until: AtomicU64,
     seats: Seats,
 }
 
@@ -33,12 +38,20 @@ impl Server {
             addresses: ArcSwap::from_pointee(addresses),
             turn: AtomicUsize::new(0),
             next_try: AtomicU64::new(0),
+            quiet_until: AtomicU64::new(0),
             seats: Seats::of(crowd),
         }
     }
 
     pub(super) fn seats(&self) -> &Seats {
         &self.seats
+    }
+
+    /// Whether it is time to say, again, why no handshake succeeds.
+    pub(super) fn is_to_be_told_of(&self, now: At) -> bool {
+        let until = self.quiet_until.load(Relaxed);
+        let next = (now + TELL_EVERY).0;
+        now.0 >= until && self.quiet_until.compare_exchange(until, next, Relaxed, Relaxed).is_ok()
     }
 
     /// Its name, or its address as it was written.

@@ -126,7 +126,12 @@ pub(super) fn trouble_of(error: &Error) -> Option<Trouble> {
     match error.etype() {
         ErrorType::ConnectRefused | ErrorType::ConnectNoRoute => Some(Trouble::Refused),
         ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout => Some(Trouble::Timeout),
-        ErrorType::ConnectionClosed | ErrorType::ReadError | ErrorType::WriteError => Some(Trouble::Reset),
+        ErrorType::ConnectionClosed
+        | ErrorType::ReadError
+        | ErrorType::WriteError
+        | ErrorType::TLSHandshakeFailure
+        | ErrorType::HandshakeError
+        | ErrorType::H2Error => Some(Trouble::Reset),
         _ => None,
     }
 }

@@ -105,7 +105,11 @@ pub(super) async fn converse(
                     break;
                 }
             },
-            Some(_) = requests.join_next() => idle_since = Instant::now(),
+            Some(_) = requests.join_next() => {
+                idle_since = Instant::now();
+                // Its answer is still to be taken.
+                farewell = farewell.map(|_| idle_since + FAREWELL);
+            }
             _ = closing.wait_for(|closing| *closing), if !leaving => {
                 connection.graceful_shutdown();
                 farewell = Some(Instant::now() + FAREWELL);
