@@ -26,6 +26,7 @@ mod seen;
 mod shelter;
 mod streams;
 mod the_bed;
+mod tls;
 mod trust;
 mod unfenced;
 mod verbs;
