@@ -26,7 +26,8 @@ fn a_switch_to_windows_and_back_loses_nothing() {
         let site = Site::ready(dir, &program(dir));
         let client = site.bed.client(200);
         client.let_flow(100);
-        for to in [B, A, B] {
+        // The last one is A: the judge at the end looks for the active CTI among this kernel's own programs.
+        for to in [B, A, B, A] {
             site.bed.switch(to);
             client.let_flow(100);
             site.bed.wait_well(to);
