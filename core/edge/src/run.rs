@@ -1,9 +1,9 @@
 //! An edge's life: everything is read, opened and bound first, then it starts; nothing starts by halves.
 
-use crate::access::{AccessLog, To};
+use crate::access::{self, AccessLog, To};
 use crate::admin::server::{Edge, PairDoor, router};
 use crate::admin::token::Token;
-use crate::config::{Config, PairConfig, Report, Security};
+use crate::config::{Config, PairConfig, Report, Security, SeenConfig};
 use crate::doors::{self, Door};
 use crate::driver::{self, Driver, Parts};
 use crate::encryption::{self, Encryption};
@@ -173,7 +173,11 @@ impl Bound {
             })?),
             None => None,
         };
-        let seeing = seeing(&config)?;
+        let seeing = seeing(&config.edge.seen).map_err(|(log, source)| EdgeError::AccessLog {
+            file: file.clone(),
+            log,
+            source,
+        })?;
         let names: Vec<&str> = config.pairs.iter().map(|pair| pair.name.as_str()).collect();
         let journal = Journal::open(&config.edge.state, &config.edge.name, config.edge.journal, &names)
             .map_err(|error| EdgeError::Broken { what: "the journal".to_owned(), why: error.to_string() })?;
@@ -340,17 +344,12 @@ impl Running {
     }
 }
 
-/// What is made of requests beside serving them. The access log is opened.
-fn seeing(config: &Config) -> Result<Seeing, EdgeError> {
-    let seen = &config.edge.seen;
-    let open = |settings: &crate::access::Settings| {
-        AccessLog::open(settings).map_err(|source| EdgeError::AccessLog {
-            file: config.file.clone(),
-            log: match &settings.to {
-                To::File(log) => log.display().to_string(),
-                To::Stdout => "stdout".to_owned(),
-            },
-            source,
+/// What is made of requests beside serving them. The access log is opened; an error names it.
+fn seeing(seen: &SeenConfig) -> Result<Seeing, (String, io::Error)> {
+    let open = |settings: &access::Settings| {
+        AccessLog::open(settings).map_err(|source| match &settings.to {
+            To::File(log) => (log.display().to_string(), source),
+            To::Stdout => ("stdout".to_owned(), source),
         })
     };
     let log = seen.access_log.as_ref().map(open).transpose()?;
