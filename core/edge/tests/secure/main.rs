@@ -178,7 +178,11 @@ impl Web {
     /// Begins a request; with a body, it is sent whole.
     pub async fn begin(&mut self, method: &str, path: &str, body: Option<Bytes>) -> Result<ResponseFuture, h2::Error> {
         let mut send = self.send.clone().ready().await?;
-        let request = http::Request::builder().method(method).uri(format!("https://pair{path}")).body(()).unwrap();
+        let mut request = http::Request::builder().method(method).uri(format!("https://pair{path}"));
+        if let Some(body) = &body {
+            request = request.header("content-length", body.len());
+        }
+        let request = request.body(()).unwrap();
         let (answer, mut stream) = send.send_request(request, body.is_none())?;
         if let Some(body) = body {
             stream.send_data(body, true)?;
