@@ -3,6 +3,9 @@
 use winsafe::guard::CloseHandleGuard;
 use winsafe::{HPROCESS, SysResult, co};
 
+/// What stands for the exit code of a process that runs.
+const STILL_ACTIVE: u32 = 259;
+
 /// Windows does not say whether a process is stopped; that one has ended is heard from its guard.
 pub(crate) fn fault(_: u32) -> Option<&'static str> {
     None
@@ -35,6 +38,14 @@ pub(crate) fn terminate_own_kind(pid: u32) -> SysResult<()> {
         process.TerminateProcess(1)?;
     }
     Ok(())
+}
+
+/// Whether a process has surely ended. One that may not be looked at has not.
+pub(crate) fn has_ended(pid: u32) -> bool {
+    match open(pid, co::PROCESS::QUERY_LIMITED_INFORMATION) {
+        Ok(process) => process.GetExitCodeProcess().is_ok_and(|code| code != STILL_ACTIVE),
+        Err(error) => error == co::ERROR::INVALID_PARAMETER,
+    }
 }
 
 /// A process that may be put into a job.

@@ -1,5 +1,6 @@
 //! What the service control manager is asked about one service. Each call may wait for as long as the manager does.
 
+use crate::platform::process;
 use std::io;
 use windows_service::Error;
 use windows_service::service::{
@@ -54,8 +55,14 @@ impl Control {
         open(name).map(|service| Control { name: name.to_owned(), service }).map_err(|error| in_words(name, &error))
     }
 
+    /// What the manager says, but of a process that has ended: the manager may be late to hear of it, and Wine's never does.
     pub(crate) fn state(&self) -> State {
-        self.service.query_status().map_or(State::Unknown, |status| state(&status))
+        match self.service.query_status().map_or(State::Unknown, |status| state(&status)) {
+            State::Up { pid } | State::Changing { pid } if pid != 0 && process::has_ended(pid) => {
+                State::Stopped { how: "its process has ended".to_owned() }
+            }
+            state => state,
+        }
     }
 
     /// Orders its start. One that runs already is as good as started.
