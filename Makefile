@@ -33,11 +33,11 @@ test: need-test lint
 	cargo build --workspace
 	.ci/test
 
-# The agent on Windows, under Wine. Not a part of `make test`: see docs/windows.md for what does not pass yet.
+# The agent on Windows, under Wine. Not a part of `make test`: docs/windows.md says why not yet.
 test-windows: need-test
 	cargo build --workspace
 	.ci/windows
-	cargo nextest run -p lockstep-tests --features windows --test windows
+	cargo nextest run --workspace --features lockstep-tests/windows --test windows
 
 # One configuration at a time: what is waiting to be looked at is held in memory.
 model: need
