@@ -61,7 +61,7 @@ mod tests {
         let read = crate::config::load_edge(&file).map(|edge| edge.seen);
         read.map_err(|report| report.to_string().replace(&file.display().to_string(), "edge.toml")).map(|mut seen| {
             if let Some(Settings { to: To::File(path), .. }) = &mut seen.access_log {
-                *path = path.strip_prefix(directory.path()).map(Path::to_owned).unwrap_or_else(|_| path.clone());
+                *path = path.strip_prefix(directory.path()).expect("it starts at the file's directory").to_owned();
             }
             seen
         })
