@@ -205,7 +205,7 @@ impl Why {
     }
 }
 
-/// Copies both ways until the stream ends, or is ended. When this returns, the server's connection is closed.
+/// Copies both ways until the stream ends, or is ended. When this returns, the server's connection is closed, or about to be.
 async fn run(
     client: &TcpStream,
     reached: Reached,
@@ -253,7 +253,27 @@ async fn run(
     };
     (story.received, story.sent) = course.passed();
     (story.answered, story.why) = (course.answered(), why.in_words());
+    if matches!(why, Why::Closed | Why::FinishOver | Why::Still) {
+        tokio::spawn(part(linked));
+    }
     ended
+}
+
+/// Ends a server's connection in order, and with a reset what has no end in time: a node that is out of reach must not be given,
+/// when it is back, what it has not acknowledged. Until then a cut finds the connection.
+async fn part(mut linked: Linked) {
+    let socket = &mut linked.socket;
+    let ended = async {
+        let _ = socket.shutdown().await;
+        let mut sink = vec![0; 4096];
+        while matches!(socket.read(&mut sink).await, Ok(1..)) {}
+    };
+    tokio::select! {
+        ended = timeout(CATCH_UP, ended) => if ended.is_err() {
+            linked.link.abort();
+        },
+        () = linked.link.ended() => {}
+    }
 }
 
 /// Gives the server what comes before the client's own bytes, or was read of them.

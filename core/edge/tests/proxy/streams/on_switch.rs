@@ -53,6 +53,28 @@ async fn finish_lets_it_go_on_for_its_time_and_no_longer() {
     assert_eq!(rig.pair.streams_at(Side::B), 1);
 }
 
+/// Its kernel would send what is not acknowledged again and again, to a node that is out of reach now and back later.
+#[tokio::test]
+async fn a_server_that_does_not_end_its_half_is_left_with_a_reset() {
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let servers = Sides { a: vec![server.local_addr().unwrap().to_string()], b: vec![] };
+    let pair = PairProxy::new("pair", servers, ProxySettings::default(), |_| ());
+    let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), ListenSettings::default()).unwrap();
+    let (at, (_closing, closed)) = (listener.address(), watch::channel(false));
+    tokio::spawn(listener.pass_streams(Arc::clone(&pair), pair.pool("").unwrap(), word(OnSwitch::Close), closed));
+    pair.serve_until(At(u64::MAX));
+    pair.set_route(Route { epoch: Epoch(1), kind: RouteKind::Serve(Side::A) });
+    let mut client = Client(TcpStream::connect(at).await.unwrap());
+    let (mut served, _) = server.accept().await.unwrap();
+    served.write_all(b"a").await.unwrap();
+    client.hears("a").await;
+    pair.set_route(Route { epoch: Epoch(2), kind: RouteKind::Hold });
+    client.ends_with("", End::Fin).await;
+    assert_eq!(served.read(&mut [0]).await.unwrap(), 0, "it is told that nothing more comes");
+    eventually("the connection is gone", || pair.totals().links == 0).await;
+    eventually("it sees a reset", || served.try_write(b"x").is_err()).await;
+}
+
 #[tokio::test]
 async fn a_cut_wins_whatever_the_word() {
     for (on_switch, end) in [(OnSwitch::Finish, End::Fin), (OnSwitch::Close, End::Fin), (OnSwitch::Reset, End::Reset)] {
