@@ -137,18 +137,14 @@ impl Curl {
     }
 }
 
-/// Curls over HTTP/1.1 and HTTP/2 with TLS, and over HTTP/2 without.
-fn curls(dir: &Path) -> [(Curl, &'static str); 3] {
-    let (tls, plain) = (format!("https://{}", NAMES[0]), format!("http://{VIP}:{}", LISTENERS[2]));
-    [
-        (Curl::begin(dir, &["--http1.1"], &tls), "200 1.1 active"),
-        (Curl::begin(dir, &["--http2"], &tls), "200 2 active"),
-        (Curl::begin(dir, &["--http2-prior-knowledge"], &plain), "200 2 active"),
-    ]
+/// Curls over HTTP/1.1 and HTTP/2. (Without TLS, Debian's curl cannot ask twice on one connection of HTTP/2, whoever answers.)
+fn curls(dir: &Path) -> [(Curl, &'static str); 2] {
+    let url = format!("https://{}", NAMES[0]);
+    [(Curl::begin(dir, &["--http1.1"], &url), "200 1.1 active"), (Curl::begin(dir, &["--http2"], &url), "200 2 active")]
 }
 
 /// All answers were good ones of an active side, and there were some.
-fn nothing_lost(curls: [(Curl, &'static str); 3]) {
+fn nothing_lost(curls: [(Curl, &'static str); 2]) {
     for (curl, wanted) in curls {
         let got = curl.end();
         println!("curl: {got:?}");
@@ -192,7 +188,15 @@ fn curl(dir: &Path, name: &str, port: u16, options: &[&str]) -> String {
 fn clients_agree_with_it_on_versions_names_and_sessions() {
     in_a_world_of_its_own(|dir| {
         let bed = ready(dir);
-        let [tls, judged, _] = LISTENERS;
+        let [tls, judged, plain] = LISTENERS;
+        for (option, version) in [("--http2-prior-knowledge", "2"), ("--http1.1", "1.1")] {
+            let said = "%{http_code} %{http_version}";
+            let url = format!("http://{VIP}:{plain}/work");
+            let asked = Command::new("curl")
+                .args([option, "--silent", "--output", "/dev/null", "--write-out", said, &url])
+                .output();
+            assert_eq!(String::from_utf8(asked.unwrap().stdout).unwrap(), format!("200 {version}"));
+        }
         for name in NAMES {
             assert_eq!(curl(dir, name, tls, &["--http2"]), "200 2 0", "{name}");
         }
