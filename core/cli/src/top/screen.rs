@@ -106,8 +106,8 @@ mod tests {
 
     #[tokio::test]
     async fn without_a_terminal_nobody_leaves() {
-        // Tests have none.
-        let mut screen = Screen::enter().unwrap();
+        let (typed, keys) = mpsc::channel(1);
+        let mut screen = Screen { before: None, keys, _typed: typed };
         assert_eq!(screen.size(), None);
         let left = tokio::time::timeout(std::time::Duration::from_millis(50), screen.left()).await;
         assert!(left.is_err());
