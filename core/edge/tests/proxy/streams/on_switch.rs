@@ -55,7 +55,20 @@ async fn finish_lets_it_go_on_for_its_time_and_no_longer() {
 
 /// Its kernel would send what is not acknowledged again and again, to a node that is out of reach now and back later.
 #[tokio::test]
-async fn a_server_that_does_not_end_its_half_is_left_with_a_reset() {
+async fn a_server_that_does_not_end_its_half_can_still_be_cut() {
+    let mut found = 0;
+    // It is looked for within a second: a machine that stands still for longer has another try.
+    for _ in 0..5 {
+        found = closed_and_cut().await;
+        if found > 0 {
+            break;
+        }
+    }
+    assert_eq!(found, 1);
+}
+
+/// Closes a stream whose server keeps its half open; how many connections a cut then finds.
+async fn closed_and_cut() -> usize {
     let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let servers = Sides { a: vec![server.local_addr().unwrap().to_string()], b: vec![] };
     let pair = PairProxy::new("pair", servers, ProxySettings::default(), |_| ());
@@ -70,9 +83,10 @@ async fn a_server_that_does_not_end_its_half_is_left_with_a_reset() {
     client.hears("a").await;
     pair.set_route(Route { epoch: Epoch(2), kind: RouteKind::Hold });
     client.ends_with("", End::Fin).await;
-    assert_eq!(served.read(&mut [0]).await.unwrap(), 0, "it is told that nothing more comes");
+    let found = pair.cut(Side::A, Epoch(2));
     eventually("the connection is gone", || pair.totals().links == 0).await;
     eventually("it sees a reset", || served.try_write(b"x").is_err()).await;
+    found
 }
 
 #[tokio::test]
