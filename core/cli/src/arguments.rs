@@ -164,7 +164,7 @@ pub enum Command {
         /// The pair's name
         pair: String,
         /// Whether it begins or ends
-        #[arg(value_name = "on|off", value_parser = on_or_off)]
+        #[arg(value_name = "on|off", value_parser = on_or_off, action = clap::ArgAction::Set)]
         on: bool,
         /// What clients are told, in place of the configured page
         #[arg(long, default_value = "")]
@@ -393,5 +393,16 @@ fn on_or_off(word: &str) -> Result<bool, String> {
         "on" => Ok(true),
         "off" => Ok(false),
         _ => Err("say `on` or `off`".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
     }
 }

@@ -123,6 +123,18 @@ pub(super) enum Unpicked {
     Nobody,
 }
 
+/// Of crowds, whether they are the same.
+impl PartialEq for Unpicked {
+    fn eq(&self, other: &Unpicked) -> bool {
+        match (self, other) {
+            (Unpicked::Until(one), Unpicked::Until(other)) => one == other,
+            (Unpicked::Busy(one), Unpicked::Busy(other)) => Arc::ptr_eq(one, other),
+            (Unpicked::Nobody, Unpicked::Nobody) => true,
+            _ => false,
+        }
+    }
+}
+
 /// All servers of one side.
 #[derive(Debug)]
 pub(super) struct Servers {

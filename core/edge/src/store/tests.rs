@@ -118,13 +118,13 @@ fn a_store_of_version_1_is_brought_up_to_date() {
 
 #[test]
 fn maintenance_lasts_until_it_is_over() {
-    let dir = TempDir::new().unwrap();
+    let directory = TempDir::new().unwrap();
+    let store = Store::open(directory.path()).unwrap();
     let begun = Maintenance { by: "eva".into(), text: "patching".into(), since: crate::wall::now() };
     for wanted in [Some(begun), None] {
-        let store = Store::open(dir.path()).unwrap();
-        let (answer, answered) = std::sync::mpsc::channel();
+        let (answer, answered) = mpsc::channel();
         store.put_maintenance("phones", wanted.clone(), Box::new(move |result| answer.send(result).unwrap()));
-        assert_eq!(answered.recv().unwrap(), Ok(()));
+        answered.recv().unwrap().unwrap();
         assert_eq!(store.find("phones").unwrap().maintenance, wanted);
     }
 }
