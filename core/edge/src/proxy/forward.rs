@@ -268,10 +268,8 @@ impl ProxyHttp for Forward {
     ) -> Result<()> {
         let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
         attempt.link = digest.and_then(Link::of).map(|link| Use::begin(link, reused));
-        if let Some(link) = &attempt.link {
-            if let Some(visit) = &passage.visit {
-                link.belongs_to(visit.number);
-            }
+        if let (Some(link), Some(visit)) = (&attempt.link, &passage.visit) {
+            link.belongs_to(visit.number);
         }
         if !reused && attempt.server.is_up() {
             self.pair.table.wake();

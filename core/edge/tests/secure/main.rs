@@ -29,7 +29,7 @@ use tokio_rustls::client::TlsStream;
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 /// An authority, and where it keeps what it has signed.
-pub struct Pki {
+struct Pki {
     dir: TempDir,
     params: CertificateParams,
     key: KeyPair,
@@ -37,7 +37,7 @@ pub struct Pki {
 }
 
 impl Pki {
-    pub fn new() -> Pki {
+    fn new() -> Pki {
         let (dir, key) = (tempfile::tempdir().unwrap(), KeyPair::generate().unwrap());
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -47,20 +47,20 @@ impl Pki {
         Pki { dir, params, key, root }
     }
 
-    pub fn ca(&self) -> PathBuf {
+    fn ca(&self) -> PathBuf {
         self.file("ca.pem")
     }
 
-    pub fn file(&self, name: &str) -> PathBuf {
+    fn file(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
     /// A certificate for these names, with its key.
-    pub fn issue(&self, file: &str, names: &[&str]) -> PathBuf {
+    fn issue(&self, file: &str, names: &[&str]) -> PathBuf {
         self.issue_with(file, names, |_| {})
     }
 
-    pub fn issue_with(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> PathBuf {
+    fn issue_with(&self, file: &str, names: &[&str], change: impl FnOnce(&mut CertificateParams)) -> PathBuf {
         let mut params = CertificateParams::new(names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
@@ -68,7 +68,7 @@ impl Pki {
         self.write(file, &format!("{}{}", leaf.pem(), key.serialize_pem()), 0o600)
     }
 
-    pub fn write(&self, file: &str, text: &str, mode: u32) -> PathBuf {
+    fn write(&self, file: &str, text: &str, mode: u32) -> PathBuf {
         let path = self.file(file);
         std::fs::write(&path, text).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
@@ -76,12 +76,12 @@ impl Pki {
     }
 
     /// What a listener says with these certificates.
-    pub fn listener(&self, certificates: &[PathBuf]) -> ListenerTls {
+    fn listener(&self, certificates: &[PathBuf]) -> ListenerTls {
         ListenerTls { certificates: certificates.to_vec(), client_ca: None, client_required: true, http2: true }
     }
 
     /// A client that trusts this authority, and shows a certificate if it has one.
-    pub fn client(&self, protocols: &[&str], own: Option<&Path>) -> Arc<ClientConfig> {
+    fn client(&self, protocols: &[&str], own: Option<&Path>) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.root.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()));
@@ -95,7 +95,7 @@ impl Pki {
     }
 
     /// A server with a certificate of this authority; `asks`: it wants one of its clients, too.
-    pub fn server(&self, certificate: &Path, protocols: &[&str], asks: bool) -> TlsAcceptor {
+    fn server(&self, certificate: &Path, protocols: &[&str], asks: bool) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider)).with_safe_default_protocol_versions();
         let builder = if asks {
@@ -120,14 +120,14 @@ fn pair(file: &Path) -> (Vec<CertificateDer<'static>>, PrivateKeyDer<'static>) {
 }
 
 /// One more listener of a rig's pair, with TLS.
-pub fn secured(rig: &Rig, tls: &Arc<Termination>, settings: ListenSettings) -> SocketAddr {
+fn secured(rig: &Rig, tls: &Arc<Termination>, settings: ListenSettings) -> SocketAddr {
     let listener = Listener::bind("127.0.0.1:0".parse().unwrap(), settings).unwrap().secured(Arc::clone(tls));
     let address = listener.address();
     tokio::spawn(listener.serve(Arc::clone(&rig.pair), rig.closing.subscribe()));
     address
 }
 
-pub async fn connect(config: &Arc<ClientConfig>, name: &str, at: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(config: &Arc<ClientConfig>, name: &str, at: SocketAddr) -> std::io::Result<TlsStream<TcpStream>> {
     let socket = TcpStream::connect(at).await.unwrap();
     let name = ServerName::try_from(name.to_owned()).unwrap();
     let connected = TlsConnector::from(Arc::clone(config)).connect(name, socket);
@@ -135,7 +135,7 @@ pub async fn connect(config: &Arc<ClientConfig>, name: &str, at: SocketAddr) -> 
 }
 
 /// One request by HTTP/1.1; what came until a whole answer, or the end.
-pub async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> std::io::Result<String> {
+async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str) -> std::io::Result<String> {
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: pair\r\n\r\n").as_bytes()).await?;
     let mut answer = Vec::new();
     let read = async {
@@ -156,27 +156,27 @@ pub async fn ask(stream: &mut (impl AsyncRead + AsyncWrite + Unpin), path: &str)
 }
 
 /// A client of HTTP/2.
-pub struct Web {
+struct Web {
     send: SendRequest<Bytes>,
-    pub driver: JoinHandle<Result<(), h2::Error>>,
+    driver: JoinHandle<Result<(), h2::Error>>,
 }
 
 /// What it was answered.
 #[derive(Debug)]
-pub struct Page {
-    pub status: u16,
-    pub body: String,
-    pub trailers: Option<http::HeaderMap>,
+struct Page {
+    status: u16,
+    body: String,
+    trailers: Option<http::HeaderMap>,
 }
 
 impl Web {
-    pub async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Web {
+    async fn over(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Web {
         let (send, connection) = h2::client::handshake(stream).await.unwrap();
         Web { send, driver: tokio::spawn(connection) }
     }
 
     /// Begins a request; with a body, it is sent whole.
-    pub async fn begin(&mut self, method: &str, path: &str, body: Option<Bytes>) -> Result<ResponseFuture, h2::Error> {
+    async fn begin(&mut self, method: &str, path: &str, body: Option<Bytes>) -> Result<ResponseFuture, h2::Error> {
         let mut send = self.send.clone().ready().await?;
         let mut request = http::Request::builder().method(method).uri(format!("https://pair{path}"));
         if let Some(body) = &body {
@@ -190,13 +190,13 @@ impl Web {
         Ok(answer)
     }
 
-    pub async fn get(&mut self, path: &str) -> Result<Page, h2::Error> {
+    async fn get(&mut self, path: &str) -> Result<Page, h2::Error> {
         let answer = self.begin("GET", path, None).await?;
         page(answer).await
     }
 }
 
-pub async fn page(answer: ResponseFuture) -> Result<Page, h2::Error> {
+async fn page(answer: ResponseFuture) -> Result<Page, h2::Error> {
     let read = async {
         let (head, mut body) = answer.await?.into_parts();
         let mut text = Vec::new();
