@@ -202,7 +202,7 @@ mod tests {
     #[test]
     fn forwarded_is_quoted_where_it_must_be() {
         let rules = ForwardedRules { add: ForwardedFields::Forwarded, trust: Vec::new() };
-        let v6 = Came { from: Some("2001:db8::1".parse().unwrap()), by_tls: true, ..CAME };
+        let v6 = Came { from: Some("2001:db8::1".parse().unwrap()), by_tls: true };
         let told = |host| told(&rules, v6, &[("Host", host)]).remove(0).1;
         assert_eq!(told("vip"), "for=\"[2001:db8::1]\";host=vip;proto=https");
         assert_eq!(told("[2001:db8::9]:80"), "for=\"[2001:db8::1]\";host=\"[2001:db8::9]:80\";proto=https");

@@ -99,8 +99,9 @@ fn stands_alone(body: &[u8], at: usize, length: usize) -> bool {
     let before = at.checked_sub(1).and_then(|before| body.get(before));
     let starts_with_name = body.get(at).is_some_and(of_name);
     let ends_with_name = body.get(at + length - 1).is_some_and(of_name);
-    !(starts_with_name && before.is_some_and(of_name))
-        && !(ends_with_name && body.get(at + length).is_some_and(of_name))
+    let is_inside =
+        starts_with_name && before.is_some_and(of_name) || ends_with_name && body.get(at + length).is_some_and(of_name);
+    !is_inside
 }
 
 /// Two bodies that differ by their names only are not the same bytes any more (RFC 9110 section 8.8.1).
