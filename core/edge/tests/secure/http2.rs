@@ -237,6 +237,31 @@ async fn a_flood_of_resets_is_ended_and_others_go_on() {
     eventually("no request is left at the side", || secure.rig.pair.in_flight(Side::A) == 0).await;
 }
 
+/// The h2 crate bounds resets of what nobody has taken yet; a client that waits until it was taken is bounded here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_resets_that_wait_is_ended_too() {
+    let secure = Secure::new().await;
+    secure.rig.hold(1);
+    let mut stream = connect(&secure.pki.client(&["h2"], None), "pair", secure.at).await.unwrap();
+    stream.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).await.unwrap();
+    let patience = tokio::time::Instant::now() + PATIENCE;
+    let mut sent = 0;
+    while sent < 2_000 && stream.write_all(&frame(HEADERS, 0b101, 2 * sent + 1, REQUEST)).await.is_ok() {
+        sent += 1;
+        let taken = || secure.rig.pair.totals().requests == u64::from(sent);
+        // What is not taken any more was sent after the end.
+        let late = tokio::time::Instant::now() + Duration::from_millis(500);
+        while !taken() && tokio::time::Instant::now() < late.min(patience) {
+            tokio::task::yield_now().await;
+        }
+        if !taken() || stream.write_all(&frame(RST_STREAM, 0, 2 * sent - 1, &8u32.to_be_bytes())).await.is_err() {
+            break;
+        }
+    }
+    assert!((256..1_500).contains(&sent), "{sent} were taken");
+    eventually("nobody waits", || secure.rig.pair.totals().held_now == 0).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flood_of_continuations_or_fields_is_ended_and_others_go_on() {
     let secure = Secure::new().await;
