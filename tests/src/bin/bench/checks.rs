@@ -97,7 +97,7 @@ fn edge(dir: &Path) -> String {
 
 fn haproxy() -> String {
     let mut text = String::from(
-        "global\n  maxconn 10000\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n",
+        "global\n  no strict-limits\n  maxconn 2000\n  nbthread 1\ndefaults\n  mode http\n  timeout connect 1s\n  timeout client 60s\n  timeout server 60s\n",
     );
     for pair in 0..PAIRS {
         let [listen, a, b] = addresses(pair);

@@ -20,7 +20,7 @@ pub enum Contender {
     Nobody,
     Lockstep,
     Haproxy,
-    /// The same, with `option splice-auto` for streams: for these only.
+    /// The same, with `option splice-request` and `splice-response` for streams: for these only.
     HaproxySplice,
     Nginx,
 }
@@ -144,10 +144,10 @@ fn haproxy(dir: &Path, workers: usize, certificate: &Path) -> Program {
     let configuration = format!(
         "global\n  no strict-limits\n  maxconn 12000\n  nbthread {workers}\n  log stdout format raw local0 info\ndefaults\n  mode http\n  log global\n  option httplog\n  timeout connect 1s\n  \
          timeout client 600s\n  timeout server 60s\n  timeout http-keep-alive 600s\n{plain}{tls}{streams}\
-         frontend splice\n  bind {splice}\n  mode tcp\n  option tcplog\n  option splice-auto\n  default_backend splices\n\
+         frontend splice\n  bind {splice}\n  mode tcp\n  option tcplog\n  option splice-request\n  option splice-response\n  default_backend splices\n\
          backend servers\n  http-reuse always\n  option forwardfor\n  http-request set-header X-Forwarded-Proto http\n  \
          option httpchk GET {MONITOR}\n{servers}backend streams\n  mode tcp\n{servers}backend splices\n  mode tcp\n  \
-         option splice-auto\n{servers}",
+         option splice-request\n  option splice-response\n{servers}",
         plain = frontend("plain", Way::Plain, "", http),
         tls = frontend("tls", Way::Tls, &tls, http),
         streams = frontend("streams", Way::Stream, "", stream),

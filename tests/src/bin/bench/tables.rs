@@ -93,7 +93,11 @@ fn saturation(workers: &str, runs: &Value) -> String {
         row.extend(["direct", "lockstep", "haproxy", "nginx"].map(|name| done(runs, work, name)));
         row.extend(PEERS.map(|(peer, _)| spread(self::ratio(runs, work, peer, "rate"))));
         row.push(spread(self::ratio(runs, work, "haproxy", "cost")));
-        row.extend([target.map_or("–".to_owned(), |least| format!("≥ {least}")), at_least(ratio, target)]);
+        let bound = ["lockstep", "haproxy"]
+            .iter()
+            .all(|name| middle(runs, work, name, "busy").is_some_and(|busy| busy >= BUSY));
+        let verdict = if bound || target.is_none() { at_least(ratio, target) } else { "not judged".to_owned() };
+        row.extend([target.map_or("–".to_owned(), |least| format!("≥ {least}")), verdict]);
         row
     });
     let head = [
