@@ -175,8 +175,8 @@ fn number(text: &str, line: &str, before: &str) -> Option<f64> {
 
 /// `3.05s` or `640.12ms`, in seconds.
 fn span(text: &str) -> f64 {
-    let units = [("us", 1e-6), ("ms", 1e-3), ("s", 1.0)];
-    let found = units.iter().find_map(|(unit, factor)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? * factor));
+    let units = [("us", 1e6), ("ms", 1e3), ("s", 1.0)];
+    let found = units.iter().find_map(|(unit, parts)| Some(text.strip_suffix(unit)?.parse::<f64>().ok()? / parts));
     found.unwrap_or(f64::NAN)
 }
 
