@@ -98,20 +98,41 @@ fn every_rule_of_the_specification_has_a_scenario_of_its_name() {
 /// A guarantee is worth as much as the test that is named for it: each of those still has its name.
 #[test]
 fn every_test_that_the_guarantees_name_is_there() {
-    let page = std::fs::read_to_string(root().join("docs/guarantees.md")).expect("it is there");
-    let table = page.split("| broken | found by |").nth(1).and_then(|rest| rest.split("\n\n").next());
-    let rows = table.expect("the table of what is found").lines().filter_map(|row| row.rsplit('|').nth(1));
-    let named: Vec<&str> = rows.flat_map(|found_by| found_by.split('`').skip(1).step_by(2)).collect();
+    let rows = last_column("docs/guarantees.md", "| broken | found by |");
+    are_there(
+        "docs/guarantees.md",
+        &rows,
+        &["core/pair/tests/model", "tests/tests/simulation", "tests/tests/faults", "core/cli/tests"],
+    );
+}
+
+/// So is a promise to those who replace another balancer.
+#[test]
+fn every_test_that_is_named_to_who_replaces_a_balancer_is_there() {
+    let rows = last_column("docs/replacing.md", "| shown by |");
+    let sources =
+        ["core/edge/tests/secure", "core/edge/tests/proxy", "core/edge/tests/proxy/streams", "tests/tests/end_to_end"];
+    are_there("docs/replacing.md", &rows, &sources);
+}
+
+/// The last column of the table with this head.
+fn last_column(page: &str, head: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(root().join(page)).expect("it is there");
+    let table = text.split(head).nth(1).and_then(|rest| rest.split("\n\n").next()).expect("the table is there");
+    table.lines().filter_map(|row| row.rsplit('|').nth(1)).map(str::to_owned).collect()
+}
+
+/// Whether tests of these names are in these directories; commands are somebody else's to show.
+fn are_there(page: &str, rows: &[String], directories: &[&str]) {
+    let words: Vec<&str> = rows.iter().flat_map(|found_by| found_by.split('`').skip(1).step_by(2)).collect();
+    let named: Vec<&str> = words.into_iter().filter(|word| !word.contains(' ')).collect();
     assert!(named.len() > 10, "{named:?}");
-    let sources: String = ["core/pair/tests/model", "tests/tests/simulation", "tests/tests/faults", "core/cli/tests"]
+    let sources: String = directories
         .iter()
         .flat_map(|directory| std::fs::read_dir(root().join(directory)).expect("it is there"))
         .filter_map(|file| std::fs::read_to_string(file.expect("readable").path()).ok())
         .collect();
     for test in named {
-        assert!(
-            sources.contains(&format!("fn {test}()")),
-            "docs/guarantees.md names `{test}`, and there is no such test"
-        );
+        assert!(sources.contains(&format!("fn {test}()")), "{page} names `{test}`, and there is no such test");
     }
 }
