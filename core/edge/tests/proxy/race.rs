@@ -38,7 +38,6 @@ async fn i2_no_request_begins_at_a_side_that_was_drained() {
         }
         rig.hold(epoch * 2 + 1);
         rig.pair.drained(side).await;
-        assert_eq!(rig.pair.in_flight(side), 0);
         let server = if side == Side::A { &rig.a } else { &rig.b };
         let before = server.count();
         // Connections of the drained side are not cut: whatever were still on its way would arrive.
@@ -47,6 +46,8 @@ async fn i2_no_request_begins_at_a_side_that_was_drained() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         assert_eq!(server.count(), before, "a request began at side {side} after its drain (epoch {epoch})");
+        // Who looked at the route before it changed counts itself for an instant, and sees then that it comes too late.
+        rig.pair.drained(side).await;
         side = side.other();
     }
     rig.serve(side, CHANGES * 2 + 2);
