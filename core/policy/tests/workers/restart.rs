@@ -8,11 +8,25 @@ use lockstep_policy::{At, Level, Setup, Side};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::mpsc::channel;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 fn kill(place: &Place) {
     let pid = place.occupant.worker_pid().expect("it has a worker");
     assert!(Command::new("kill").args(["-9", &pid.to_string()]).status().expect("there is a kill").success());
+}
+
+/// The signal is on its way when it was sent: a worker that waits for its turn on a processor may still read an event.
+fn wait_stopped(pid: u32) {
+    let begin = Instant::now();
+    let has_stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the worker runs");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    while !has_stopped() {
+        assert!(begin.elapsed() < PATIENCE, "it does not stop");
+        sleep(Duration::from_millis(1));
+    }
 }
 
 fn wait_back(place: &mut Place) {
@@ -65,6 +79,7 @@ fn a_worker_that_stands_still_is_replaced_even_when_it_does_nothing() {
     place.answer(first);
     let pid = place.occupant.worker_pid().expect("it has a worker");
     assert!(Command::new("kill").args(["-STOP", &pid.to_string()]).status().expect("there is a kill").success());
+    wait_stopped(pid);
     let second = place.timer();
     let text = place.alert(Level::Warning);
     assert!(text.contains("it slept for ") && text.contains("so its worker was killed"), "{text}");
@@ -89,7 +104,7 @@ fn states_are_saved_now_and_then_and_the_events_before_are_forgotten() {
     let plugin = Fixture::hostile("NOTHING").plugin(terms(Isolation::Process));
     let mut place = Place::new(&plugin);
     let mut saved = None;
-    let begin = std::time::Instant::now();
+    let begin = Instant::now();
     while saved.is_none() && begin.elapsed() < PATIENCE {
         let last = (0..200).map(|_| place.timer()).last().expect("there are some");
         place.answer(last);
