@@ -1,17 +1,16 @@
 //! Where a request goes next: it takes off for the side that the route, or its session, names, or waits for one.
 
 use super::answer::Answer;
-use super::forward::{Attempt, Forward, Passage};
 use super::hold::Ticket;
+use super::passage::{Attempt, Forward, Passage};
 use super::seats::{Crowd, Seat};
+use super::request::Waiter;
 use super::servers::Unpicked;
 use super::sessions::Visit;
 use super::table::Way;
 use lockstep_policy::Side;
 use lockstep_wire::clock;
-use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, ErrorType, Result};
-use pingora_proxy::Session;
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -56,22 +55,25 @@ impl Forward {
         }
     }
 
-    /// The server for this attempt, as soon as there is one.
-    pub(super) async fn choose(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
-        let mut look = self.look(session, &mut passage.visit);
+    /// Begins an attempt as soon as there is a server for it, and says where that is.
+    pub(super) async fn choose(&self, request: &mut impl Waiter, passage: &mut Passage) -> Result<SocketAddr> {
+        let mut look = self.look(request, &mut passage.visit);
         loop {
             look = match look {
-                Look::Go(attempt, address) => return Ok(self.take_off(passage, attempt, address)),
+                Look::Go(attempt, address) => {
+                    take_off(passage, attempt);
+                    return Ok(address);
+                }
                 Look::Refuse(why) => return self.refuse(passage, why),
-                Look::Redirect(side) => return self.redirect(session, passage, side),
-                Look::Wait(_) => self.wait(session, passage).await?,
-                Look::Queue(crowd) => self.queue(session, passage, &crowd).await?,
+                Look::Redirect(side) => return self.redirect(request, passage, side),
+                Look::Wait(_) => self.wait(request, passage).await?,
+                Look::Queue(crowd) => self.queue(request, passage, &crowd).await?,
             };
         }
     }
 
     /// What the route and the servers allow now.
-    fn look(&self, session: &Session, visit: &mut Option<Visit>) -> Look {
+    fn look(&self, request: &impl Waiter, visit: &mut Option<Visit>) -> Look {
         let pair = &*self.pair;
         if pair.maintenance.load().is_some() {
             return Look::Refuse(MAINTENANCE);
@@ -82,7 +84,7 @@ impl Forward {
             let target = match pair.table.way(now) {
                 Way::To(target) => target,
                 Way::BySession(targets) => {
-                    *visit = pair.sessions.as_ref().and_then(|sessions| sessions.visit(now, session));
+                    *visit = pair.sessions.as_ref().and_then(|sessions| request.visit(sessions, now, visit.as_ref()));
                     let Some(visit) = visit else { return Look::Refuse(SHUT) };
                     Arc::clone(&targets[visit.side])
                 }
@@ -93,7 +95,7 @@ impl Forward {
                 return Look::Redirect(target.side);
             }
             let servers = &pair.servers[target.side];
-            let client = || client_number(session);
+            let client = || client_number(request.client());
             let (server, address) = match servers.pick(self.pool, client, now, pair.settings.retry_interval) {
                 Ok(picked) => picked,
                 // A session whose side is away, and for which there is no other: it is told at once (F6).
@@ -115,7 +117,7 @@ impl Forward {
     }
 
     /// Waits in the waiting room until the request can take off, or must be refused.
-    async fn wait(&self, session: &mut Session, passage: &mut Passage) -> Result<Look> {
+    async fn wait(&self, request: &mut impl Waiter, passage: &mut Passage) -> Result<Look> {
         let pair = &*self.pair;
         let mut changes = pair.table.changes();
         if passage.ticket.is_none() {
@@ -131,7 +133,7 @@ impl Forward {
             if let Some(ticket) = &mut passage.ticket {
                 ticket.count_in(&pair.table.standing().tally);
             }
-            let again = match self.look(session, &mut passage.visit) {
+            let again = match self.look(request, &mut passage.visit) {
                 Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
                 done => return Ok(done),
             };
@@ -141,7 +143,7 @@ impl Forward {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep_until(again) => {}
-                error = client_left(session) => {
+                error = request.left() => {
                     passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
                     return Err(error);
                 }
@@ -150,7 +152,7 @@ impl Forward {
     }
 
     /// Waits until a server has a place for the request, or it must do something else.
-    async fn queue(&self, session: &mut Session, passage: &mut Passage, crowd: &Arc<Crowd>) -> Result<Look> {
+    async fn queue(&self, request: &mut impl Waiter, passage: &mut Passage, crowd: &Arc<Crowd>) -> Result<Look> {
         let pair = &*self.pair;
         let settings = pair.manner.load().crowd;
         let Some(waiting) = crowd.join(settings.queue_max) else { return Ok(Look::Refuse(QUEUE_FULL)) };
@@ -162,7 +164,7 @@ impl Forward {
             let freed = waiting.freed();
             tokio::pin!(freed);
             freed.as_mut().enable();
-            match self.look(session, &mut passage.visit) {
+            match self.look(request, &mut passage.visit) {
                 Look::Queue(same) if Arc::ptr_eq(&same, crowd) => {}
                 done => return Ok(done),
             }
@@ -173,41 +175,20 @@ impl Forward {
                 () = freed => {}
                 _ = changes.changed() => {}
                 () = tokio::time::sleep_until(deadline.min(now_in(LOOK_AGAIN))) => {}
-                error = client_left(session) => return Err(error),
+                error = request.left() => return Err(error),
             }
         }
     }
 
-    fn take_off(&self, passage: &mut Passage, attempt: Attempt, address: SocketAddr) -> Box<HttpPeer> {
-        let peer = self.peer(&attempt, address);
-        passage.attempts += 1;
-        passage.side = Some(attempt.target.side);
-        passage.seen.epoch = Some(attempt.target.epoch);
-        passage.attempt = Some(attempt);
-        peer
-    }
-
-    fn peer(&self, attempt: &Attempt, address: SocketAddr) -> Box<HttpPeer> {
-        let (settings, target) = (&self.pair.settings, &attempt.target);
-        let mut peer = self.pair.upstream.load().peer(&attempt.server, address, settings.connect_timeout);
-        peer.group_key = target.group();
-        peer.options.read_timeout = Some(settings.read_timeout);
-        peer.options.write_timeout = Some(settings.write_timeout);
-        peer.options.idle_timeout = Some(settings.idle_timeout);
-        peer.options.custom_l4 = Some(Arc::clone(&target.dial) as _);
-        peer
-    }
-
     /// Sends the client to the side by its own name, with the path and query that it asked for.
-    fn redirect<T>(&self, session: &Session, passage: &mut Passage, side: Side) -> Result<T> {
+    fn redirect<T>(&self, request: &impl Waiter, passage: &mut Passage, side: Side) -> Result<T> {
         if let Some(ticket) = passage.ticket.take() {
             passage.waited += ticket.released();
         }
-        let request = session.req_header();
-        let asked = request.uri.path_and_query().map_or("/", |asked| asked.as_str());
+        let asked = request.path_and_query();
         let manner = self.pair.manner.load();
         let Some(names) = &manner.redirect else { return Err(Error::new_in(ErrorType::InternalError)) };
-        let answer = Answer::elsewhere(&request.method, format!("{}{asked}", names[side]));
+        let answer = Answer::elsewhere(request.method(), format!("{}{asked}", names[side]));
         let status = answer.status;
         passage.side = Some(side);
         passage.answer = Some(answer);
@@ -224,25 +205,21 @@ impl Forward {
     }
 }
 
+fn take_off(passage: &mut Passage, attempt: Attempt) {
+    passage.attempts += 1;
+    passage.side = Some(attempt.target.side);
+    passage.seen.epoch = Some(attempt.target.epoch);
+    passage.attempt = Some(attempt);
+}
+
 /// Tells a client's connection from the others.
-fn client_number(session: &Session) -> u64 {
+fn client_number(client: Option<SocketAddr>) -> u64 {
     // The same connection has the same number in every attempt, and no two that are open at once have the same address.
     let mut hasher = std::hash::DefaultHasher::new();
-    session.client_addr().and_then(|address| address.as_inet()).hash(&mut hasher);
+    client.hash(&mut hasher);
     hasher.finish()
 }
 
 fn now_in(after: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + after
-}
-
-/// Resolves when the client is gone. A client whose body is still to be read is not looked at.
-async fn client_left(session: &mut Session) -> Box<Error> {
-    if !session.as_mut().is_body_done() {
-        return std::future::pending().await;
-    }
-    match session.downstream_session.read_body_or_idle(true).await {
-        Ok(_) => std::future::pending().await,
-        Err(error) => error.into_down(),
-    }
 }

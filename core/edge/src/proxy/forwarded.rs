@@ -3,10 +3,9 @@
 //! What a client says about that himself is taken out, whatever its spelling: servers believe it. Only from balancers that are
 //! trusted what is there is kept, and added to.
 
-use http::header::{FORWARDED, HOST, HeaderName, HeaderValue};
+use super::request::Edit;
 use ipnet::IpNet;
 use pingora_core::Result;
-use pingora_http::RequestHeader;
 use std::fmt::Write;
 use std::net::IpAddr;
 
@@ -44,8 +43,9 @@ pub(super) struct Came {
     pub(super) by_tls: bool,
 }
 
-const FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED: &str = "forwarded";
+const FOR: &str = "x-forwarded-for";
+const PROTO: &str = "x-forwarded-proto";
 
 /// Names by which servers, and what stands before them, are told of clients.
 const TOLD_BY: [&str; 14] = [
@@ -67,20 +67,16 @@ const TOLD_BY: [&str; 14] = [
 
 impl ForwardedRules {
     /// Tells a server how the request came.
-    pub(super) fn apply(&self, request: &mut RequestHeader, came: Came) -> Result<()> {
+    pub(super) fn apply(&self, request: &mut impl Edit, came: Came) -> Result<()> {
         let trusted = came.from.is_some_and(|from| self.trusts(from));
-        let forged: Vec<HeaderName> =
-            request.headers.keys().filter(|name| tells(name.as_str(), trusted)).cloned().collect();
-        for name in forged {
-            request.remove_header(&name);
-        }
+        request.take_out(|name| tells(name, trusted));
         if matches!(self.add, ForwardedFields::XForwarded | ForwardedFields::Both) {
             x_forwarded(request, came)?;
         }
         if matches!(self.add, ForwardedFields::Forwarded | ForwardedFields::Both) {
-            let element = element(came, request.headers.get(HOST));
-            let kept = kept(request, &FORWARDED);
-            request.insert_header(FORWARDED, kept.map_or(element.clone(), |kept| format!("{kept}, {element}")))?;
+            let element = element(came, request.all("host").next());
+            let kept = kept(request, FORWARDED);
+            request.put(FORWARDED, kept.map_or(element.clone(), |kept| format!("{kept}, {element}")))?;
         }
         Ok(())
     }
@@ -95,38 +91,48 @@ impl ForwardedRules {
 fn tells(name: &str, trusted: bool) -> bool {
     if name.contains('_') {
         let plain = name.replace('_', "-");
-        return TOLD_BY.contains(&plain.as_str());
+        return is_told_by(&plain);
     }
-    !trusted && TOLD_BY.contains(&name)
+    !trusted && is_told_by(name)
 }
 
-fn x_forwarded(request: &mut RequestHeader, came: Came) -> Result<()> {
+fn is_told_by(name: &str) -> bool {
+    TOLD_BY.iter().any(|known| known.eq_ignore_ascii_case(name))
+}
+
+fn x_forwarded(request: &mut impl Edit, came: Came) -> Result<()> {
     if let Some(from) = came.from {
-        let kept = kept(request, &FOR);
-        request.insert_header(FOR, kept.map_or_else(|| from.to_string(), |kept| format!("{kept}, {from}")))?;
+        let kept = kept(request, FOR);
+        request.put(FOR, kept.map_or_else(|| from.to_string(), |kept| format!("{kept}, {from}")))?;
     }
     // What the first balancer was asked by stays: we were asked by that balancer only.
-    if !request.headers.contains_key(&PROTO) {
-        request.insert_header(PROTO, if came.by_tls { "https" } else { "http" })?;
+    if !request.has(PROTO) {
+        request.put(PROTO, if came.by_tls { "https" } else { "http" })?;
     }
     Ok(())
 }
 
 /// What a balancer has said, on one line.
-fn kept(request: &RequestHeader, name: &HeaderName) -> Option<String> {
-    let said: Vec<&str> = request.headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+fn kept(request: &impl Edit, name: &str) -> Option<String> {
+    let said: Vec<&str> = request.all(name).filter_map(text).collect();
     let said = said.join(", ");
     (!said.is_empty() && said.len() <= KEPT_MAX).then_some(said)
 }
 
+/// Printable ASCII: nothing else is told on.
+fn text(value: &[u8]) -> Option<&str> {
+    let plain = value.iter().all(|byte| matches!(byte, b' '..=b'~' | b'\t'));
+    if plain { std::str::from_utf8(value).ok() } else { None }
+}
+
 /// One element of `Forwarded` (RFC 7239 section 4): addresses of IPv6 stand in brackets, and then in quotes.
-fn element(came: Came, host: Option<&HeaderValue>) -> String {
+fn element(came: Came, host: Option<&[u8]>) -> String {
     let mut element = match came.from {
         Some(IpAddr::V4(from)) => format!("for={from}"),
         Some(IpAddr::V6(from)) => format!("for=\"[{from}]\""),
         None => "for=unknown".to_owned(),
     };
-    if let Some(host) = host.and_then(|host| host.to_str().ok()) {
+    if let Some(host) = host.and_then(text) {
         let plain = !host.is_empty()
             && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte));
         let quoted = host.replace('\\', "\\\\").replace('"', "\\\"");
@@ -139,6 +145,8 @@ fn element(came: Came, host: Option<&HeaderValue>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderValue;
+    use pingora_http::RequestHeader;
 
     const CAME: Came = Came { from: None, by_tls: false };
 

@@ -16,6 +16,8 @@
 //!
 //! `rehearsal` is these decisions without I/O, for the simulation.
 //!
+//! What becomes of a WebSocket whose side loses the role, and what both of its ends are told, is `websocket`.
+//!
 //! Streams, TCP connections whose bytes nobody here reads, go to servers by the same rules: `stream`. `proxy_protocol` is how balancers
 //! say whose a connection is.
 //!
@@ -32,6 +34,7 @@ mod choose;
 mod chunks;
 mod client;
 mod flight;
+mod former;
 mod forward;
 mod forwarded;
 mod h2;
@@ -43,8 +46,10 @@ mod manner;
 mod notice;
 mod pace;
 mod pair;
+mod passage;
 mod proxy_protocol;
 mod rehearsal;
+mod request;
 mod respond;
 mod rewrite;
 mod seats;
@@ -57,11 +62,13 @@ mod stream;
 mod table;
 mod tls;
 mod traffic;
+mod websocket;
 
 pub use again::Failed;
+pub use former::{Drained, Generation, Word};
 pub use forwarded::{ForwardedFields, ForwardedRules};
 pub use hold::HoldStats;
-pub use listen::{BindError, Listener};
+pub use listen::{BindError, Listener, Patience};
 pub use manner::{CrowdSettings, Manner};
 pub use notice::{Notice, PAGE_MAX, Page};
 pub use pair::{PairProxy, Pool, PoolId};
@@ -72,5 +79,5 @@ pub(crate) use servers::POOL_MAX;
 pub use sessions::SessionRoom;
 pub use settings::{HoldSettings, ListenSettings, ProxySettings, SessionBy, SessionSettings, StreamSettings};
 pub use shelter::{Networks, TurnedAway};
-pub use tls::{Fresh, Termination, TlsError, Upstream};
+pub use tls::{Termination, TlsError, Upstream};
 pub use traffic::{ProxyEvent, ProxyTotals, TrafficCounts, Trouble};

@@ -2,11 +2,12 @@
 
 use super::answers::Answers;
 use super::flight::Flights;
-use super::forward::Forward;
+use super::former::{Formers, Word};
 use super::hold::{Hold, HoldStats};
 use super::links::Links;
 use super::manner::Manner;
 use super::notice::Notice;
+use super::passage::Forward;
 use super::seen::Seeing;
 use super::servers::Servers;
 use super::sessions::SessionRoom;
@@ -28,7 +29,7 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Sessions that are moved in one go: what asks for something meanwhile does not wait for more.
@@ -42,6 +43,7 @@ pub struct PairProxy {
     shared: Arc<Shared>,
     /// One for each pool.
     http: Vec<Arc<HttpProxy<Forward>>>,
+    pub(super) formers: Formers,
 }
 
 /// Servers that stand together on both sides, and have listeners of their own.
@@ -80,8 +82,7 @@ pub(super) struct Shared {
     pub(super) done: Done,
     pub(super) streams: stream::Counts,
     pub(super) meters: Meters,
-    /// Told once, before the first client is met.
-    pub(super) seeing: OnceLock<Seeing>,
+    pub(super) seeing: ArcSwap<Seeing>,
     pub(super) events: Box<dyn Fn(ProxyEvent) + Send + Sync>,
 }
 
@@ -143,7 +144,7 @@ impl PairProxy {
             done: Done::default(),
             streams: stream::Counts::default(),
             meters: Meters::default(),
-            seeing: OnceLock::new(),
+            seeing: ArcSwap::default(),
             events: Box::new(events),
             pools: pools.into_iter().map(|pool| pool.name).collect(),
         });
@@ -155,7 +156,7 @@ impl PairProxy {
         });
         let http = |pool| Arc::new(http_proxy(&conf, Forward::new(Arc::clone(&shared), pool)));
         let http = (0..shared.pools.len()).map(http).collect();
-        Arc::new(PairProxy { shared, http })
+        Arc::new(PairProxy { shared, http, formers: Formers::default() })
     }
 
     /// A pool by its name; the pool without a name is `""`.
@@ -184,6 +185,7 @@ impl PairProxy {
     /// [`cut`](PairProxy::cut) ends it.
     pub fn set_route(&self, route: Route) {
         let shared = &self.shared;
+        self.formers.tell(&shared.name, || Word::Route(route));
         if let RouteKind::Serve(side) = route.kind
             && self.route() != route
         {
@@ -209,6 +211,7 @@ impl PairProxy {
     /// look at the clock and the write of the request's first byte is not covered: a few instructions, in which a process
     /// can still be stopped; the lease's margin is for that.
     pub fn serve_until(&self, until: At) {
+        self.formers.tell(&self.shared.name, || Word::ServeUntil(until));
         self.shared.table.serve_until(until, clock::now());
     }
 
@@ -236,7 +239,11 @@ impl PairProxy {
 
     /// Resolves when nothing is in flight at the side. Under a route that does not name the side, that is for good.
     pub async fn drained(&self, side: Side) {
+        let formers = self.formers.drained(&self.shared.name, side);
         self.shared.flights.none_left(side).await;
+        for former in formers {
+            former.await;
+        }
     }
 
     /// Ends at once every connection to the side that is of a lower epoch: in use, idle, upgraded, or still being made.
@@ -244,6 +251,7 @@ impl PairProxy {
     ///
     /// The side is served no more under a lower epoch, whatever the route says.
     pub fn cut(&self, side: Side, before: Epoch) -> usize {
+        self.formers.tell(&self.shared.name, || Word::Cut(side, before));
         let cut = self.shared.links.cut(side, before);
         tracing::debug!(pair = self.shared.name, %side, %before, cut, "connections cut");
         cut
@@ -311,6 +319,7 @@ impl PairProxy {
     /// During maintenance no request is given to a side: each, the held ones too, is told so, in these words where there are any.
     /// `None`: it is over.
     pub fn set_maintenance(&self, words: Option<String>) {
+        self.formers.tell(&self.shared.name, || Word::Maintenance(words.clone()));
         self.shared.maintenance.store(words.map(Arc::new));
         self.shared.table.wake();
     }
@@ -363,10 +372,9 @@ impl PairProxy {
         }
     }
 
-    /// Says what is made of requests beside serving them: nothing, until it is said. Only the first word counts, which is to
-    /// be said before a client is met.
+    /// Says what is made of requests beside serving them, from now on: nothing, until it is said.
     pub fn be_seen(&self, seeing: Seeing) {
-        let _ = self.shared.seeing.set(seeing);
+        self.shared.seeing.store(Arc::new(seeing));
     }
 
     /// What has been seen of requests and sides since the start, but for what only the driver knows.

@@ -3,13 +3,9 @@
 //! A body is kept until it is whole, up to a bound, and only where a rule asks for it. What is larger, or coded, passes as it
 //! is and is counted.
 
+use super::request::{AnswerHead, Edit};
 use bytes::{Bytes, BytesMut};
-use http::header::{
-    ACCEPT_ENCODING, ACCEPT_RANGES, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, IF_RANGE, RANGE,
-    TRANSFER_ENCODING,
-};
 use pingora_core::Result;
-use pingora_http::{RequestHeader, ResponseHeader};
 use std::sync::Arc;
 
 /// Where, and by what, names in answers are replaced.
@@ -42,33 +38,28 @@ impl Rewrite {
     }
 
     /// A server shall answer with the whole body, as it is.
-    pub(super) fn ask_plainly(&self, request: &mut RequestHeader) -> Result<()> {
-        request.remove_header(&RANGE);
-        request.remove_header(&IF_RANGE);
-        request.insert_header(ACCEPT_ENCODING, "identity")
+    pub(super) fn ask_plainly(&self, request: &mut impl Edit) -> Result<()> {
+        request.take_out(|name| among(name, &["range", "if-range"]));
+        request.put("accept-encoding", "identity")
     }
 
     /// Begins with an answer. None: it is not for this rule; an error: it is, and must pass as it is.
-    pub(super) fn begin(self: &Arc<Self>, answer: &mut ResponseHeader) -> Option<Result<Rewriting, ()>> {
-        let content_type = answer.headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    pub(super) fn begin(self: &Arc<Self>, answer: &mut impl AnswerHead) -> Option<Result<Rewriting, ()>> {
+        let content_type = std::str::from_utf8(answer.value("content-type")).unwrap_or_default();
         let essence = content_type.split(';').next().unwrap_or_default().trim();
         if !self.content_types.is_empty() && !self.content_types.iter().any(|known| known.eq_ignore_ascii_case(essence))
         {
             return None;
         }
-        let coded = answer
-            .headers
-            .get(CONTENT_ENCODING)
-            .is_some_and(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity"));
-        let length = answer.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-        if coded || answer.status == 206 || length.is_some_and(|length| length > self.max_bytes) {
+        let coded =
+            answer.all("content-encoding").next().is_some_and(|coding| !coding.eq_ignore_ascii_case(b"identity"));
+        let length = std::str::from_utf8(answer.value("content-length")).ok().and_then(|length| length.parse().ok());
+        if coded || answer.status() == 206 || length.is_some_and(|length: usize| length > self.max_bytes) {
             return Some(Err(()));
         }
         weaken(answer);
         // How long it will be is known when it is whole; the head goes before that.
-        answer.remove_header(&CONTENT_LENGTH);
-        answer.remove_header(&TRANSFER_ENCODING);
-        answer.remove_header(&ACCEPT_RANGES);
+        answer.take_out(|name| among(name, &["content-length", "transfer-encoding", "accept-ranges"]));
         Some(Ok(Rewriting { rule: Arc::clone(self), kept: BytesMut::new(), passes: false }))
     }
 
@@ -105,13 +96,15 @@ fn stands_alone(body: &[u8], at: usize, length: usize) -> bool {
 }
 
 /// Two bodies that differ by their names only are not the same bytes any more (RFC 9110 section 8.8.1).
-fn weaken(answer: &mut ResponseHeader) {
-    let Some(tag) = answer.headers.get(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/")) else { return };
-    let weak = HeaderValue::from_bytes(&[b"W/", tag.as_bytes()].concat());
-    if let Ok(weak) = weak {
-        // A tag's bytes are a value's bytes.
-        let _ = answer.insert_header(ETAG, weak);
-    }
+fn weaken(answer: &mut impl AnswerHead) {
+    let Some(tag) = answer.all("etag").next().filter(|tag| !tag.starts_with(b"W/")) else { return };
+    let weak = [b"W/", tag].concat();
+    // A tag's bytes are a value's bytes.
+    let _ = answer.put("etag", weak);
+}
+
+fn among(name: &str, names: &[&str]) -> bool {
+    names.iter().any(|known| known.eq_ignore_ascii_case(name))
 }
 
 impl Rewriting {
@@ -139,6 +132,7 @@ impl Rewriting {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use pingora_http::{RequestHeader, ResponseHeader};
 
     fn rule(replace: &[(&str, &str)]) -> Arc<Rewrite> {
         Arc::new(Rewrite {

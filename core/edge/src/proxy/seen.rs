@@ -2,24 +2,23 @@
 
 use super::answer::Answer;
 use super::client::Client;
-use super::forward::{Forward, Passage};
 use super::pair::Shared;
-use crate::access::{AccessLog, Entry, Id, Request};
+use super::passage::{Forward, Passage};
+use super::request::{Edit, Fields, Request};
+use crate::access::{self, AccessLog, Entry, Id};
 use crate::metrics::Answered;
-use http::{HeaderMap, HeaderName, Version};
+use http::Version;
 use lockstep_policy::Epoch;
 use pingora_core::{Error, ErrorSource, Result};
-use pingora_http::RequestHeader;
-use pingora_proxy::Session;
 use std::borrow::Cow;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant, SystemTime};
 
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
-const TRACESTATE: HeaderName = HeaderName::from_static("tracestate");
-const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACEPARENT: &str = "traceparent";
+const TRACESTATE: &str = "tracestate";
+const REQUEST_ID: &str = "x-request-id";
 
 /// What is made of requests beside serving them.
 #[derive(Clone, Debug, Default)]
@@ -52,6 +51,11 @@ impl Seen {
         self.first_byte = Some(begun.elapsed());
     }
 
+    /// The edge has ended what had become of it.
+    pub(super) fn ended(&mut self, why: &'static str) {
+        self.own = Some(Cow::Borrowed(why));
+    }
+
     /// The edge itself answers.
     pub(super) fn refused(&mut self, answer: &Answer) {
         self.first_byte = None;
@@ -62,43 +66,38 @@ impl Seen {
 impl Forward {
     /// Gives a request a trace context and an identifier where it has none and that is wanted; the same in each attempt.
     /// What a client sent is passed on as it is.
-    pub(super) fn mark(&self, request: &mut RequestHeader, seen: &mut Seen) -> Result<()> {
-        let Some(seeing) = self.pair.seeing.get() else { return Ok(()) };
-        if seeing.trace && trace_of(&request.headers).is_none() {
+    pub(super) fn mark(&self, request: &mut impl Edit, seen: &mut Seen) -> Result<()> {
+        let seeing = self.pair.seeing.load();
+        if seeing.trace && trace_of(request).is_none() {
             let trace = *seen.trace.get_or_insert_with(|| fastrand::u128(1..));
             // The last part asks for the trace to be kept: whoever wants all requests to have one wants to see them.
-            request.insert_header("traceparent", format!("00-{trace:032x}-{:016x}-01", fastrand::u64(1..)))?;
+            request.put(TRACEPARENT, format!("00-{trace:032x}-{:016x}-01", fastrand::u64(1..)))?;
             // W3C Trace Context, section 3.3: without a valid parent it means nothing.
-            request.remove_header(&TRACESTATE);
+            request.take_out(|name| name.eq_ignore_ascii_case(TRACESTATE));
         }
-        if seeing.request_id && field(&request.headers, &REQUEST_ID).is_empty() {
+        if seeing.request_id && request.value(REQUEST_ID).is_empty() {
             let id = *seen.request_id.get_or_insert_with(|| fastrand::u128(1..));
-            request.insert_header("X-Request-Id", format!("{id:032x}"))?;
+            request.put("X-Request-Id", format!("{id:032x}"))?;
         }
         Ok(())
     }
 
     /// The request is over.
-    pub(super) fn see(&self, session: &Session, error: Option<&Error>, passage: &Passage) {
+    pub(super) fn see(&self, request: &impl Request, carried: Carried, error: Option<&Error>, passage: &Passage) {
         let pair = &*self.pair;
-        let status = passage.status.or_else(|| session.response_written().map(|written| written.status.as_u16()));
-        let over = Over {
-            status,
-            total: passage.begun.elapsed(),
-            received: session.body_bytes_read() as u64,
-            sent: session.body_bytes_sent() as u64,
-        };
+        let Carried { status, received, sent } = carried;
+        let over = Over { status, total: passage.begun.elapsed(), received, sent };
         over.count(pair, passage);
-        if let Some(log) = pair.seeing.get().and_then(|seeing| seeing.log.as_ref()) {
-            over.log(log, pair, session, error, passage);
+        if let Some(log) = &pair.seeing.load().log {
+            over.log(log, pair, request, error, passage);
         }
         tracing::debug!(
             target: "lockstep::access",
             pair = pair.name,
             side = passage.side.map(tracing::field::display),
             epoch = passage.seen.epoch.map(tracing::field::display),
-            method = %session.req_header().method,
-            path = %session.req_header().uri.path(),
+            method = %request.method(),
+            path = request.path(),
             status,
             ms = over.total.as_millis(),
             hold_ms = passage.waited.as_millis(),
@@ -106,6 +105,17 @@ impl Forward {
             error = error.map(tracing::field::display),
         );
     }
+}
+
+/// What has gone by of a request that is over.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Carried {
+    /// What the client was told.
+    pub(super) status: Option<u16>,
+    /// Bytes of the request's body.
+    pub(super) received: u64,
+    /// Bytes of the answer's body.
+    pub(super) sent: u64,
 }
 
 /// What a request came to.
@@ -130,8 +140,14 @@ impl Over {
         }
     }
 
-    fn log(&self, log: &AccessLog, pair: &Shared, session: &Session, error: Option<&Error>, passage: &Passage) {
-        let head = session.req_header();
+    fn log(
+        &self,
+        log: &AccessLog,
+        pair: &Shared,
+        request: &impl Request,
+        error: Option<&Error>,
+        passage: &Passage,
+    ) {
         let seen = &passage.seen;
         let broken = error.map(why);
         let why: Option<&dyn Display> = match (&seen.own, &broken) {
@@ -139,18 +155,18 @@ impl Over {
             (None, Some(broken)) => Some(broken),
             (None, None) => None,
         };
-        let request_id = Some(field(&head.headers, &REQUEST_ID)).filter(|given| !given.is_empty());
+        let request_id = Some(request.value(REQUEST_ID)).filter(|given| !given.is_empty());
         log.put(&Entry {
             ended: SystemTime::now(),
             total: self.total,
-            client: address(session.client_addr()),
-            listener: address(session.server_addr()),
-            protocol: protocol(head.version),
-            request: Some(Request {
-                method: head.method.as_str(),
-                path: head.raw_path(),
-                referer: field(&head.headers, &http::header::REFERER),
-                user_agent: field(&head.headers, &http::header::USER_AGENT),
+            client: request.client(),
+            listener: request.listener(),
+            protocol: protocol(request.version()),
+            request: Some(access::Request {
+                method: request.method().as_str(),
+                path: request.target(),
+                referer: request.value("referer"),
+                user_agent: request.value("user-agent"),
             }),
             status: self.status,
             received: self.received,
@@ -162,7 +178,7 @@ impl Over {
             hold: passage.waited,
             first_byte: seen.first_byte,
             attempts: passage.attempts,
-            trace: seen.trace.map(Id::Made).or_else(|| trace_of(&head.headers).map(Id::Given)),
+            trace: seen.trace.map(Id::Made).or_else(|| trace_of(request).map(Id::Given)),
             request_id: seen.request_id.map(Id::Made).or_else(|| request_id.map(Id::Given)),
             why,
         });
@@ -171,16 +187,26 @@ impl Over {
 
 /// What came to a listener was no request, and was answered so.
 pub(super) fn turned_down(pair: &Shared, client: &Client, answer: &Answer) {
+    refused(pair, client.address(), "-", Some(answer.status), &answer.text);
+}
+
+/// What came by HTTP/2 was refused before it was a request to anybody, or given up; with that status, if it was answered.
+pub(super) fn refused_over_http2(pair: &Shared, client: Option<SocketAddr>, status: Option<u16>, why: &str) {
+    refused(pair, client, "HTTP/2.0", status, why);
+}
+
+fn refused(pair: &Shared, client: Option<SocketAddr>, protocol: &'static str, status: Option<u16>, why: &str) {
     pair.meters.malformed.fetch_add(1, Relaxed);
-    let Some(log) = pair.seeing.get().and_then(|seeing| seeing.log.as_ref()) else { return };
+    let seeing = pair.seeing.load();
+    let Some(log) = &seeing.log else { return };
     log.put(&Entry {
         ended: SystemTime::now(),
         total: Duration::ZERO,
-        client: client.address(),
+        client,
         listener: None,
-        protocol: "-",
+        protocol,
         request: None,
-        status: Some(answer.status),
+        status,
         received: 0,
         sent: 0,
         pair: &pair.name,
@@ -192,7 +218,7 @@ pub(super) fn turned_down(pair: &Shared, client: &Client, answer: &Answer) {
         attempts: 0,
         trace: None,
         request_id: None,
-        why: Some(&answer.text),
+        why: Some(&why),
     });
 }
 
@@ -205,10 +231,6 @@ fn why(error: &Error) -> String {
     }
 }
 
-fn address(address: Option<&pingora_core::protocols::l4::socket::SocketAddr>) -> Option<SocketAddr> {
-    address.and_then(|address| address.as_inet()).copied()
-}
-
 fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
@@ -217,15 +239,11 @@ fn protocol(version: Version) -> &'static str {
     }
 }
 
-fn field<'a>(headers: &'a HeaderMap, name: &HeaderName) -> &'a [u8] {
-    headers.get(name).map(|value| value.as_bytes()).unwrap_or_default()
-}
-
 /// The trace id of a request's one and valid `traceparent` (W3C Trace Context, section 3.2).
-fn trace_of(headers: &HeaderMap) -> Option<&[u8]> {
-    let mut given = headers.get_all(&TRACEPARENT).iter();
+fn trace_of(head: &impl Fields) -> Option<&[u8]> {
+    let mut given = head.all(TRACEPARENT);
     let (only, second) = (given.next()?, given.next());
-    if second.is_none() { trace_id(only.as_bytes()) } else { None }
+    if second.is_none() { trace_id(only) } else { None }
 }
 
 /// `VERSION-TRACE-PARENT-FLAGS`; later versions may have more behind another dash.
@@ -245,6 +263,7 @@ fn trace_id(parent: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use http::HeaderMap;
 
     const TRACE: &str = "0af7651916cd43dd8448eb211c80319c";
 
