@@ -42,7 +42,12 @@ pub(crate) fn bind(pair: &PairConfig, encryption: &Encryption) -> Result<Vec<Doo
         }
     }
     for (listener, tls) in pair.listener.iter().zip(&encryption.listeners) {
-        let settings = ListenSettings { prior_knowledge: listener.h2c, ..listener.limits.settings };
+        let settings = ListenSettings {
+            prior_knowledge: listener.h2c,
+            on_switch: listener.on_switch,
+            finish_within: listener.finish_within,
+            ..listener.limits.settings
+        };
         let limits = LimitsConfig { settings, networks: listener.limits.networks.clone() };
         for address in &listener.listen {
             let mut door = door("pair.listener.listen", address, behind(listener, pair), &limits)?;

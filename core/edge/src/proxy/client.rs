@@ -12,6 +12,7 @@ use super::pace::Pace;
 use super::settings::ListenSettings;
 use super::shelter::Place;
 use super::tls::Wire;
+use super::websocket::{ClientEnd, Ending};
 use async_trait::async_trait;
 use bytes::{Buf, BytesMut};
 use lockstep_wire::clock;
@@ -20,6 +21,7 @@ use pingora_core::protocols::tls::SslDigest;
 use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
+use rustix::net::sockopt;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
@@ -60,6 +62,8 @@ pub(super) struct Client {
     frames: Option<(Flood, Arc<Notify>)>,
     /// Which session it carries, in a pair in which both sides may serve.
     presence: Option<Arc<ProxyDigest>>,
+    /// It has asked for a WebSocket.
+    upgrade: Option<Box<ClientEnd>>,
     /// Its place among the listener's connections.
     place: Option<Place>,
 }
@@ -99,6 +103,7 @@ impl Client {
             ended: false,
             digest: Arc::new(digest),
             presence,
+            upgrade: None,
             place: Some(place),
         }
     }
@@ -147,11 +152,16 @@ impl Client {
         let head = self.next_head(first, limits, closing).await?;
         let length = head.length as u64;
         self.pace = Pace::of(limits.body_rate);
+        self.upgrade = None;
         self.open = match head.body {
             Body::Length(body) if body > limits.body_bytes => return Err(Over::With(head::TOO_LARGE)),
             Body::Length(body) => Open::Bytes(body.saturating_add(length)),
             Body::Chunks => Open::Chunks(length, Box::new(Chunks::new(limits.body_bytes))),
-            Body::Unknown => Open::All,
+            Body::Unknown => {
+                let end = ClientEnd::new(limits.on_switch, limits.finish_within, self.presence.clone());
+                self.upgrade = Some(Box::new(end));
+                Open::Bytes(length)
+            }
         };
         Ok(())
     }
@@ -257,7 +267,8 @@ impl Client {
 
     /// Whether the client has sent, or may be about to send, what nobody will read.
     fn has_unread(&self) -> bool {
-        !self.ended && (!self.ahead.is_empty() || !matches!(self.open, Open::Bytes(0)))
+        let upgraded = self.upgrade.as_ref().is_some_and(|end| end.is_open());
+        !self.ended && (upgraded || !self.ahead.is_empty() || !matches!(self.open, Open::Bytes(0)))
     }
 }
 
@@ -267,8 +278,21 @@ impl Drop for Client {
     fn drop(&mut self) {
         let unread = self.has_unread();
         let (Some(socket), Ok(runtime)) = (self.socket.take(), tokio::runtime::Handle::try_current()) else { return };
-        if unread {
-            runtime.spawn(linger(socket.into_inner(), self.place.take()));
+        match self.upgrade.take().map(|end| end.ending()) {
+            // A close that lingers for no time is a reset.
+            Some(Ending::Reset) => {
+                let _ = sockopt::set_socket_linger(socket.get_ref().tcp(), Some(Duration::ZERO));
+            }
+            Some(Ending::Saying(words @ [_, ..])) => {
+                let place = self.place.take();
+                runtime.spawn(async move {
+                    let mut socket = socket;
+                    let _ = timeout(LINGER, socket.write_all(words)).await;
+                    linger(socket, place).await;
+                });
+            }
+            _ if unread => drop(runtime.spawn(linger(socket.into_inner(), self.place.take()))),
+            _ => {}
         }
     }
 }
@@ -294,6 +318,10 @@ impl AsyncRead for Client {
         let this = self.get_mut();
         if let Some(fault) = &this.fault {
             return Poll::Ready(Err(Refused::error(fault.clone())));
+        }
+        if let Some(end) = this.upgrade.as_mut().filter(|end| end.is_open()) {
+            let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
+            return end.poll_read(cx, socket, &mut this.ahead, into);
         }
         let allowed = match this.open {
             Open::Bytes(0) => return this.poll_left(cx),
@@ -391,7 +419,12 @@ impl Client {
 
 impl AsyncWrite for Client {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(self.get_mut().socket()).poll_write(cx, bytes)
+        let this = self.get_mut();
+        if let Some(end) = &mut this.upgrade {
+            let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
+            return end.poll_write(cx, socket, bytes);
+        }
+        Pin::new(this.socket()).poll_write(cx, bytes)
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -399,7 +432,12 @@ impl AsyncWrite for Client {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().socket()).poll_shutdown(cx)
+        let this = self.get_mut();
+        let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
+        match &mut this.upgrade {
+            Some(end) => end.poll_shutdown(cx, socket),
+            None => Pin::new(socket).poll_shutdown(cx),
+        }
     }
 }
 
@@ -433,7 +471,7 @@ impl GetTimingDigest for Client {
 
 impl GetProxyDigest for Client {
     fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
-        self.presence.clone()
+        self.upgrade.as_ref().and_then(|end| end.digest()).or_else(|| self.presence.clone())
     }
 }
 

@@ -53,6 +53,9 @@ pub(super) struct Link {
     session: AtomicU64,
     /// It carries another protocol now, for as long as it lives.
     upgraded: AtomicBool,
+    /// Somebody listens who can end it more gently than a cut does.
+    asked_first: AtomicBool,
+    asked: Notify,
     cut: AtomicBool,
     answered: Notify,
     /// It is told once that the link was cut, to one who listens.
@@ -72,6 +75,21 @@ impl Link {
 
     pub(super) fn is_upgraded(&self) {
         self.upgraded.store(true, SeqCst);
+    }
+
+    /// It is asked to leave before it is cut. To be said before `is_upgraded`.
+    pub(super) fn is_asked_first(&self) {
+        self.asked_first.store(true, SeqCst);
+    }
+
+    /// Ends it, gently where somebody listens.
+    pub(super) fn leave(&self) {
+        if self.asked_first.load(SeqCst) { self.asked.notify_one() } else { self.cut() }
+    }
+
+    /// Resolves when the link is to leave. For one listener.
+    pub(super) async fn asked_to_leave(&self) {
+        self.asked.notified().await;
     }
 
     /// The server has answered on it: it has left the backlog.
@@ -133,6 +151,10 @@ impl Use {
         Use { link: Some(link) }
     }
 
+    pub(super) fn link(&self) -> &Arc<Link> {
+        self.link.as_ref().expect("it is taken out where the use ends")
+    }
+
     /// Ends it; returns the connection when it is idle now.
     pub(super) fn end(mut self) -> Option<Arc<Link>> {
         self.link.take().filter(|link| link.users.fetch_sub(1, SeqCst) == 1)
@@ -143,7 +165,7 @@ impl Deref for Use {
     type Target = Link;
 
     fn deref(&self) -> &Link {
-        self.link.as_ref().expect("it is taken out where the use ends")
+        self.link()
     }
 }
 
@@ -190,7 +212,7 @@ impl Links {
     /// its answer.
     pub(super) fn cut_moved(&self, moved: &HashMap<u64, Side>) -> usize {
         let left = |link: &Link| moved.get(&link.session.load(SeqCst)) == Some(&link.side);
-        self.each(|link| left(link) && (link.is_idle() || link.upgraded.load(SeqCst)), Link::cut)
+        self.each(|link| left(link) && (link.is_idle() || link.upgraded.load(SeqCst)), Link::leave)
     }
 
     pub(super) fn cut_all(&self) -> usize {
@@ -230,6 +252,8 @@ impl Links {
             users,
             session: AtomicU64::new(0),
             upgraded: AtomicBool::new(false),
+            asked_first: AtomicBool::new(false),
+            asked: Notify::new(),
             cut: AtomicBool::new(false),
             answered: Notify::new(),
             ended: Notify::new(),

@@ -5,6 +5,7 @@
 //! active never comes here.
 
 use super::settings::{SessionBy, SessionSettings};
+use super::websocket::Upgrade;
 use http::header::{COOKIE, SET_COOKIE};
 use lockstep_pair::share::{Attribute, Attributes, Key, Moved, Settings, Sharing};
 use lockstep_policy::action::Share;
@@ -219,7 +220,8 @@ impl Presence {
     }
 
     fn of(session: &Session) -> Option<&Presence> {
-        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+        let digest = session.digest()?.proxy_digest.as_deref()?;
+        Upgrade::carried_within(digest).unwrap_or(digest).user_data.as_ref()?.downcast_ref()
     }
 
     fn carries(&self, room: &SessionRoom, visit: &Visit, now: At) {

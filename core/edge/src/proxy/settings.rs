@@ -125,6 +125,10 @@ pub struct ListenSettings {
     pub grace: Duration,
     /// A client may speak HTTP/2 without TLS, by prior knowledge.
     pub prior_knowledge: bool,
+    /// What becomes of a WebSocket whose side loses the role.
+    pub on_switch: OnSwitch,
+    /// With [`OnSwitch::Finish`]: what has not ended by itself then is closed.
+    pub finish_within: Duration,
 }
 
 impl Default for ListenSettings {
@@ -145,6 +149,8 @@ impl Default for ListenSettings {
             write_timeout: Duration::from_secs(60),
             grace: Duration::from_secs(5),
             prior_knowledge: false,
+            on_switch: OnSwitch::Close,
+            finish_within: Duration::from_secs(60),
         }
     }
 }

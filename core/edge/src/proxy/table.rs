@@ -160,6 +160,16 @@ impl Table {
         (!target.leased || now.0 < self.serve_until.load(SeqCst)) && target.epoch >= self.links.floor(target.side)
     }
 
+    /// Resolves when the role has left the side since the epoch in which it was given a connection. `changes` is from before.
+    pub(super) async fn role_lost(&self, target: &Target, changes: &mut watch::Receiver<()>) {
+        while !self.standing().has_left(target.side, target.epoch) {
+            // The table, which tells of changes, outlives the connections of its pair.
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Whether a request that took off for the target in that generation may still be given to it.
     pub(super) fn still(&self, target: &Target, generation: u64, now: At) -> bool {
         self.generation() == generation && self.may_serve(target, now)

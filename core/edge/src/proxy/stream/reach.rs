@@ -212,10 +212,5 @@ pub(super) fn tell_first(pair: &Shared, target: &Target, answer: bool) {
 
 /// Resolves when the role has left the side since the epoch in which it was given the connection.
 pub(super) async fn role_lost(table: &Table, target: &Target, changes: &mut watch::Receiver<()>) {
-    while !table.standing().has_left(target.side, target.epoch) {
-        // The table, which tells of changes, outlives the connections of its pair.
-        if changes.changed().await.is_err() {
-            return;
-        }
-    }
+    table.role_lost(target, changes).await;
 }
