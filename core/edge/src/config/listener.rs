@@ -48,8 +48,8 @@ pub enum Protocol {
     Tcp,
 }
 
-/// What becomes of a long connection when its side is active no more. A failover closes all of them: the other end is dead, or
-/// must be thought so.
+/// What becomes of a long connection when its side is active no more: a stream, a WebSocket. A failover closes all of them: the other
+/// end is dead, or must be thought so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnSwitch {
     /// It may go on for `finish_within`, while the side stands down.
@@ -175,10 +175,6 @@ fn listener(mut table: Table<'_, '_>, dir: &Path, limits: &LimitsConfig) -> Read
     let proxy_protocol = networks(&mut table, "proxy_protocol");
     let words = [("finish", OnSwitch::Finish), ("close", OnSwitch::Close), ("reset", OnSwitch::Reset)];
     let on_switch = table.word("on_switch", &words).unwrap_or(OnSwitch::Close);
-    if let Some(at) = table.place("on_switch").filter(|_| protocol == Protocol::Http) {
-        let valid = "`leftover` in [pair.handover], which says it of requests; WebSockets end when the old side is cut";
-        table.refuse(at, "on_switch", "is for `protocol = \"tcp\"`", valid);
-    }
     let finish_within = table.duration("finish_within", MINUTE, Duration::ZERO..=24 * HOUR).value;
     let limits = limits::read(table.table("limits", "pair.listener.limits"), limits);
     if let Some(at) = table.place("finish_within").filter(|_| on_switch != OnSwitch::Finish) {

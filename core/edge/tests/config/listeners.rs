@@ -65,6 +65,7 @@ fn listeners_of_which_more_is_said() {
         "listen = [\"10.0.0.100:443\"]\nprotocol = \"tcp\"\nsni = [\"*.example.org\"]\nproxy_protocol = [\"10.0.0.0/8\"]",
         "listen = [\"10.0.0.100:81\"]\n[pair.upstream]\ntls = { name = \"web.example\" }",
         "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\non_switch = \"finish\"\nfinish_within = \"1h\"",
+        "listen = [\"10.0.0.100:81\"]\non_switch = \"finish\"\nfinish_within = \"1h\"",
     ] {
         assert_eq!(with_listener(sound), [""; 0], "{sound}");
     }
@@ -109,11 +110,6 @@ fn listeners_of_which_more_is_said() {
             "listen = [\"10.0.0.100:81\"]\nh2c = true\ntls = { certificates = [\"vip.pem\"] }",
             "edge.toml:9:7: pair.listener.h2c: is HTTP/2 without TLS, for `protocol = \"http\"`; `http2` in `tls` says it of HTTP/2 \
              with TLS",
-        ),
-        (
-            "listen = [\"10.0.0.100:81\"]\non_switch = \"close\"",
-            "edge.toml:9:13: pair.listener.on_switch: is for `protocol = \"tcp\"`; `leftover` in [pair.handover], which says it of \
-             requests; WebSockets end when the old side is cut",
         ),
         (
             "listen = [\"10.0.0.100:81\"]\nfinish_within = \"1m\"",
