@@ -64,7 +64,7 @@ impl Managed {
 
 /// Looks how it is, until nothing of it runs any more.
 fn observe(name: &str, held: &Held, tell: &SyncSender<Heard>) {
-    let control = Control::open(name);
+    let mut control = Control::open(name);
     let mut known = 0;
     loop {
         // Before the look: what is seen stopped afterwards has been started.
@@ -83,6 +83,8 @@ fn observe(name: &str, held: &Held, tell: &SyncSender<Heard>) {
                     let _ = tell.send(Heard::Started { pid });
                 }
             }
+            // A handle can be worth nothing from one call to the next: Wine's is when two threads ask at the same time.
+            State::Unknown => control = Control::open(name),
             _ => {}
         }
         let quiet = known != 0 && !held.stopping.load(Ordering::SeqCst) && !held.killing.load(Ordering::SeqCst);
@@ -118,8 +120,9 @@ impl Charge for Managed {
         self.held.stopping.store(true, Ordering::SeqCst);
         let (name, held) = (self.name.clone(), Arc::clone(&self.held));
         thread::spawn(move || {
-            let Ok(control) = Control::open(&name) else { return };
-            while !held.gone.load(Ordering::SeqCst) && !control.stop() {
+            // Opened anew each time, as for a look.
+            let stop = || Control::open(&name).is_ok_and(|control| control.stop());
+            while !held.gone.load(Ordering::SeqCst) && !stop() {
                 thread::sleep(AGAIN);
             }
         });
