@@ -33,7 +33,7 @@ test: need-test lint
 	cargo build --workspace
 	.ci/test
 
-# The agent on Windows, under Wine. Not a part of `make test`: docs/windows.md says why not yet.
+# Of `make test`, the agent on Windows, under Wine, alone.
 test-windows: need-test
 	cargo build --workspace
 	.ci/windows
@@ -100,7 +100,7 @@ bench: need-bench
 lint: need
 	@.ci/need cargo-fmt cargo-clippy
 	cargo fmt --all -- --check
-	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy --workspace --all-targets --features lockstep-tests/windows -- -D warnings
 
 docs: need
 	BLESS=1 cargo test --quiet -p lockstep-tests --test docs
