@@ -43,6 +43,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, base: &LimitsConfig) -> LimitsC
     settings.body_rate = small(count(&mut table, "body_rate", settings.body_rate as usize, 0..=1_000_000_000));
     settings.idle_timeout = table.duration("idle_timeout", settings.idle_timeout, second..=24 * HOUR).value;
     settings.write_timeout = table.duration("write_timeout", settings.write_timeout, second..=HOUR).value;
+    settings.answer_rate = small(count(&mut table, "answer_rate", settings.answer_rate as usize, 0..=1_000_000_000));
     let (allow, deny) = (listener::networks(&mut table, "allow"), listener::networks(&mut table, "deny"));
     if table.has("allow") {
         networks.allow = allow;

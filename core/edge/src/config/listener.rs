@@ -35,6 +35,8 @@ pub struct ListenerConfig {
     pub on_switch: OnSwitch,
     /// With [`OnSwitch::Finish`]: what has not ended by itself then is closed.
     pub finish_within: Duration,
+    /// TLS is spoken with the servers of its streams, as `[pair.upstream.tls]` says.
+    pub upstream_tls: bool,
     /// What it takes from its clients, and from whom.
     pub limits: LimitsConfig,
 }
@@ -69,6 +71,8 @@ pub struct ListenerTls {
     pub client_ca: Option<PathBuf>,
     /// Whether a client must have one.
     pub client_required: bool,
+    /// What is spoken beneath it.
+    pub protocol: Protocol,
     /// Whether HTTP/2 is offered.
     pub http2: bool,
 }
@@ -145,7 +149,7 @@ fn listener(mut table: Table<'_, '_>, dir: &Path, limits: &LimitsConfig) -> Read
     let pool = table.text("pool").filter(|pool| sound_name(&table, "pool", pool)).map(|pool| pool.value);
     let protocol = table.word("protocol", &[("http", Protocol::Http), ("tcp", Protocol::Tcp)]);
     let protocol = protocol.unwrap_or(Protocol::Http);
-    let tls = table.table("tls", "pair.listener.tls").map(|table| listener_tls(table, dir));
+    let tls = table.table("tls", "pair.listener.tls").map(|table| listener_tls(table, dir, protocol));
     let sni = table.list::<String>("sni", "a host name, or `*.` and a domain");
     if let Some(listed) = &sni {
         let why = match (protocol, &tls) {
@@ -157,9 +161,17 @@ fn listener(mut table: Table<'_, '_>, dir: &Path, limits: &LimitsConfig) -> Read
             table.refuse(listed.at, "sni", why, "one of both");
         }
     }
-    if let Some(at) = table.place("tls").filter(|_| protocol == Protocol::Tcp) {
-        let valid = "`protocol = \"http\"`, or no `tls`: it is passed through, and `sni` may choose";
-        table.refuse(at, "tls", "does not end where `protocol = \"tcp\"` passes everything on as it is", valid);
+    let upstream_tls = table.truth("upstream_tls").unwrap_or(false);
+    if let Some(at) = table.place("upstream_tls") {
+        let why = match protocol {
+            Protocol::Http => {
+                Some("is for `protocol = \"tcp\"`: requests are encrypted wherever [pair.upstream.tls] is")
+            }
+            Protocol::Tcp => (upstream_tls && sni.is_some()).then_some("would encrypt again what `sni` passes through"),
+        };
+        if let Some(why) = why {
+            table.refuse(at, "upstream_tls", why, "one of both");
+        }
     }
     let sni = sni.map(|listed| listed.items.into_iter().filter(|name| sound_host(&table, name)));
     let sni = sni.map(|names| names.map(|name| name.value.to_ascii_lowercase()).collect());
@@ -191,6 +203,7 @@ fn listener(mut table: Table<'_, '_>, dir: &Path, limits: &LimitsConfig) -> Read
         proxy_protocol,
         on_switch,
         finish_within,
+        upstream_tls,
         limits,
     };
     ReadListener { at, addresses, config }
@@ -222,7 +235,7 @@ pub(super) fn networks(table: &mut Table<'_, '_>, key: &'static str) -> Vec<IpNe
     listed.map(|listed| listed.items.into_iter().map(|network| network.value).collect()).unwrap_or_default()
 }
 
-fn listener_tls(mut table: Table<'_, '_>, dir: &Path) -> ListenerTls {
+fn listener_tls(mut table: Table<'_, '_>, dir: &Path, protocol: Protocol) -> ListenerTls {
     let example = "PEM files with a chain and its key each, such as `certificates = [\"vip.pem\"]`";
     let certificates = match table.list::<PathBuf>("certificates", "a file") {
         Some(listed) if !listed.is_empty => listed.items.into_iter().map(|file| dir.join(file.value)).collect(),
@@ -242,26 +255,30 @@ fn listener_tls(mut table: Table<'_, '_>, dir: &Path) -> ListenerTls {
         );
     }
     let http2 = table.truth("http2").unwrap_or(true);
+    if let Some(at) = table.place("http2").filter(|_| protocol == Protocol::Tcp) {
+        table.refuse(at, "http2", "is for `protocol = \"http\"`", "no `http2`: streams agree on no protocol");
+    }
     table.finish();
-    ListenerTls { certificates, client_ca, client_required: required.unwrap_or(true), http2 }
+    ListenerTls { certificates, client_ca, client_required: required.unwrap_or(true), protocol, http2 }
 }
 
-/// `[pair.upstream]`, of a pair that takes requests or only streams. Relative paths start at `dir`.
-pub(super) fn upstream(table: Option<Table<'_, '_>>, dir: &Path, takes_requests: bool) -> UpstreamConfig {
+/// `[pair.upstream]`. Relative paths start at `dir`.
+pub(super) fn upstream(table: Option<Table<'_, '_>>, dir: &Path) -> UpstreamConfig {
     let Some(mut table) = table else { return UpstreamConfig::default() };
     let tls = table.table("tls", "pair.upstream.tls").map(|table| upstream_tls(table, dir));
     let http2 = table.truth("http2").unwrap_or(false);
     let proxy_protocol = table.word("proxy_protocol", &[("v1", ProxyVersion::V1), ("v2", ProxyVersion::V2)]);
     let crowd = crowd(&mut table);
-    if let Some(at) = table.place("proxy_protocol").filter(|_| takes_requests) {
-        let what =
-            "is for streams: requests of many clients share a connection to a server, which names one client only";
-        let valid =
-            "a pair whose listeners all have `protocol = \"tcp\"`; requests name their client in X-Forwarded-For";
-        table.refuse(at, "proxy_protocol", what, valid);
-    }
     table.finish();
     UpstreamConfig { tls, http2, proxy_protocol, crowd }
+}
+
+/// Who wants TLS with servers is told how.
+pub(super) fn check_upstream(pair: &Table<'_, '_>, listeners: &[ReadListener], upstream: &UpstreamConfig) {
+    for listener in listeners.iter().filter(|one| one.config.upstream_tls && upstream.tls.is_none()) {
+        let what = "says nothing without [pair.upstream.tls]";
+        pair.refuse(listener.at, "listener.upstream_tls", what, "that table, even if it is empty: `tls = {}`");
+    }
 }
 
 /// How many requests a server is given at once, and who may wait.

@@ -1,7 +1,7 @@
 //! One `[[pair]]`: its sides, times and bounds. Every default of a pair stands here.
 
 use super::limits::{self, LimitsConfig};
-use super::listener::{self, Protocol, ReadListener, UpstreamConfig};
+use super::listener::{self, ReadListener, UpstreamConfig};
 use super::manner;
 use super::policy::{self, Plugins};
 use super::problem::Problems;
@@ -91,8 +91,8 @@ pub(super) fn read<'i>(
     let listeners = sides::listeners(&mut table);
     let limits = limits::read(table.table("limits", "pair.limits"), &LimitsConfig::default());
     let more = listener::listeners(&mut table, dir, &limits);
-    let takes_requests = !listeners.is_empty() || more.iter().any(|one| one.config.protocol == Protocol::Http);
-    let upstream = listener::upstream(table.table("upstream", "pair.upstream"), dir, takes_requests);
+    let upstream = listener::upstream(table.table("upstream", "pair.upstream"), dir);
+    listener::check_upstream(&table, &more, &upstream);
     let answer = table.list("answer", ADDRESS).map(|answer| answer.items).unwrap_or_default();
     let exclusive_only = ["lease", "handover"].map(|key| (key, table.place(key)));
     let terms = lease(table.table("lease", "pair.lease"));

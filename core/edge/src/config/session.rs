@@ -8,7 +8,11 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// What names a session.
-const BY: &str = "\"address\", \"cookie:NAME\" or \"header:NAME\"";
+const BY: &str = "\"address\", \"cookie:NAME\", \"insert:NAME\", \"header:NAME\" or \"parameter:NAME\"";
+
+/// Why nothing of TLS names a session.
+const TLS: &str = "TLS 1.3 has no number that stays a client's: it gets tickets for one use each, and connections that it opens at \
+                   once have nothing in common; `insert:NAME` gives clients a cookie instead";
 
 /// Whether `[pair.session]` is there, where it stands, and what it says; all of it has a default.
 pub(super) fn read(table: Option<Table<'_, '_>>) -> (Option<usize>, SessionSettings) {
@@ -25,6 +29,8 @@ pub(super) fn read(table: Option<Table<'_, '_>>) -> (Option<usize>, SessionSetti
     (Some(at), session)
 }
 
+const NOTHING: &str = "it names nothing that a request carries";
+
 struct By(SessionBy);
 
 impl FromStr for By {
@@ -34,13 +40,26 @@ impl FromStr for By {
         if text == "address" {
             return Ok(By(SessionBy::Address));
         }
-        if !text.starts_with("cookie:") && !text.starts_with("header:") {
-            return Err("it names nothing that a request carries".to_owned());
-        }
-        match Attribute::read(text)? {
-            Attribute::Cookie(name) => Ok(By(SessionBy::Cookie(name))),
-            Attribute::Header(name) => Ok(By(SessionBy::Header(name))),
-            Attribute::Query(_) => Err("a query cannot name a session".to_owned()),
+        let Some((kind, name)) = text.split_once(':') else {
+            return Err(if text == "tls" { TLS } else { NOTHING }.to_owned());
+        };
+        let attribute = |kind: &str| Attribute::read(&format!("{kind}:{name}"));
+        match (
+            kind,
+            attribute(if kind == "parameter" {
+                "query"
+            } else if kind == "header" {
+                kind
+            } else {
+                "cookie"
+            }),
+        ) {
+            ("cookie", Ok(Attribute::Cookie(name))) => Ok(By(SessionBy::Cookie(name))),
+            ("insert", Ok(Attribute::Cookie(name))) => Ok(By(SessionBy::Insert(name))),
+            ("header", Ok(Attribute::Header(name))) => Ok(By(SessionBy::Header(name))),
+            ("parameter", Ok(Attribute::Query(name))) => Ok(By(SessionBy::Parameter(name))),
+            ("cookie" | "insert" | "header" | "parameter", Err(why)) => Err(why),
+            _ => Err(NOTHING.to_owned()),
         }
     }
 }

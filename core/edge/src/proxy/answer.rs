@@ -1,9 +1,11 @@
 //! What the edge itself says when no server can: a status, a sentence, and an end of the connection.
 
 use super::notice::Notice;
+use super::request::{Fields, Request};
 use bytes::Bytes;
 use http::Method;
 use lockstep_policy::Side;
+use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::{Error, ErrorSource, ErrorType, Result};
 use pingora_http::ResponseHeader;
 use pingora_proxy::Session;
@@ -19,6 +21,13 @@ pub(super) struct Answer {
     pub(super) retry_after: Option<Duration>,
     /// Where the client is sent.
     pub(super) location: Option<String>,
+}
+
+/// An answer, as it is given.
+struct Said {
+    status: u16,
+    fields: Vec<(&'static str, String)>,
+    body: Bytes,
 }
 
 /// An answer on its way through an error: what a client's connection found wrong with a body, pingora hands on as an error of
@@ -96,7 +105,8 @@ impl Answer {
         Some(Answer { status, text: Cow::Owned(text), retry_after: None, location: None })
     }
 
-    fn seconds(&self) -> Option<u64> {
+    /// `Retry-After`.
+    pub(super) fn seconds(&self) -> Option<u64> {
         self.retry_after.map(whole_seconds)
     }
 
@@ -104,27 +114,49 @@ impl Answer {
         format!("{}\n", self.text)
     }
 
-    /// Answers a request that pingora has read; with the notice's status and page, where there is one.
-    pub(super) async fn give(&self, session: &mut Session, notice: Option<&Notice>) -> Result<()> {
-        let accept = session.req_header().headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    /// What a request is answered; with the notice's status and page, where there is one.
+    fn said(&self, request: &impl Fields, notice: Option<&Notice>) -> Said {
+        let accept = std::str::from_utf8(request.value("accept")).ok().filter(|accept| !accept.is_empty());
         let page = notice.and_then(|notice| notice.page(accept));
-        let plain = || ("text/plain; charset=utf-8", Bytes::from(self.body()));
-        let (content_type, body) = page.map_or_else(plain, |page| (page.content_type.as_str(), page.body.clone()));
-        let mut header = ResponseHeader::build(notice.map_or(self.status, |notice| notice.status), Some(6))?;
-        header.insert_header(http::header::CONTENT_TYPE, content_type)?;
-        header.insert_header(http::header::CONTENT_LENGTH, body.len())?;
+        let plain = || ("text/plain; charset=utf-8".to_owned(), Bytes::from(self.body()));
+        let (content_type, body) = page.map_or_else(plain, |page| (page.content_type.clone(), page.body.clone()));
+        let mut fields = vec![("Content-Type", content_type), ("Content-Length", body.len().to_string())];
         if notice.is_some_and(|notice| notice.pages.len() > 1) {
-            header.insert_header(http::header::VARY, "Accept")?;
+            fields.push(("Vary", "Accept".to_owned()));
         }
         if let Some(location) = &self.location {
-            header.insert_header(http::header::LOCATION, location)?;
+            fields.push(("Location", location.clone()));
         }
-        header.insert_header(http::header::CACHE_CONTROL, "no-store")?;
+        fields.push(("Cache-Control", "no-store".to_owned()));
         if let Some(seconds) = notice.map(|notice| whole_seconds(notice.retry_after)).or(self.seconds()) {
-            header.insert_header(http::header::RETRY_AFTER, seconds)?;
+            fields.push(("Retry-After", seconds.to_string()));
+        }
+        Said { status: notice.map_or(self.status, |notice| notice.status), fields, body }
+    }
+
+    /// Answers a request that pingora has read.
+    pub(super) async fn give(&self, session: &mut Session, notice: Option<&Notice>) -> Result<()> {
+        let Said { status, fields, body } = self.said(session, notice);
+        let mut header = ResponseHeader::build(status, Some(fields.len() + 2))?;
+        for (name, value) in fields {
+            header.insert_header(name, value)?;
         }
         // It also ends the connection after the answer, and says so.
         session.downstream_session.write_error_response(header, body).await
+    }
+
+    /// The answer to a request that we carry ourselves, and how much of it is body. The connection ends with it.
+    pub(super) fn to_client(&self, request: &impl Request, notice: Option<&Notice>) -> (Vec<u8>, u64) {
+        let Said { status, fields, body } = self.said(request, notice);
+        let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let mut wire = format!("HTTP/1.1 {status}\r\n");
+        for (name, value) in fields {
+            wire.extend([name, ": ", &value, "\r\n"]);
+        }
+        let date = get_cached_date();
+        wire.extend(["Date: ", date.to_str().unwrap_or_default(), "\r\nConnection: close\r\n\r\n"]);
+        let body = if request.method() == Method::HEAD { Bytes::new() } else { body };
+        ([wire.as_bytes(), &body].concat(), body.len() as u64)
     }
 
     /// The answer to a request that never got as far as pingora.

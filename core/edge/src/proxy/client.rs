@@ -6,11 +6,14 @@
 
 use super::answer::{Answer, Refused};
 use super::chunks::Chunks;
-use super::h2::{self, Flood};
+use super::exchange::Alarm;
+use super::h2::{self, Found, Frames};
 use super::head::{self, Body};
+use super::outline::{Line, Outline};
 use super::pace::Pace;
 use super::settings::ListenSettings;
-use super::shelter::Place;
+use super::shelter::{Guest, Place};
+use super::stream::Between;
 use super::tls::Wire;
 use super::websocket::{ClientEnd, Ending};
 use async_trait::async_trait;
@@ -22,15 +25,15 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
 use rustix::net::sockopt;
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, ReadBuf};
-use tokio::sync::{Notify, watch};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufWriter, Interest, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout, timeout_at};
 
 /// Holds an answer's head until its body follows: one packet instead of two.
@@ -48,9 +51,16 @@ pub(super) struct Client {
     /// `None` only while it is dropped.
     socket: Option<BufWriter<Wire>>,
     ahead: BytesMut,
+    /// Of the head that is next in there.
+    outline: Outline,
+    /// Room for the lines of an answer's head.
+    heard: Vec<Line>,
+    alarm: Alarm,
     open: Open,
     /// How fast a body must come.
     pace: Pace,
+    /// How fast an answer must be taken.
+    taking: Pace,
     /// What is wrong with the present body.
     fault: Option<Answer>,
     /// The client has sent all that it will ever send.
@@ -59,7 +69,7 @@ pub(super) struct Client {
     /// How it is encrypted, if it is.
     encryption: Option<Arc<SslDigest>>,
     /// Its frames are looked at; with HTTP/2 only.
-    frames: Option<(Flood, Arc<Notify>)>,
+    frames: Option<Frames>,
     /// Which session it carries, in a pair in which both sides may serve.
     presence: Option<Arc<ProxyDigest>>,
     /// It has asked for a WebSocket.
@@ -97,8 +107,12 @@ impl Client {
             frames: None,
             socket: Some(BufWriter::with_capacity(WRITE_BUFFER, socket)),
             ahead: BytesMut::new(),
+            outline: Outline::default(),
+            heard: Vec::new(),
+            alarm: Alarm::default(),
             open: Open::Bytes(0),
             pace: Pace::default(),
+            taking: Pace::default(),
             fault: None,
             ended: false,
             digest: Arc::new(digest),
@@ -106,6 +120,12 @@ impl Client {
             upgrade: None,
             place: Some(place),
         }
+    }
+
+    /// It has connected to that address, as its balancer says.
+    pub(super) fn that_asked_for(self, asked: SocketAddr) -> Client {
+        let _ = self.digest.local_addr.set(Some(asked.into()));
+        self
     }
 
     /// Who it is.
@@ -127,12 +147,17 @@ impl Client {
         self.socket.as_ref().is_some_and(|socket| socket.get_ref().agreed_on_http2())
     }
 
-    /// Lets everything be read, as HTTP/2. The returned is notified when the client sends more of what is costly than it may.
-    pub(super) fn becomes_http2(&mut self) -> Arc<Notify> {
+    /// Lets everything be read, as HTTP/2. In the returned stands what is found in it.
+    pub(super) fn becomes_http2(&mut self) -> Arc<Found> {
         self.open = Open::All;
-        let flooded = Arc::<Notify>::default();
-        self.frames = Some((Flood::new(Instant::now()), Arc::clone(&flooded)));
-        flooded
+        let found = Arc::<Found>::default();
+        self.frames = Some(Frames::new(&found));
+        found
+    }
+
+    /// Whose it is, where somebody counts what sources ask for.
+    pub(super) fn guest(&self) -> Option<Arc<Guest>> {
+        self.place.as_ref().and_then(Place::guest)
     }
 
     /// Ends a connection on which no answer is under way. With TLS the client is told that nothing was cut off.
@@ -148,11 +173,12 @@ impl Client {
         first: bool,
         limits: &ListenSettings,
         closing: &mut watch::Receiver<bool>,
-    ) -> Result<(), Over> {
+    ) -> Result<head::Head, Over> {
         let head = self.next_head(first, limits, closing).await?;
         let length = head.length as u64;
         self.pace = Pace::of(limits.body_rate);
         self.upgrade = None;
+        self.taking = Pace::of(limits.answer_rate);
         self.open = match head.body {
             Body::Length(body) if body > limits.body_bytes => return Err(Over::With(head::TOO_LARGE)),
             Body::Length(body) => Open::Bytes(body.saturating_add(length)),
@@ -163,7 +189,7 @@ impl Client {
                 Open::Bytes(length)
             }
         };
-        Ok(())
+        Ok(head)
     }
 
     /// Waits until a whole head is here.
@@ -189,11 +215,20 @@ impl Client {
         if !self.ahead.is_empty() {
             return true;
         }
-        tokio::select! {
-            read = timeout(limits.idle_timeout, self.read_ahead()) => matches!(read, Ok(Ok(1..))),
+        let place = self.place.take();
+        let closed = async {
             // A sender that is gone closes the listener as well.
-            _ = closing.wait_for(|closing| *closing) => false,
-        }
+            let _ = closing.wait_for(|closing| *closing).await;
+            if let Some(place) = &place {
+                place.no_longer().await;
+            }
+        };
+        let came = tokio::select! {
+            read = timeout(limits.idle_timeout, self.read_ahead()) => matches!(read, Ok(Ok(1..))),
+            () = closed => false,
+        };
+        self.place = place;
+        came
     }
 
     async fn head(&mut self, first: bool, limits: &ListenSettings) -> Result<head::Head, Over> {
@@ -218,7 +253,9 @@ impl Client {
             let news = &self.ahead[judged..];
             if !news.is_empty() && (judged == 0 || news.contains(&b'\n')) {
                 judged = self.ahead.len();
-                if let Some(head) = head::judge(&self.ahead[..judged.min(longest)]).map_err(Over::With)? {
+                if let Some(head) =
+                    head::read(&self.ahead[..judged.min(longest)], &mut self.outline).map_err(Over::With)?
+                {
                     return Ok(head);
                 }
             }
@@ -346,10 +383,8 @@ impl AsyncRead for Client {
             into.put_slice(&this.ahead.split_to(read));
             read
         };
-        if let Some((frames, flooded)) = &mut this.frames
-            && frames.sees(&into.filled()[before..], Instant::now())
-        {
-            flooded.notify_one();
+        if let Some(frames) = &mut this.frames {
+            frames.came(&into.filled()[before..]);
         }
         Poll::Ready(this.account(read, before, into))
     }
@@ -387,6 +422,16 @@ impl Client {
         Ok(())
     }
 
+    /// The client has no room for more. Ready when it takes its answer too slowly: nothing can be said to it then.
+    fn poll_untaken(&mut self, cx: &mut Context<'_>) -> Poll<io::Error> {
+        if matches!(self.open, Open::All) {
+            return Poll::Pending;
+        }
+        self.taking
+            .poll_late(cx)
+            .map(|()| io::Error::new(io::ErrorKind::TimedOut, "the client takes its answer too slowly"))
+    }
+
     /// Nothing has come of what is due. A client that is too slow is told so.
     fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         if matches!(self.open, Open::All) {
@@ -400,7 +445,7 @@ impl Client {
 
 impl Client {
     /// Ready, with nothing read, when the client has left; what it sends ahead is put aside.
-    fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_left(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while self.ahead.len() < AHEAD_MAX {
             let mut bytes = [0; 512];
             let mut part = ReadBuf::new(&mut bytes);
@@ -417,6 +462,83 @@ impl Client {
     }
 }
 
+/// For an exchange of our own (`exchange`), which reads and writes past pingora.
+impl Client {
+    /// The head that is next, and where its parts stand.
+    pub(super) fn outlined(&self, length: usize) -> (&[u8], &Outline) {
+        (&self.ahead[..length], &self.outline)
+    }
+
+    /// Takes the head of a request without a body, with what is used again by one request after the other.
+    pub(super) fn begin_exchange(&mut self, length: usize) -> (BytesMut, Outline, Vec<Line>) {
+        self.open = Open::Bytes(0);
+        (self.take(length), std::mem::take(&mut self.outline), std::mem::take(&mut self.heard))
+    }
+
+    /// Gives back what was taken to be used again.
+    pub(super) fn end_exchange(&mut self, outline: Outline, heard: Vec<Line>) {
+        (self.outline, self.heard) = (outline, heard);
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        self.encryption.is_some()
+    }
+
+    /// Where it has connected to.
+    pub(super) fn listener(&self) -> Option<SocketAddr> {
+        self.digest.local_addr()?.as_inet().copied()
+    }
+
+    /// The alarm of whoever waits for something on its behalf.
+    pub(super) fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    /// Writes what is taken of these parts.
+    pub(super) fn poll_give(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
+        let socket = self.socket();
+        if !socket.buffer().is_empty() {
+            ready!(Pin::new(&mut *socket).poll_flush(cx))?;
+        }
+        let Poll::Ready(written) = Pin::new(socket.get_mut()).poll_write_vectored(cx, parts) else {
+            return self.poll_untaken(cx).map(Err);
+        };
+        let written = written?;
+        self.taking.came(written, usize::MAX);
+        Poll::Ready(Ok(written))
+    }
+
+    /// Ready when all that was written has left.
+    pub(super) fn poll_given(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if self.encryption.is_none() { Poll::Ready(Ok(())) } else { Pin::new(self).poll_flush(cx) }
+    }
+
+    /// Writes what is taken of what lies between a server and this client, who speaks no TLS.
+    pub(super) fn poll_move(&mut self, cx: &mut Context<'_>, between: &mut Between) -> Poll<io::Result<usize>> {
+        let socket = self.socket().get_ref().tcp();
+        let moved = loop {
+            match socket.try_io(Interest::WRITABLE, || between.empty(socket)) {
+                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                Ok(moved) => break moved,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => match socket.poll_write_ready(cx) {
+                    Poll::Ready(ready) => ready?,
+                    Poll::Pending => return self.poll_untaken(cx).map(Err),
+                },
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        };
+        self.taking.came(moved, usize::MAX);
+        Poll::Ready(Ok(moved))
+    }
+
+    /// Ends the connection so that nobody takes what was sent for a whole answer.
+    pub(super) fn break_off(&mut self) {
+        // Closed with this, it is reset.
+        let _ = sockopt::set_socket_linger(self.socket().get_ref().tcp(), Some(Duration::ZERO));
+        self.ended = true;
+    }
+}
+
 impl AsyncWrite for Client {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let this = self.get_mut();
@@ -424,11 +546,26 @@ impl AsyncWrite for Client {
             let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
             return end.poll_write(cx, socket, bytes);
         }
-        Pin::new(this.socket()).poll_write(cx, bytes)
+        let Poll::Ready(written) = Pin::new(this.socket()).poll_write(cx, bytes) else {
+            return this.poll_untaken(cx).map(Err);
+        };
+        let written = written?;
+        this.taking.came(written, usize::MAX);
+        if let Some(frames) = &mut this.frames {
+            frames.went(&bytes[..written]);
+        }
+        Poll::Ready(Ok(written))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(self.get_mut().socket()).poll_flush(cx)
+        let this = self.get_mut();
+        match Pin::new(this.socket()).poll_flush(cx) {
+            Poll::Ready(flushed) => {
+                this.taking.came(0, usize::MAX);
+                Poll::Ready(flushed)
+            }
+            Poll::Pending => this.poll_untaken(cx).map(Err),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

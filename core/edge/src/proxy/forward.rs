@@ -58,7 +58,9 @@ impl ProxyHttp for Forward {
     async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         self.pause(passage).await;
         let address = self.choose(session, passage).await?;
-        self.peer(passage, address)
+        let mut peer = self.peer(passage, address)?;
+        self.announce(session, passage, &mut peer);
+        Ok(peer)
     }
 
     fn fail_to_connect(

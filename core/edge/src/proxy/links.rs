@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::error::Elapsed;
@@ -300,11 +301,17 @@ pub(super) struct Dial {
 #[derive(Debug)]
 pub(super) struct Linked {
     pub(super) socket: TcpStream,
+    pub(super) kept: Kept,
+}
+
+/// A connection's place among the others, as long as it is needed.
+#[derive(Debug)]
+pub(super) struct Kept {
     pub(super) link: Arc<Link>,
     links: Arc<Links>,
 }
 
-impl Drop for Linked {
+impl Drop for Kept {
     fn drop(&mut self) {
         self.links.open().remove(&self.link.id);
         // Our second handle would keep the connection open for as long as somebody holds the link.
@@ -315,6 +322,36 @@ impl Drop for Linked {
 #[async_trait]
 impl L4Connect for Dial {
     async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        self.stream(address).await
+    }
+}
+
+/// Makes one connection, which begins with these words.
+#[derive(Debug)]
+pub(super) struct Announced {
+    pub(super) dial: Arc<Dial>,
+    pub(super) words: Vec<u8>,
+}
+
+#[async_trait]
+impl L4Connect for Announced {
+    async fn connect(&self, address: &SocketAddr) -> Result<Stream> {
+        let mut stream = self.dial.stream(address).await?;
+        let said = async {
+            stream.write_all(&self.words).await?;
+            stream.flush().await
+        };
+        match tokio::time::timeout(self.dial.timeout, said).await {
+            Ok(said) => said.or_err(ErrorType::WriteError, "saying whose a connection is")?,
+            Err(_) => return Error::e_explain(ErrorType::ConnectTimedout, "saying whose a connection is"),
+        }
+        Ok(stream)
+    }
+}
+
+impl Dial {
+    /// Makes a connection for pingora.
+    async fn stream(&self, address: &SocketAddr) -> Result<Stream> {
         let Some(address) = address.as_inet() else {
             return Error::e_explain(OURS, "a server without an internet address");
         };
@@ -325,9 +362,7 @@ impl L4Connect for Dial {
         stream.set_proxy_digest(ProxyDigest::new(Box::new(ResponseHeader::build(200, Some(0))?), Some(Box::new(link))));
         Ok(stream)
     }
-}
 
-impl Dial {
     pub(super) fn new(links: Arc<Links>, side: Side, epoch: Epoch, timeout: Duration) -> Dial {
         Dial { links, side, epoch, timeout, turns: Arc::new(Semaphore::new(NEW)) }
     }
@@ -335,7 +370,7 @@ impl Dial {
     /// Makes a connection for who needs no more than the socket.
     pub(super) async fn open(&self, address: std::net::SocketAddr) -> Result<Linked> {
         let (socket, link) = self.make(address).await?;
-        Ok(Linked { socket, link, links: Arc::clone(&self.links) })
+        Ok(Linked { socket, kept: Kept { link, links: Arc::clone(&self.links) } })
     }
 
     async fn make(&self, address: std::net::SocketAddr) -> Result<(TcpStream, Arc<Link>)> {

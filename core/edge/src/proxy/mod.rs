@@ -28,11 +28,13 @@
 //! not have, and hands whole heads to pingora.
 
 mod again;
+mod announce;
 mod answer;
 mod answers;
 mod choose;
 mod chunks;
 mod client;
+mod exchange;
 mod flight;
 mod former;
 mod forward;
@@ -44,6 +46,7 @@ mod links;
 mod listen;
 mod manner;
 mod notice;
+mod outline;
 mod pace;
 mod pair;
 mod passage;

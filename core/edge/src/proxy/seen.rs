@@ -140,14 +140,7 @@ impl Over {
         }
     }
 
-    fn log(
-        &self,
-        log: &AccessLog,
-        pair: &Shared,
-        request: &impl Request,
-        error: Option<&Error>,
-        passage: &Passage,
-    ) {
+    fn log(&self, log: &AccessLog, pair: &Shared, request: &impl Request, error: Option<&Error>, passage: &Passage) {
         let seen = &passage.seen;
         let broken = error.map(why);
         let why: Option<&dyn Display> = match (&seen.own, &broken) {

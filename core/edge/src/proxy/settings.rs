@@ -42,8 +42,10 @@ pub struct ProxySettings {
     pub resends: u32,
     /// How often a server's name is looked up again.
     pub resolve_every: Duration,
-    /// Trouble at a side is reported at most this often.
+    /// Trouble with connections to a side has it probed at most this often.
     pub trouble_interval: Duration,
+    /// Bad or slow answers of a side have it probed at most this often.
+    pub answer_interval: Duration,
 }
 
 impl Default for ProxySettings {
@@ -59,6 +61,7 @@ impl Default for ProxySettings {
             resends: 3,
             resolve_every: Duration::from_secs(30),
             trouble_interval: Duration::from_millis(20),
+            answer_interval: Duration::from_millis(250),
         }
     }
 }
@@ -80,7 +83,8 @@ impl Default for SessionSettings {
     }
 }
 
-/// What names a session. A request without that cookie or field counts by its address.
+/// What names a session. A request without that cookie, field or parameter counts by its address; to one without a cookie of the
+/// edge's own that is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SessionBy {
     /// The client's address, without its port.
@@ -89,6 +93,10 @@ pub enum SessionBy {
     Cookie(String),
     /// A header field of this name, in lower case.
     Header(String),
+    /// A parameter of the address, in its query or its path.
+    Parameter(String),
+    /// A cookie of this name, which the edge gives and servers do not see.
+    Insert(String),
 }
 
 /// What one listener takes from its clients.
@@ -121,6 +129,9 @@ pub struct ListenSettings {
     pub body_rate: u32,
     /// How long a client may not take bytes of an answer.
     pub write_timeout: Duration,
+    /// What a client must take of an answer, in bytes a second, averaged over the time for which we wait for it; 0: as slowly as
+    /// it likes. With HTTP/1.
+    pub answer_rate: u32,
     /// How long requests under way may go on when the listener is closed.
     pub grace: Duration,
     /// A client may speak HTTP/2 without TLS, by prior knowledge.
@@ -147,6 +158,7 @@ impl Default for ListenSettings {
             body_bytes: u64::MAX,
             body_rate: 100,
             write_timeout: Duration::from_secs(60),
+            answer_rate: 100,
             grace: Duration::from_secs(5),
             prior_knowledge: false,
             on_switch: OnSwitch::Close,
@@ -167,6 +179,8 @@ pub struct StreamSettings {
     pub finish_within: Duration,
     /// Each connection to a server begins with a PROXY header of this version.
     pub proxy_protocol: Option<ProxyVersion>,
+    /// TLS is spoken with servers, as the pair's [`Upstream`](super::Upstream) says.
+    pub secured: bool,
 }
 
 impl Default for StreamSettings {
@@ -176,6 +190,7 @@ impl Default for StreamSettings {
             on_switch: OnSwitch::Close,
             finish_within: Duration::from_secs(60),
             proxy_protocol: None,
+            secured: false,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A source is an address; with IPv6, a /64: that is what one client has. Sources are looked up when they connect; on the way
 //! of a request there is no lock.
 
+use super::listen::Patience;
 use super::settings::ListenSettings;
 use ipnet::IpNet;
 use lockstep_policy::At;
@@ -188,17 +189,30 @@ impl Guest {
 #[derive(Debug)]
 pub(super) struct Place {
     _permit: OwnedSemaphorePermit,
-    guest: Option<Guest>,
+    guest: Option<Arc<Guest>>,
+    patience: Option<Patience>,
 }
 
 impl Place {
-    pub(super) fn new(permit: OwnedSemaphorePermit) -> Place {
-        Place { _permit: permit, guest: None }
+    pub(super) fn new(permit: OwnedSemaphorePermit, patience: Option<Patience>) -> Place {
+        Place { _permit: permit, guest: None, patience }
+    }
+
+    /// Resolves when its listener, which is closed, has no patience with it any more.
+    pub(super) async fn no_longer(&self) {
+        if let Some(mut patience) = self.patience.clone() {
+            let _ = patience.wait_for(|patient| !*patient).await;
+        }
     }
 
     /// Whose it is.
     pub(super) fn is_of(&mut self, guest: Guest) {
-        self.guest = Some(guest);
+        self.guest = Some(Arc::new(guest));
+    }
+
+    /// Whose it is, where that is known.
+    pub(super) fn guest(&self) -> Option<Arc<Guest>> {
+        self.guest.clone()
     }
 
     /// Its client asks for something: see [`Guest::asks`].

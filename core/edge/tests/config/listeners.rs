@@ -63,7 +63,8 @@ fn listeners_of_which_more_is_said() {
         "listen = [\"10.0.0.100:2011\", \"[2001:db8::1]:2011\"]\nprotocol = \"tcp\"\non_switch = \"reset\"",
         "listen = [\"10.0.0.100:443\"]\ntls = { certificates = [\"vip.pem\"], client_ca = \"ca.pem\", client = \"optional\" }",
         "listen = [\"10.0.0.100:443\"]\nprotocol = \"tcp\"\nsni = [\"*.example.org\"]\nproxy_protocol = [\"10.0.0.0/8\"]",
-        "listen = [\"10.0.0.100:81\"]\n[pair.upstream]\ntls = { name = \"web.example\" }",
+        "listen = [\"10.0.0.100:81\"]\n[pair.upstream]\ntls = { name = \"web.example\" }\nproxy_protocol = \"v2\"",
+        "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\nupstream_tls = true\ntls = { certificates = [\"vip.pem\"] }\n[pair.upstream]\ntls = {}",
         "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\non_switch = \"finish\"\nfinish_within = \"1h\"",
         "listen = [\"10.0.0.100:81\"]\non_switch = \"finish\"\nfinish_within = \"1h\"",
     ] {
@@ -102,9 +103,8 @@ fn listeners_of_which_more_is_said() {
              for all names right below it",
         ),
         (
-            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\ntls = { certificates = [\"vip.pem\"] }",
-            "edge.toml:10:7: pair.listener.tls: does not end where `protocol = \"tcp\"` passes everything on as it is; \
-             `protocol = \"http\"`, or no `tls`: it is passed through, and `sni` may choose",
+            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\ntls = { certificates = [\"vip.pem\"], http2 = true }",
+            "edge.toml:10:52: pair.listener.tls.http2: is for `protocol = \"http\"`; no `http2`: streams agree on no protocol",
         ),
         (
             "listen = [\"10.0.0.100:81\"]\nh2c = true\ntls = { certificates = [\"vip.pem\"] }",
@@ -116,10 +116,18 @@ fn listeners_of_which_more_is_said() {
             "edge.toml:9:17: pair.listener.finish_within: says nothing without `on_switch = \"finish\"`; both, or neither",
         ),
         (
-            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\n[pair.upstream]\nproxy_protocol = \"v2\"",
-            "edge.toml:11:18: pair.upstream.proxy_protocol: is for streams: requests of many clients share a connection to a \
-             server, which names one client only; a pair whose listeners all have `protocol = \"tcp\"`; requests name their \
-             client in X-Forwarded-For",
+            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\nupstream_tls = true",
+            "edge.toml:7:1: pair.listener.upstream_tls: says nothing without [pair.upstream.tls]; that table, even if it is \
+             empty: `tls = {}`",
+        ),
+        (
+            "listen = [\"10.0.0.100:81\"]\nupstream_tls = true\n[pair.upstream]\ntls = {}",
+            "edge.toml:9:16: pair.listener.upstream_tls: is for `protocol = \"tcp\"`: requests are encrypted wherever \
+             [pair.upstream.tls] is; one of both",
+        ),
+        (
+            "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\nsni = [\"a.example\"]\nupstream_tls = true\n[pair.upstream]\ntls = {}",
+            "edge.toml:11:16: pair.listener.upstream_tls: would encrypt again what `sni` passes through; one of both",
         ),
         (
             "listen = [\"10.0.0.100:81\"]\ntls = {}",

@@ -303,7 +303,7 @@ fn answers_and_sessions() {
         spoiled("[pair.lease]", "[pair.session]\nby = \"query:x\"\nidle = \"0s\"\nmax = 0\n[pair.lease]")[1..],
         [
             "edge.toml:11:6: pair.session.by: \"query:x\" is refused (it names nothing that a request carries); \
-             \"address\", \"cookie:NAME\" or \"header:NAME\"",
+             \"address\", \"cookie:NAME\", \"insert:NAME\", \"header:NAME\" or \"parameter:NAME\"",
             "edge.toml:12:8: pair.session.idle: \"0s\" is out of range; a duration with its unit from 1s to 2592000s, such \
              as \"500ms\"",
             "edge.toml:13:7: pair.session.max: 0 is out of range; a whole number from 1 to 10000000",
@@ -324,6 +324,25 @@ servers = ["10.0.2.1:80"]
 [pair.b]
 servers = ["10.0.2.2:80"]
 "#;
+
+/// What names a session, in many ways.
+#[test]
+fn sessions_are_named_by_what_requests_carry() {
+    let by = |by: &str| refusals(&SHARED.replace("cookie:JSESSIONID", by));
+    for sound in ["address", "insert:LOCKSTEP", "header:X-Agent", "parameter:jsessionid"] {
+        assert_eq!(by(sound), [""; 0], "{sound}");
+    }
+    for (bad, why) in [
+        ("tls", "\"tls\" is refused (TLS 1.3 has no number that stays a client's"),
+        ("insert:a b", "does not name an attribute of a request"),
+        ("parameter:a=b", "does not name an attribute of a request"),
+        ("insert:", "does not name an attribute of a request"),
+        ("form:x", "it names nothing that a request carries"),
+    ] {
+        let refused = by(bad);
+        assert!(refused.len() == 1 && refused[0].contains(why), "{bad}: {refused:?}");
+    }
+}
 
 #[test]
 fn where_both_sides_may_serve_agents_are_not_needed() {

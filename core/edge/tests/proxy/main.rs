@@ -1,6 +1,7 @@
 //! The proxy with real sockets: servers and clients here write and read every byte themselves.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod announce;
 mod answers;
 mod clients;
 mod hold;
@@ -14,3 +15,4 @@ mod share;
 mod shelter;
 mod streams;
 mod switch;
+mod websockets;

@@ -247,3 +247,16 @@ async fn a_malformed_answer_is_no_answer_and_ends_its_connection() {
     }
     assert!(wrong.is_empty(), "{}\n{} cases", wrong.join("\n"), wrong.len());
 }
+
+#[tokio::test]
+async fn an_answer_with_both_lengths_has_one_to_its_client() {
+    let (rig, strict) = rig().await;
+    let both = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nwhole\r\n0\r\n\r\n";
+    strict.answer.lock().unwrap().clone_from(&both.to_vec());
+    let read = read_all(rig.at, b"GET /case HTTP/1.1\r\nHost: pair\r\nConnection: close\r\n\r\n").await;
+    let answer = String::from_utf8(read).unwrap().to_ascii_lowercase();
+    let refused = answer.starts_with("http/1.1 502 ");
+    let clear = answer.contains("5\r\nwhole\r\n0\r\n") && !answer.contains("content-length");
+    assert!(refused || clear, "{answer}");
+    assert_eq!(get(rig.at, "/").await.expect("a neighbour is served").status, 200);
+}

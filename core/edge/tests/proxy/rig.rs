@@ -219,7 +219,11 @@ pub struct Client {
 
 impl Client {
     pub async fn connect(address: SocketAddr) -> Client {
-        Client { socket: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
+        Client::over(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub fn over(socket: TcpStream) -> Client {
+        Client { socket, buffer: Vec::new() }
     }
 
     /// From an address of loopback's own: to the edge, somebody else.

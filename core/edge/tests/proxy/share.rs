@@ -130,8 +130,9 @@ async fn a_move_takes_a_session_between_two_requests_and_its_connections_with_it
     let mut socket = rig.visit(3).await;
     socket.send("GET /upgrade HTTP/1.1\r\nHost: pair\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n").await;
     assert_eq!(socket.reply().await.unwrap().status, 101);
-    socket.send("ping").await;
-    let mut echo = [0; 4];
+    // An empty ping, masked.
+    socket.send(b"\x89\x80mask").await;
+    let mut echo = [0; 6];
     socket.socket.read_exact(&mut echo).await.unwrap();
     // Last: else another session would have used its connection again.
     let mut idle = rig.visit(1).await;
@@ -141,7 +142,9 @@ async fn a_move_takes_a_session_between_two_requests_and_its_connections_with_it
 
     rig.share(2, &Share { from: Some(Side::A), ..parts(0, 1) });
     // The WebSocket and the unused connection end; the request that waits for its answer is let alone.
-    assert_eq!(socket.socket.read(&mut echo).await.unwrap_or(0), 0, "the WebSocket ends at its turn");
+    socket.send(b"\x88\x80mask").await;
+    let told = socket.rest().await;
+    assert!(told.starts_with(b"\x88\x11\x03\xf4"), "the WebSocket is closed at its turn: {told:?}");
     eventually("one connection is left at a", || rig.a.open() == 1).await;
     let report = rig.sessions();
     assert_eq!((report.on, report.moved, report.left, report.ended), (Sides { a: 0, b: 3 }, 0, 3, false));
@@ -291,4 +294,76 @@ async fn an_open_connection_keeps_its_session() {
         rig.sessions().on == Sides { a: 1, b: 0 }
     })
     .await;
+}
+
+/// An answer's cookie of that name.
+fn cookie(head: &str, name: &str) -> Option<String> {
+    let given = field(head, "set-cookie")?;
+    given.split(';').next()?.strip_prefix(&format!("{name}=")).map(str::to_owned)
+}
+
+#[tokio::test]
+async fn a_client_is_given_a_cookie_that_no_server_sees_and_stays_where_it_was() {
+    let rig = Rig::sharing(by(SessionBy::Insert("EDGE".to_owned()))).await;
+    rig.share(1, &parts(1, 1));
+    let ask = async |cookies: &str| {
+        let mut client = rig.visit(1).await;
+        client.send(format!("GET / HTTP/1.1\r\nHost: pair\r\n{cookies}\r\n")).await;
+        client.reply().await.unwrap()
+    };
+    let first = ask("").await;
+    let given = field(&first.head, "set-cookie").unwrap();
+    assert!(given.ends_with("; Path=/; HttpOnly; SameSite=Lax"), "{given}");
+    let value = cookie(&first.head, "EDGE").unwrap();
+    assert_eq!(ask("").await.body, "b", "without its cookie it is somebody else, whatever its address");
+    for _ in 0..3 {
+        let again = ask(&format!("Cookie: a=1; EDGE={value}; b=2\r\n")).await;
+        assert_eq!((again.body.as_str(), field(&again.head, "set-cookie")), ("a", None));
+    }
+    let seen = rig.a.seen().pop().unwrap().head;
+    assert_eq!(field(&seen, "cookie").unwrap(), "a=1; b=2");
+    // What the edge has never given does no harm, and goes to no server.
+    let long = "f".repeat(8000);
+    for foreign in ["1", "../../etc", &value.to_uppercase(), &long] {
+        let told = ask(&format!("Cookie: EDGE={foreign}\r\n")).await;
+        assert_eq!(told.status, 200);
+        assert!(cookie(&told.head, "EDGE").is_some_and(|new| new != value), "{foreign}");
+    }
+    for server in [&rig.a, &rig.b] {
+        assert!(server.seen().iter().all(|seen| !seen.head.contains("EDGE")), "no server sees it");
+    }
+    // What comes over one connection before its cookie is known there is one client's.
+    let mut client = rig.visit(1).await;
+    let (one, two) = (client.get("/").await.unwrap(), client.get("/").await.unwrap());
+    assert_eq!((cookie(&one.head, "EDGE"), &one.body), (cookie(&two.head, "EDGE"), &two.body));
+    assert!(cookie(&two.head, "EDGE").is_some());
+}
+
+#[tokio::test]
+async fn a_session_that_is_moved_keeps_its_cookie_and_not_its_side() {
+    let rig = Rig::sharing(by(SessionBy::Insert("EDGE".to_owned()))).await;
+    rig.share(1, &parts(1, 0));
+    let first = rig.visit(1).await.get("/").await.unwrap();
+    let value = cookie(&first.head, "EDGE").unwrap();
+    rig.share(2, &Share { from: Some(Side::A), ..parts(0, 1) });
+    let mut client = rig.visit(2).await;
+    client.send(format!("GET / HTTP/1.1\r\nHost: pair\r\nCookie: EDGE={value}\r\n\r\n")).await;
+    let moved = client.reply().await.unwrap();
+    assert_eq!((first.body.as_str(), moved.body.as_str(), field(&moved.head, "set-cookie")), ("a", "b", None));
+    assert_eq!(rig.sessions().moved, 1);
+}
+
+#[tokio::test]
+async fn a_parameter_of_the_address_names_a_session_and_begins_where_its_client_was() {
+    let rig = Rig::sharing(by(SessionBy::Parameter("jsessionid".to_owned()))).await;
+    rig.share(1, &parts(1, 1));
+    let side = async |client: u8, path: &str| rig.visit(client).await.get(path).await.unwrap().body;
+    assert_eq!((side(1, "/").await.as_str(), side(2, "/").await.as_str()), ("a", "b"));
+    // Who asked without it was at b, and there it got it.
+    assert_eq!(side(2, "/x;jsessionid=7.node").await, "b");
+    for client in [1, 3] {
+        assert_eq!(side(client, "/y?jsessionid=7.node").await, "b", "whoever shows it");
+    }
+    let turns = [side(4, "/;jsessionid=8").await, side(5, "/;jsessionid=9").await];
+    assert_ne!(turns[0], turns[1], "one that is new takes its turn");
 }

@@ -201,6 +201,26 @@ async fn a_body_that_comes_drop_by_drop_is_ended_with_408() {
 }
 
 #[tokio::test]
+async fn a_client_that_takes_its_answer_drop_by_drop_is_left() {
+    let rig = limited(ListenSettings { answer_rate: 10_000_000, ..ListenSettings::default() }).await;
+    let mut client = Client::connect(rig.at).await;
+    // More than all sockets on the way hold.
+    client.send("GET /long/64000000 HTTP/1.1\r\nHost: pair\r\n\r\n").await;
+    let (begun, mut bytes) = (Instant::now(), vec![0; 1000]);
+    // Each read is of something: it is no silence.
+    let read = async {
+        while matches!(tokio::io::AsyncReadExt::read(&mut client.socket, &mut bytes).await, Ok(1..)) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        () = read => {}
+        () = eventually("the server's connection is free", || rig.pair.in_flight(Side::A) == 0 && rig.a.count() == 1) => {}
+    }
+    assert!(begun.elapsed() > Duration::from_secs(9), "it has its grace");
+}
+
+#[tokio::test]
 async fn servers_are_spared_and_who_waits_for_one_is_served_in_turn() {
     let rig = Rig::new().await;
     let crowd = CrowdSettings { connections: Some(2), queue_max: 3, queue_timeout: PATIENCE };

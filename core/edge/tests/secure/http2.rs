@@ -373,3 +373,114 @@ async fn prior_knowledge_is_for_listeners_that_say_so() {
     refused.send(PREFACE).await;
     assert!(refused.rest().await.starts_with(b"HTTP/1.1 400 "));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_asks_as_often_as_it_may_by_http2_too() {
+    let secure = Secure::with(ListenSettings { requests_per_source: 1, request_burst: 3, ..ListenSettings::default() });
+    let secure = secure.await;
+    secure.rig.serve(Side::A, 1);
+    let (mut one, mut other) = (secure.web().await, secure.web().await);
+    for _ in 0..2 {
+        assert_eq!(one.get("/").await.unwrap().status, 200);
+    }
+    assert_eq!(other.get("/").await.unwrap().status, 200);
+    assert_eq!(one.get("/").await.unwrap().status, 429);
+    let refused = other.begin("GET", "/", None).await.unwrap().await.unwrap();
+    assert_eq!(refused.status(), 429);
+    let after: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=4).contains(&after), "{after}");
+    assert_eq!((secure.rig.pair.totals().turned_away.requests, secure.rig.a.count()), (2, 3));
+}
+
+/// Begins a request whose body comes part by part.
+async fn begin_body(web: &mut Web, path: &str) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+    let mut send = web.send.clone().ready().await.unwrap();
+    let request = http::Request::builder().method("POST").uri(format!("https://pair{path}")).body(()).unwrap();
+    send.send_request(request, false).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bodies_by_http2_have_a_largest_size() {
+    let secure = Secure::with(ListenSettings { body_bytes: 1000, ..ListenSettings::default() }).await;
+    secure.rig.serve(Side::A, 1);
+    let mut web = secure.web().await;
+    let post = async |web: &mut Web, size: usize| {
+        page(web.begin("POST", "/", Some(Bytes::from(vec![b'x'; size]))).await.unwrap()).await.unwrap().status
+    };
+    assert_eq!(post(&mut web, 1000).await, 200);
+    let before = secure.rig.a.count();
+    // Dropped with its body unread, the stream may be reset behind the answer.
+    assert_eq!(web.begin("POST", "/", Some(Bytes::from(vec![b'x'; 1001]))).await.unwrap().await.unwrap().status(), 413);
+    assert_eq!(secure.rig.a.count(), before, "what says that it is too long reaches no server");
+    let (answer, mut body) = begin_body(&mut web, "/").await;
+    body.send_data(Bytes::from(vec![b'x'; 700]), false).unwrap();
+    body.send_data(Bytes::from(vec![b'x'; 700]), false).unwrap();
+    let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap();
+    assert_eq!(answer.unwrap().status(), 413);
+    assert_eq!(web.get("/").await.unwrap().status, 200, "the connection's other requests go on");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_by_http2_that_does_not_come_ends_its_request_only() {
+    let settings = ListenSettings { read_timeout: Duration::from_secs(1), ..ListenSettings::default() };
+    let secure = Secure::with(settings).await;
+    secure.rig.serve(Side::A, 1);
+    let mut web = secure.web().await;
+    let hanging = web.begin("GET", "/hang", None).await.unwrap();
+    let (answer, mut body) = begin_body(&mut web, "/").await;
+    body.send_data(Bytes::from_static(b"a part"), false).unwrap();
+    let ended = tokio::time::timeout(PATIENCE, answer).await.expect("it is ended").unwrap_err();
+    assert!(ended.is_reset() && ended.is_remote(), "{ended:?}");
+    assert_eq!(web.get("/").await.unwrap().status, 200);
+    eventually("only what hangs is at the side", || secure.rig.pair.in_flight(Side::A) == 1).await;
+    secure.rig.a.let_go();
+    assert_eq!(page(hanging).await.unwrap().status, 200, "who has sent all may wait for his answer");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_malformed_by_http2_is_counted() {
+    let secure = Secure::new().await;
+    secure.rig.serve(Side::A, 1);
+    let malformed = || secure.rig.pair.seen().malformed;
+    let mut web = secure.web().await;
+    assert_eq!((web.get("/").await.unwrap().status, malformed()), (200, 0));
+    // The h2 crate resets streams: for a field of a connection, a field's name in capitals. Pingora does, for two lengths.
+    for field in [&b"\x00\x0aconnection\x05close"[..], b"\x00\x01A\x01b"] {
+        let before = malformed();
+        let steps = vec![frame(HEADERS, 0b101, 1, &[REQUEST, field].concat())];
+        let connection = tokio::spawn({
+            let stream = connect(&secure.pki.client(&["h2"], None), "pair", secure.at).await.unwrap();
+            async move {
+                let (mut read, mut write) = tokio::io::split(stream);
+                write.write_all(&[PREFACE, &frame(SETTINGS, 0, 0, b"")].concat()).await.unwrap();
+                for step in steps {
+                    write.write_all(&step).await.unwrap();
+                }
+                write.flush().await.unwrap();
+                let mut bytes = Vec::new();
+                let _ = read.read_to_end(&mut bytes).await;
+            }
+        });
+        eventually("it is counted", || malformed() == before + 1).await;
+        connection.abort();
+    }
+    let before = malformed();
+    // A frame that nobody may send ends its connection.
+    assert!(flood(&secure, vec![frame(HEADERS, 0b101, 0, REQUEST)]).await.is_some());
+    eventually("it is counted", || malformed() == before + 1).await;
+    assert_eq!(web.get("/").await.unwrap().status, 200);
+    assert_eq!(secure.rig.a.count(), 2, "none of it has reached a server");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cookies_that_come_in_parts_are_one_field_to_a_server() {
+    let secure = Secure::new().await;
+    secure.rig.serve(Side::A, 1);
+    let web = secure.web().await;
+    let mut send = web.send.clone().ready().await.unwrap();
+    let request = http::Request::builder().uri("https://pair/").header("cookie", "a=1").header("cookie", "b=2; c=3");
+    let answer = send.send_request(request.body(()).unwrap(), true).unwrap().0;
+    assert_eq!(answer.await.unwrap().status(), 200);
+    let head = secure.rig.a.seen().pop().unwrap().head.to_ascii_lowercase();
+    assert!(head.contains("\r\ncookie: a=1; b=2; c=3\r\n") && head.matches("cookie:").count() == 1, "{head}");
+}

@@ -5,12 +5,13 @@ mod http2;
 #[allow(dead_code, reason = "it is that of the tests of the proxy, and not all of it is needed here")]
 #[path = "../proxy/rig.rs"]
 mod rig;
+mod streams;
 mod termination;
 mod to_sides;
 
 use bytes::Bytes;
 use h2::client::{ResponseFuture, SendRequest};
-use lockstep_edge::config::ListenerTls;
+use lockstep_edge::config::{ListenerTls, Protocol};
 use lockstep_edge::proxy::{ListenSettings, Listener, Termination};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rig::{PATIENCE, Rig};
@@ -77,7 +78,8 @@ impl Pki {
 
     /// What a listener says with these certificates.
     fn listener(&self, certificates: &[PathBuf]) -> ListenerTls {
-        ListenerTls { certificates: certificates.to_vec(), client_ca: None, client_required: true, http2: true }
+        let (certificates, protocol) = (certificates.to_vec(), Protocol::Http);
+        ListenerTls { certificates, client_ca: None, client_required: true, protocol, http2: true }
     }
 
     /// A client that trusts this authority, and shows a certificate if it has one.

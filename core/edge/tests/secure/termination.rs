@@ -76,10 +76,10 @@ async fn files_that_changed_are_for_new_clients_and_bad_ones_change_nothing() {
     let shown =
         |stream: &tokio_rustls::client::TlsStream<_>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
     ask(&mut before, "/").await.unwrap();
-    assert!(!tls.take_over(tls.read_again().unwrap()), "it is the same");
+    assert!(!tls.take_over(&tls.read_again().unwrap()), "it is the same");
 
     pki.issue("vip.pem", &["pair"]);
-    assert!(tls.take_over(tls.read_again().unwrap()), "it is another one");
+    assert!(tls.take_over(&tls.read_again().unwrap()), "it is another one");
     // A client that knows no session: one that is resumed is shown nothing.
     let mut after = connect(&pki.client(H1, None), "pair", at).await.unwrap();
     assert_ne!(shown(&after), shown(&before));

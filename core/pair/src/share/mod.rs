@@ -215,6 +215,12 @@ impl Sharing {
         self.parts.of()
     }
 
+    /// The side of the session with that key, if there is one.
+    #[must_use]
+    pub fn knows(&self, key: Key) -> Option<Side> {
+        self.table.slot(key).map(|slot| slot.side)
+    }
+
     /// The side that a session belongs to now, if it is known.
     #[must_use]
     pub fn side_of(&self, key: Key, number: u64) -> Option<Side> {

@@ -4,25 +4,37 @@
 //! frames, streams that are reset before they were taken, empty frames. What it does not bound is looked at in `flood`.
 
 mod flood;
+mod told;
+mod upload;
 
-pub(super) use flood::Flood;
+pub(super) use upload::Upload;
 
+use super::answer::Answer;
 use super::client::Client;
-use super::head::FIELDS_MAX;
+use super::head::{FIELDS_MAX, TOO_LARGE};
 use super::pair::{PairProxy, PoolId};
+use super::seen::refused_over_http2;
 use super::settings::ListenSettings;
+use super::shelter::Guest;
+use flood::Flood;
 use h2::Reason;
 use http::Method;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RETRY_AFTER};
+use lockstep_wire::clock;
+use pingora_core::Result;
 use pingora_core::apps::HttpServerApp;
 use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{self, H2Accept, H2Options, HttpSession};
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, Ssl};
-use pingora_http::ResponseHeader;
+use pingora_http::{RequestHeader, ResponseHeader};
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
+use told::Told;
 
 /// How each connection begins (RFC 9113 section 3.4).
 pub(super) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -43,6 +55,44 @@ const SEND_BUFFER: usize = 128 * 1024;
 
 /// How long a client has, after GOAWAY, to close.
 const FAREWELL: Duration = Duration::from_secs(2);
+
+/// What a client's connection looks at while HTTP/2 passes over it.
+#[derive(Debug)]
+pub(super) struct Frames {
+    flood: Flood,
+    told: Told,
+    found: Arc<Found>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// The client sends more of what is costly than it may.
+    flooded: Notify,
+    /// So often it was told of a fault of its own, and nobody has counted it yet.
+    faults: AtomicUsize,
+}
+
+impl Frames {
+    pub(super) fn new(found: &Arc<Found>) -> Frames {
+        Frames { flood: Flood::new(Instant::now()), told: Told::default(), found: Arc::clone(found) }
+    }
+
+    /// Bytes have come from the client.
+    pub(super) fn came(&mut self, bytes: &[u8]) {
+        if self.flood.sees(bytes, Instant::now()) {
+            self.found.flooded.notify_one();
+        }
+    }
+
+    /// Bytes were written to it.
+    pub(super) fn went(&mut self, bytes: &[u8]) {
+        let faults = self.told.follows(bytes);
+        if faults > 0 {
+            self.found.faults.fetch_add(faults, Relaxed);
+        }
+    }
+}
 
 /// Whether a connection begins as HTTP/2 does; `None`: too few bytes to say.
 pub(super) fn begins(bytes: &[u8]) -> Option<bool> {
@@ -69,7 +119,8 @@ pub(super) async fn converse(
     settings: ListenSettings,
     mut closing: watch::Receiver<bool>,
 ) {
-    let flooded = client.becomes_http2();
+    let found = client.becomes_http2();
+    let asker = Asker { address: client.address(), guest: client.guest() };
     let digest = Arc::new(Digest {
         ssl_digest: client.get_ssl_digest(),
         timing_digest: Vec::new(),
@@ -81,19 +132,33 @@ pub(super) async fn converse(
     let closed = closing.clone();
     let mut requests = JoinSet::new();
     let (mut malformed, mut idle_since) = (0, Instant::now());
+    let shared = Arc::clone(&pair);
+    let malformed_is_seen = |count| {
+        for _ in 0..count {
+            refused_over_http2(shared.shared(), asker.address, None, "what the client sent is malformed");
+        }
+    };
     // Set when the client has been told that it is over.
     let mut farewell: Option<Instant> = None;
+    // Faults that were found and are seen already.
+    let mut known = 0;
     loop {
+        let faults = found.faults.swap(0, Relaxed);
+        malformed_is_seen(faults.saturating_sub(known));
+        known = known.saturating_sub(faults);
         let (leaving, idle) = (farewell.is_some(), requests.is_empty());
         let last = farewell.unwrap_or(idle_since + settings.idle_timeout);
         tokio::select! {
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(request))) => {
-                    let (pair, closed) = (Arc::clone(&pair), closed.clone());
-                    requests.spawn(serve(request, pair, pool, settings, closed));
+                    let (pair, closed, asker) = (Arc::clone(&pair), closed.clone(), asker.clone());
+                    requests.spawn(serve(request, pair, pool, settings, closed, asker));
                 }
                 Ok(Some(H2Accept::Rejected)) => {
                     malformed += 1;
+                    malformed_is_seen(1);
+                    // Most of these are told so by a reset, which is found on its way, too.
+                    known += 1;
                     if malformed >= MALFORMED && !leaving {
                         connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                         farewell = Some(Instant::now() + FAREWELL);
@@ -114,7 +179,7 @@ pub(super) async fn converse(
                 connection.graceful_shutdown();
                 farewell = Some(Instant::now() + FAREWELL);
             }
-            () = flooded.notified(), if !leaving => {
+            () = found.flooded.notified(), if !leaving => {
                 tracing::info!(pair = pair.name(), "a client floods its HTTP/2 connection, which is ended");
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 farewell = Some(Instant::now() + FAREWELL);
@@ -130,8 +195,16 @@ pub(super) async fn converse(
         }
     }
     drop(connection);
+    malformed_is_seen(found.faults.swap(0, Relaxed).saturating_sub(known));
     // They see that their client is gone.
     while requests.join_next().await.is_some() {}
+}
+
+/// Whose a connection is.
+#[derive(Clone)]
+struct Asker {
+    address: Option<SocketAddr>,
+    guest: Option<Arc<Guest>>,
 }
 
 async fn serve(
@@ -140,26 +213,84 @@ async fn serve(
     pool: PoolId,
     settings: ListenSettings,
     closing: watch::Receiver<bool>,
+    asker: Asker,
 ) {
-    let refused = match request.req_header() {
-        header if [Method::TRACE, Method::CONNECT].contains(&header.method) => Some(405),
-        header if header.headers.len() > FIELDS_MAX => Some(431),
-        _ => None,
-    };
-    if let Some(status) = refused {
-        let answer = ResponseHeader::build(status, None).map(Box::new);
-        let answered = answer.and_then(|answer| request.write_response_header(answer, true));
-        return answered.unwrap_or_else(|error| tracing::debug!(%error, "a refusal could not be written"));
+    if let Some(answer) = refusal(request.req_header(), &settings, &asker) {
+        refused_over_http2(pair.shared(), asker.address, Some(answer.status), &answer.text);
+        return refuse(&mut request, &answer)
+            .unwrap_or_else(|error| tracing::debug!(%error, "a refusal could not be written"));
+    }
+    let upload = (!request.is_body_empty()).then(|| Upload::new(&settings));
+    let header = request.req_header_mut();
+    let joined = join_cookies(header);
+    debug_assert!(joined.is_ok(), "what came as values are values together");
+    // A call of gRPC says nothing for as long as it likes.
+    let paced = upload.as_ref().filter(|_| !is_grpc(header)).cloned();
+    if let Some(upload) = upload {
+        header.extensions_mut().insert(upload);
     }
     let mut session = ServerSession::new_http2(request);
     session.set_write_timeout(Some(settings.write_timeout));
     session.set_total_drain_timeout(Some(settings.head_timeout));
-    pair.http(pool).process_new_http(session, &closing).await;
+    let served = pair.http(pool).process_new_http(session, &closing);
+    let Some(upload) = paced else { return drop(served.await) };
+    tokio::select! {
+        _ = served => {}
+        () = upload.is_late(&settings) => refused_over_http2(pair.shared(), asker.address, None, "the request's body came too slowly"),
+    }
+}
+
+/// What is answered to a request that no server is to see.
+fn refusal(header: &RequestHeader, settings: &ListenSettings, asker: &Asker) -> Option<Answer> {
+    if let Some(Err(retry_after)) = asker.guest.as_ref().map(|guest| guest.asks(clock::now())) {
+        return Some(Answer::too_often(retry_after));
+    }
+    if [Method::TRACE, Method::CONNECT].contains(&header.method) {
+        return Some(Answer::new(405, "TRACE and CONNECT are not served"));
+    }
+    if header.headers.len() > FIELDS_MAX {
+        return Some(Answer::new(431, "the request has more than 100 header fields"));
+    }
+    let length = header.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| length > settings.body_bytes).then_some(TOO_LARGE)
+}
+
+fn refuse(request: &mut HttpSession, answer: &Answer) -> Result<()> {
+    let mut head = ResponseHeader::build(answer.status, None)?;
+    if let Some(seconds) = answer.seconds() {
+        head.insert_header(RETRY_AFTER, seconds)?;
+    }
+    request.write_response_header(Box::new(head), true)
+}
+
+/// RFC 9113 section 8.2.3: what a client has sent in parts is one field to servers of HTTP/1.
+fn join_cookies(header: &mut RequestHeader) -> Result<()> {
+    let parts: Vec<&[u8]> = header.headers.get_all(COOKIE).iter().map(|part| part.as_bytes()).collect();
+    if parts.len() < 2 {
+        return Ok(());
+    }
+    let joined = parts.join(&b"; "[..]);
+    header.insert_header(COOKIE, joined)
+}
+
+fn is_grpc(header: &RequestHeader) -> bool {
+    header.headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn cookies_that_came_in_parts_are_one_field() {
+        let mut header = RequestHeader::build("GET", b"/", None).unwrap();
+        for cookie in ["a=1", "b=2; c=3"] {
+            header.append_header(COOKIE, cookie).unwrap();
+        }
+        join_cookies(&mut header).unwrap();
+        let fields: Vec<_> = header.headers.get_all(COOKIE).iter().collect();
+        assert_eq!(fields, ["a=1; b=2; c=3"]);
+    }
 
     #[test]
     fn a_preface_is_known_by_all_of_its_bytes() {

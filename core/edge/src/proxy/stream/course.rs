@@ -1,14 +1,14 @@
-//! Bytes both ways between two sockets, each way until its end: a half that is closed leaves the other half open.
+//! Bytes both ways between two ends, each way until its end: a half that is closed leaves the other half open.
 
 use super::Counts;
+use super::end::End;
 use super::pipe::Between;
-use rustix::net::{Shutdown, shutdown};
 use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
-use tokio::io::Interest;
-use tokio::net::TcpStream;
+use tokio::io::AsyncWrite as _;
 use tokio::time::Instant;
 
 /// Reads of one direction before others of the same thread have their turn.
@@ -19,6 +19,8 @@ const TURN: usize = 16;
 struct Way {
     between: Between,
     passed: u64,
+    /// What was written need not have left yet.
+    unflushed: bool,
     /// The sender has sent all.
     ended: bool,
     /// … and the receiver has been told.
@@ -37,7 +39,7 @@ impl Way {
     fn poll(
         &mut self,
         cx: &mut Context<'_>,
-        (from, to): (&TcpStream, &TcpStream),
+        (from, to): (&mut End, &mut End),
         count: &AtomicU64,
     ) -> Poll<Result<(), At>> {
         if self.told {
@@ -46,20 +48,21 @@ impl Way {
         for _ in 0..TURN {
             ready!(self.poll_give(cx, to)).map_err(|_| At::Receiver)?;
             if self.ended {
+                let told = ready!(to.poll_end(cx));
                 self.told = true;
-                return Poll::Ready(shutdown(to, Shutdown::Write).map_err(|_| At::Receiver));
+                return Poll::Ready(told.map_err(|_| At::Receiver));
             }
-            match from.try_io(Interest::READABLE, || self.between.fill(from)) {
-                Ok(read) => {
+            match from.poll_fill(cx, &mut self.between) {
+                Poll::Ready(Ok(read)) => {
                     self.ended = read == 0;
                     self.passed += read as u64;
                     count.fetch_add(read as u64, Relaxed);
                 }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Poll::Ready(Err(_)) => return Poll::Ready(Err(At::Sender)),
+                Poll::Pending => {
                     self.between.rest();
-                    ready!(from.poll_read_ready(cx)).map_err(|_| At::Sender)?;
+                    return Poll::Pending;
                 }
-                Err(_) => return Poll::Ready(Err(At::Sender)),
             }
         }
         cx.waker().wake_by_ref();
@@ -67,29 +70,26 @@ impl Way {
     }
 
     /// Writes what is held.
-    fn poll_give(&mut self, cx: &mut Context<'_>, to: &TcpStream) -> Poll<io::Result<()>> {
+    fn poll_give(&mut self, cx: &mut Context<'_>, to: &mut End) -> Poll<io::Result<()>> {
         while self.between.held() > 0 {
-            match to.try_io(Interest::WRITABLE, || self.between.empty(to)) {
-                Ok(0) => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
-                Ok(_) => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => ready!(to.poll_write_ready(cx))?,
-                Err(error) => return Poll::Ready(Err(error)),
+            if ready!(to.poll_empty(cx, &mut self.between))? == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
+            self.unflushed = true;
+        }
+        if self.unflushed {
+            ready!(Pin::new(to).poll_flush(cx))?;
+            self.unflushed = false;
         }
         Poll::Ready(Ok(()))
     }
 
     /// Whether all that had come by now has been passed on.
-    fn poll_caught_up(
-        &mut self,
-        cx: &mut Context<'_>,
-        sockets: (&TcpStream, &TcpStream),
-        count: &AtomicU64,
-    ) -> Poll<()> {
-        match self.poll(cx, sockets, count) {
+    fn poll_caught_up(&mut self, cx: &mut Context<'_>, ends: (&mut End, &mut End), count: &AtomicU64) -> Poll<()> {
+        match self.poll(cx, ends, count) {
             Poll::Ready(_) => Poll::Ready(()),
             // What makes it wait is the sender: nothing more has come.
-            Poll::Pending if self.between.held() == 0 => Poll::Ready(()),
+            Poll::Pending if self.between.held() == 0 && !self.unflushed => Poll::Ready(()),
             Poll::Pending => Poll::Pending,
         }
     }
@@ -113,8 +113,8 @@ pub(super) enum Step {
 /// Both directions between a client and a server.
 #[derive(Debug)]
 pub(super) struct Course<'s> {
-    client: &'s TcpStream,
-    server: &'s TcpStream,
+    client: &'s mut End,
+    server: &'s mut End,
     counts: &'s Counts,
     up: Way,
     down: Way,
@@ -123,8 +123,11 @@ pub(super) struct Course<'s> {
 }
 
 impl<'s> Course<'s> {
-    pub(super) fn new(client: &'s TcpStream, server: &'s TcpStream, counts: &'s Counts) -> Course<'s> {
-        Course { client, server, counts, up: Way::default(), down: Way::default(), answered: None, half: false }
+    pub(super) fn new(client: &'s mut End, server: &'s mut End, counts: &'s Counts) -> Course<'s> {
+        let as_it_is = client.is_plain() && server.is_plain();
+        let between = if as_it_is { Between::default } else { Between::buffered };
+        let way = || Way { between: between(), ..Way::default() };
+        Course { client, server, counts, up: way(), down: way(), answered: None, half: false }
     }
 
     /// Bytes that were passed on, from the client and to it.
@@ -153,8 +156,8 @@ impl<'s> Course<'s> {
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
-        let up = self.up.poll(cx, (self.client, self.server), &self.counts.bytes_in);
-        let down = self.down.poll(cx, (self.server, self.client), &self.counts.bytes_out);
+        let up = self.up.poll(cx, (&mut *self.client, &mut *self.server), &self.counts.bytes_in);
+        let down = self.down.poll(cx, (&mut *self.server, &mut *self.client), &self.counts.bytes_out);
         // What the server has said before its end is not lost by what the client says after it.
         match (&up, &down) {
             (Poll::Ready(Err(At::Sender)), _) | (_, Poll::Ready(Err(At::Receiver))) => {
@@ -183,8 +186,8 @@ impl<'s> Course<'s> {
     /// Passes on what has come by now.
     pub(super) async fn catch_up(&mut self) {
         poll_fn(|cx| {
-            let up = self.up.poll_caught_up(cx, (self.client, self.server), &self.counts.bytes_in);
-            let down = self.down.poll_caught_up(cx, (self.server, self.client), &self.counts.bytes_out);
+            let up = self.up.poll_caught_up(cx, (&mut *self.client, &mut *self.server), &self.counts.bytes_in);
+            let down = self.down.poll_caught_up(cx, (&mut *self.server, &mut *self.client), &self.counts.bytes_out);
             if up.is_ready() && down.is_ready() { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
@@ -192,7 +195,7 @@ impl<'s> Course<'s> {
 
     /// Gives the client what is held for it; the server is out of reach.
     pub(super) async fn give_client_what_is_held(&mut self) {
-        let _ = poll_fn(|cx| self.down.poll_give(cx, self.client)).await;
+        let _ = poll_fn(|cx| self.down.poll_give(cx, &mut *self.client)).await;
     }
 }
 
@@ -200,15 +203,15 @@ impl<'s> Course<'s> {
 mod tests {
     use super::*;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
-    use tokio::net::TcpListener;
+    use tokio::net::{TcpListener, TcpStream};
 
     /// More than all sockets and pipes on the way hold.
     const LONG: usize = 16 << 20;
 
-    async fn sockets() -> (TcpStream, TcpStream) {
+    async fn sockets() -> (TcpStream, End) {
         let listener = TcpListener::bind("[::1]:0").await.unwrap();
         let one = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        (one, listener.accept().await.unwrap().0)
+        (one, End::Plain(listener.accept().await.unwrap().0))
     }
 
     fn text(seed: u64) -> Vec<u8> {
@@ -233,9 +236,9 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn all_bytes_arrive_both_ways_by_pipe_and_by_buffer() {
         for between in [Between::default, Between::buffered] {
-            let ((client, of_client), (server, of_server)) = (sockets().await, sockets().await);
+            let ((client, mut of_client), (server, mut of_server)) = (sockets().await, sockets().await);
             let counts = Counts::default();
-            let mut course = Course::new(&of_client, &of_server, &counts);
+            let mut course = Course::new(&mut of_client, &mut of_server, &counts);
             (course.up.between, course.down.between) = (between(), between());
             let (asked, answered) = (text(1), text(2));
             let talks = [tokio::spawn(talk(client, asked.clone())), tokio::spawn(talk(server, answered.clone()))];
@@ -254,9 +257,9 @@ mod tests {
     #[tokio::test]
     async fn what_is_broken_is_told_by_its_end() {
         for (client_breaks, told) in [(true, Step::ClientBroke), (false, Step::ServerBroke)] {
-            let ((client, of_client), (server, of_server)) = (sockets().await, sockets().await);
+            let ((client, mut of_client), (server, mut of_server)) = (sockets().await, sockets().await);
             let counts = Counts::default();
-            let mut course = Course::new(&of_client, &of_server, &counts);
+            let mut course = Course::new(&mut of_client, &mut of_server, &counts);
             let breaks = if client_breaks { &client } else { &server };
             rustix::net::sockopt::set_socket_linger(breaks, Some(std::time::Duration::ZERO)).unwrap();
             let _stays = if client_breaks { (drop(client), server) } else { (drop(server), client) };
@@ -266,11 +269,11 @@ mod tests {
 
     #[tokio::test]
     async fn who_catches_up_waits_for_nothing_that_has_not_come() {
-        let ((mut client, of_client), (mut server, of_server)) = (sockets().await, sockets().await);
+        let ((mut client, mut of_client), (mut server, mut of_server)) = (sockets().await, sockets().await);
         let counts = Counts::default();
-        let mut course = Course::new(&of_client, &of_server, &counts);
+        let mut course = Course::new(&mut of_client, &mut of_server, &counts);
         server.write_all(b"the last words").await.unwrap();
-        of_server.readable().await.unwrap();
+        course.server.socket().readable().await.unwrap();
         course.catch_up().await;
         drop(of_client);
         let mut heard = Vec::new();

@@ -46,7 +46,7 @@ impl Story {
     pub(super) fn tell(&self, pair: &Shared) {
         let total = self.begun.elapsed();
         let (side, epoch) = self.given_to.unzip();
-        if let Some(log) = pair.seeing.get().and_then(|seeing| seeing.log.as_ref()) {
+        if let Some(log) = &pair.seeing.load().log {
             log.put(&Entry {
                 ended: SystemTime::now(),
                 total,

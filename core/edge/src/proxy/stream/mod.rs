@@ -1,30 +1,37 @@
 //! Streams: TCP connections that are passed on as they are, each to a server of the side that the route names when it comes.
 //!
 //! A stream is given away as a request is (`reach`: I2, and the waiting room of I6); from its first byte on it belongs to
-//! its server. `course` copies, through `pipe`. When the side loses its role, the listener's word says what becomes of the
+//! its server. `course` copies between two `end`s, through `pipe`. When the side loses its role, the listener's word says what becomes of the
 //! stream; a cut always wins. `hello` reads the name in a TLS client's first message, where the listener asks for one.
 
 mod course;
+mod end;
 mod hello;
 mod line;
 mod pipe;
 mod reach;
 
+pub(super) use pipe::Between;
+
 use super::client::linger;
-use super::links::Linked;
+use super::links::Kept;
 use super::listen::Met;
 use super::pair::{PairProxy, PoolId, Shared};
 use super::proxy_protocol;
 use super::settings::{ListenSettings, StreamSettings};
+use super::shelter::Place;
 use super::table::Target;
+use super::tls::Termination;
 use super::traffic::Trouble;
 use crate::config::OnSwitch;
 use course::{Course, Step};
+use end::End;
 use hello::{BYTES_MAX, DECODE_ERROR, Hello, Names, UNRECOGNIZED_NAME};
 use line::Story;
 use lockstep_policy::Sides;
 use reach::{Asking, Missed, Reached};
 use rustix::net::sockopt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -56,12 +63,22 @@ pub(super) struct Counts {
 pub(super) struct Rules {
     names: Names,
     settings: StreamSettings,
+    /// TLS with clients ends here.
+    tls: Option<Arc<Termination>>,
 }
 
 impl Rules {
-    pub(super) fn new(settings: StreamSettings) -> Rules {
-        Rules { names: Names::new(&settings.sni), settings }
+    pub(super) fn new(settings: StreamSettings, tls: Option<Arc<Termination>>) -> Rules {
+        Rules { names: Names::new(&settings.sni), settings, tls }
     }
+}
+
+/// A client whose stream begins.
+struct Guest {
+    end: End,
+    client: SocketAddr,
+    asked: SocketAddr,
+    place: Place,
 }
 
 /// Passes one client's stream on, from its first byte to its last.
@@ -69,9 +86,27 @@ pub(super) async fn pass(met: Met, pair: Arc<PairProxy>, pool: PoolId, rules: Ar
     let pair = pair.shared();
     pair.streams.all.fetch_add(1, Relaxed);
     stay_awake(&met.socket);
-    if let Some((met, ended)) = converse(met, pair, pool, &rules, &limits).await {
-        finish(met, ended).await;
+    if let Some(guest) = greeted(met, &rules, &limits).await
+        && let Some((guest, ended)) = converse(guest, pair, pool, &rules, &limits).await
+    {
+        finish(guest, ended).await;
     }
+}
+
+/// Does the handshake, where there is to be one; `None`: the client has failed in it.
+async fn greeted(met: Met, rules: &Rules, limits: &ListenSettings) -> Option<Guest> {
+    let Met { socket, client, asked, place } = met;
+    let end = match &rules.tls {
+        None => End::Plain(socket),
+        Some(tls) => match tls.accept(socket, limits.head_timeout).await {
+            Ok(stream) => End::Secured(Box::new(stream.into())),
+            Err(error) => {
+                tracing::debug!(%client, %error, "a client's TLS handshake has failed");
+                return None;
+            }
+        },
+    };
+    Some(Guest { end, client, asked, place })
 }
 
 /// How a stream ends for its client.
@@ -85,13 +120,13 @@ enum Ended {
 }
 
 async fn converse(
-    mut met: Met,
+    mut guest: Guest,
     pair: &Shared,
     pool: PoolId,
     rules: &Rules,
     limits: &ListenSettings,
-) -> Option<(Met, Ended)> {
-    let mut story = Story::of(met.client, met.asked);
+) -> Option<(Guest, Ended)> {
+    let mut story = Story::of(guest.client, guest.asked);
     let refused = |mut story: Story, why| {
         pair.streams.refused.fetch_add(1, Relaxed);
         story.why = Some(why);
@@ -100,35 +135,45 @@ async fn converse(
     let hello = if rules.names.is_empty() {
         Vec::new()
     } else {
-        match greet(&mut met.socket, &rules.names, limits.head_timeout).await? {
+        match greet(&mut guest.end, &rules.names, limits.head_timeout).await? {
             Ok(hello) => hello,
             Err((alert, why)) => {
                 refused(story, why);
-                return Some((met, Ended::Saying(alert)));
+                return Some((guest, Ended::Saying(alert)));
             }
         }
     };
-    let asking = Asking { pair, pool: pool.0, client: met.client, socket: &met.socket, has_spoken: !hello.is_empty() };
+    let announcement = rules.settings.proxy_protocol;
+    let announcement = announcement.map(|version| proxy_protocol::header(version, guest.client, guest.asked));
+    let asking = Asking {
+        pair,
+        pool: pool.0,
+        client: guest.client,
+        socket: guest.end.socket(),
+        has_spoken: !hello.is_empty(),
+        // Before it is encrypted nothing is said but who asks.
+        secured: rules.settings.secured.then(|| announcement.clone().unwrap_or_default()),
+    };
     let reached = match asking.reach().await {
         Ok(reached) => reached,
         Err(Missed { why, waited }) => {
             story.waited = waited;
             refused(story, why);
-            return Some((met, Ended::InOrder));
+            return Some((guest, Ended::InOrder));
         }
     };
-    let first_words = match rules.settings.proxy_protocol {
-        Some(version) => [proxy_protocol::header(version, met.client, met.asked), hello].concat(),
+    let first_words = match announcement.filter(|_| !rules.settings.secured) {
+        Some(announcement) => [announcement, hello].concat(),
         None => hello,
     };
     let side = reached.target.side;
     story.given_to = Some((side, reached.target.epoch));
     (story.waited, story.attempts) = (reached.waited, reached.attempts);
     let open = Open::at(&pair.streams.open[side]);
-    let ended = run(&met.socket, reached, &first_words, pair, rules, &mut story).await;
+    let ended = run(&mut guest.end, reached, &first_words, pair, rules, &mut story).await;
     drop(open);
     story.tell(pair);
-    Some((met, ended))
+    Some((guest, ended))
 }
 
 /// What a client is told, and what people are.
@@ -136,7 +181,7 @@ type Refusal = (&'static [u8], &'static str);
 
 /// Reads the client's first message. Its bytes, if it asks for one of the names; else what to tell it. `None`: it has gone,
 /// or is too slow.
-async fn greet(socket: &mut TcpStream, names: &Names, within: Duration) -> Option<Result<Vec<u8>, Refusal>> {
+async fn greet(socket: &mut End, names: &Names, within: Duration) -> Option<Result<Vec<u8>, Refusal>> {
     let read = async {
         let (mut hello, mut bytes, mut have) = (Hello::default(), [0; 4096], 0);
         loop {
@@ -207,21 +252,21 @@ impl Why {
 
 /// Copies both ways until the stream ends, or is ended. When this returns, the server's connection is closed, or about to be.
 async fn run(
-    client: &TcpStream,
+    client: &mut End,
     reached: Reached,
     first_words: &[u8],
     pair: &Shared,
     rules: &Rules,
     story: &mut Story,
 ) -> Ended {
-    let Reached { mut linked, target, mut changes, presence: _present, .. } = reached;
-    stay_awake(&linked.socket);
+    let Reached { mut server, kept, target, mut changes, presence: _present, .. } = reached;
+    stay_awake(server.socket());
     reach::tell_first(pair, &target, false);
-    let said = say(&mut linked, first_words, pair.settings.write_timeout).await;
-    let mut course = Course::new(client, &linked.socket, &pair.streams);
+    let said = say((&mut server, &kept), first_words, pair.settings.write_timeout).await;
+    let mut course = Course::new(client, &mut server, &pair.streams);
     let mut why =
-        if said { go(&mut course, &linked, &target, &mut changes, pair, rules).await } else { Why::ServerBroke };
-    if linked.link.was_cut() {
+        if said { go(&mut course, &kept, &target, &mut changes, pair, rules).await } else { Why::ServerBroke };
+    if kept.link.was_cut() {
         why = Why::Cut;
     }
     let resets = rules.settings.on_switch == OnSwitch::Reset;
@@ -236,12 +281,12 @@ async fn run(
         Why::Closed | Why::FinishOver | Why::Still => {
             tokio::select! {
                 _ = timeout(CATCH_UP, course.catch_up()) => {}
-                () = linked.link.ended() => {}
+                () = kept.link.ended() => {}
             }
             Ended::InOrder
         }
         Why::ClientBroke | Why::Reset => {
-            linked.link.abort();
+            kept.link.abort();
             Ended::Reset
         }
         Why::ServerBroke => {
@@ -254,40 +299,43 @@ async fn run(
     (story.received, story.sent) = course.passed();
     (story.answered, story.why) = (course.answered(), why.in_words());
     if matches!(why, Why::Closed | Why::FinishOver | Why::Still) {
-        tokio::spawn(part(linked));
+        tokio::spawn(part(server, kept));
     }
     ended
 }
 
 /// Ends a server's connection in order, and with a reset what has no end in time: a node that is out of reach must not be given,
 /// when it is back, what it has not acknowledged. Until then a cut finds the connection.
-async fn part(mut linked: Linked) {
-    let socket = &mut linked.socket;
+async fn part(mut server: End, kept: Kept) {
     let ended = async {
-        let _ = socket.shutdown().await;
+        let _ = server.shutdown().await;
         let mut sink = vec![0; 4096];
-        while matches!(socket.read(&mut sink).await, Ok(1..)) {}
+        while matches!(server.read(&mut sink).await, Ok(1..)) {}
     };
     tokio::select! {
         ended = timeout(CATCH_UP, ended) => if ended.is_err() {
-            linked.link.abort();
+            kept.link.abort();
         },
-        () = linked.link.ended() => {}
+        () = kept.link.ended() => {}
     }
 }
 
 /// Gives the server what comes before the client's own bytes, or was read of them.
-async fn say(linked: &mut Linked, words: &[u8], within: Duration) -> bool {
+async fn say((server, kept): (&mut End, &Kept), words: &[u8], within: Duration) -> bool {
+    let said = async {
+        server.write_all(words).await?;
+        server.flush().await
+    };
     tokio::select! {
-        said = timeout(within, linked.socket.write_all(words)) => matches!(said, Ok(Ok(()))),
-        () = linked.link.ended() => false,
+        said = timeout(within, said) => matches!(said, Ok(Ok(()))),
+        () = kept.link.ended() => false,
     }
 }
 
 /// Copies until something ends the stream.
 async fn go(
     course: &mut Course<'_>,
-    linked: &Linked,
+    kept: &Kept,
     target: &Target,
     changes: &mut watch::Receiver<()>,
     pair: &Shared,
@@ -298,7 +346,7 @@ async fn go(
         let before = course.passed();
         tokio::select! {
             biased;
-            () = linked.link.ended() => return Why::Cut,
+            () = kept.link.ended() => return Why::Cut,
             () = reach::role_lost(&pair.table, target, changes), if finish_until.is_none() => {
                 match rules.settings.on_switch {
                     OnSwitch::Close => return Why::Closed,
@@ -316,8 +364,8 @@ async fn go(
             }
             step = course.step() => match step {
                 Step::Answered => {
-                    linked.link.answered();
-                    pair.traffic.answered(target.side, true);
+                    kept.link.answered();
+                    pair.traffic.answered(target, true, None);
                     reach::tell_first(pair, target, true);
                 }
                 Step::Half => {}
@@ -330,16 +378,16 @@ async fn go(
 }
 
 /// Ends the client's connection.
-async fn finish(met: Met, ended: Ended) {
-    let Met { mut socket, place, .. } = met;
+async fn finish(guest: Guest, ended: Ended) {
+    let Guest { mut end, place, .. } = guest;
     match ended {
-        Ended::InOrder => linger(socket, Some(place)).await,
+        Ended::InOrder => linger(end, Some(place)).await,
         Ended::Saying(words) => {
-            let _ = timeout(CATCH_UP, socket.write_all(words)).await;
-            linger(socket, Some(place)).await;
+            let _ = timeout(CATCH_UP, end.write_all(words)).await;
+            linger(end, Some(place)).await;
         }
         // A close that lingers for no time is a reset.
-        Ended::Reset => drop(sockopt::set_socket_linger(&socket, Some(Duration::ZERO))),
+        Ended::Reset => drop(sockopt::set_socket_linger(end.socket(), Some(Duration::ZERO))),
     }
 }
 

@@ -53,7 +53,7 @@ enum By {
 
 /// Holds what has been read of one direction and not yet been written.
 #[derive(Debug)]
-pub(super) struct Between {
+pub(in crate::proxy) struct Between {
     by: Option<By>,
     held: usize,
     /// In the buffer, before what is held.
@@ -69,31 +69,38 @@ impl Default for Between {
 
 impl Between {
     /// One that asks the kernel for nothing.
-    #[cfg(test)]
     pub(super) fn buffered() -> Between {
         Between { splices: false, ..Between::default() }
     }
 
-    pub(super) fn held(&self) -> usize {
+    pub(in crate::proxy) fn held(&self) -> usize {
         self.held
     }
 
     /// Reads what there is, as much as there is room for. 0: the other end has sent all. To be called while nothing is held.
     pub(super) fn fill(&mut self, from: impl AsFd) -> io::Result<usize> {
+        self.fill_at_most(from, PIPE_SIZE)
+    }
+
+    /// As [`fill`](Between::fill) does, and no more than so many bytes.
+    pub(in crate::proxy) fn fill_at_most(&mut self, from: impl AsFd, most: usize) -> io::Result<usize> {
         let read = loop {
             let by = match &mut self.by {
                 Some(by) => by,
                 none => none.insert(Between::means(&mut self.splices)),
             };
             match by {
-                By::Pipe(pipe) => match splice(&from, None, &pipe.into, None, PIPE_SIZE, SPLICE) {
+                By::Pipe(pipe) => match splice(&from, None, &pipe.into, None, most.min(PIPE_SIZE), SPLICE) {
                     Err(Errno::INVAL | Errno::NOSYS | Errno::PERM) => {
                         self.splices = false;
                         self.by = None;
                     }
                     read => break read?,
                 },
-                By::Buffer(buffer) => break rustix::io::read(&from, &mut buffer[..])?,
+                By::Buffer(buffer) => {
+                    let most = most.min(buffer.len());
+                    break rustix::io::read(&from, &mut buffer[..most])?;
+                }
             }
         };
         self.held = read;
@@ -109,7 +116,7 @@ impl Between {
     }
 
     /// Writes what is held, as much as is taken.
-    pub(super) fn empty(&mut self, into: impl AsFd) -> io::Result<usize> {
+    pub(in crate::proxy) fn empty(&mut self, into: impl AsFd) -> io::Result<usize> {
         let written = loop {
             match &self.by {
                 None => return Ok(0),
@@ -131,13 +138,42 @@ impl Between {
                 }
             }
         };
-        self.held -= written;
-        self.gone = if self.held == 0 { 0 } else { self.gone + written };
+        self.gave(written);
         Ok(written)
     }
 
+    /// Room for what is read otherwise than from a socket, of one that is buffered. To be called while nothing is held.
+    pub(super) fn room(&mut self) -> &mut [u8] {
+        if !matches!(self.by, Some(By::Buffer(_))) {
+            self.by = Some(By::Buffer(vec![0; BUFFER_SIZE].into()));
+        }
+        match &mut self.by {
+            Some(By::Buffer(buffer)) => buffer,
+            _ => &mut [],
+        }
+    }
+
+    /// So many bytes were put where there was room.
+    pub(super) fn holds(&mut self, bytes: usize) {
+        (self.held, self.gone) = (bytes, 0);
+    }
+
+    /// What is held, of one that is buffered.
+    pub(super) fn bytes(&self) -> &[u8] {
+        match &self.by {
+            Some(By::Buffer(buffer)) => &buffer[self.gone..self.gone + self.held],
+            _ => &[],
+        }
+    }
+
+    /// So many of these were written.
+    pub(super) fn gave(&mut self, bytes: usize) {
+        self.held -= bytes;
+        self.gone = if self.held == 0 { 0 } else { self.gone + bytes };
+    }
+
     /// Gives back what an idle direction does not need.
-    pub(super) fn rest(&mut self) {
+    pub(in crate::proxy) fn rest(&mut self) {
         if self.held == 0
             && let Some(By::Pipe(pipe)) = self.by.take()
         {

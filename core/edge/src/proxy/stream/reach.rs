@@ -1,26 +1,29 @@
 //! A server for a stream: chosen, waited for and tried again as for a request no byte of which has left.
 
 use super::super::hold::Ticket;
-use super::super::links::{CUT, Linked, OURS};
+use super::super::links::{CUT, Kept, Linked, OURS};
 use super::super::pair::Shared;
 use super::super::servers::{Server, Unpicked};
 use super::super::sessions::{Presence, Visit};
 use super::super::table::{Table, Target, Way};
 use super::super::traffic::{ProxyEvent, Trouble, trouble_of};
+use super::end::End;
 use lockstep_wire::clock;
+use pingora_core::{Error, ErrorType, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
-use tokio::io::Interest;
+use tokio::io::{AsyncWriteExt as _, Interest};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout};
 
 /// A server that a stream has been given to. Nothing has been sent yet.
 pub(super) struct Reached {
-    pub(super) linked: Linked,
+    pub(super) server: End,
+    pub(super) kept: Kept,
     pub(super) target: Arc<Target>,
     /// What tells that the route has changed, from before the last look at it.
     pub(super) changes: watch::Receiver<()>,
@@ -52,11 +55,13 @@ pub(super) struct Asking<'a> {
     pub(super) socket: &'a TcpStream,
     /// It has said something that was read already.
     pub(super) has_spoken: bool,
+    /// TLS is spoken with the server, and this is said before.
+    pub(super) secured: Option<Vec<u8>>,
 }
 
 impl Asking<'_> {
     /// Waits for a server within the waiting room's limits, and connects to it.
-    pub(super) async fn reach(&self) -> Result<Reached, Missed> {
+    pub(super) async fn reach(&self) -> std::result::Result<Reached, Missed> {
         let pair = self.pair;
         let presence = pair.sessions.as_ref().map(Presence::new);
         let mut changes = pair.table.changes();
@@ -81,11 +86,11 @@ impl Asking<'_> {
             let again = match self.look(presence.as_ref(), &mut visit) {
                 Look::Try(target, generation, server, address) => {
                     attempts += 1;
-                    let Some(linked) = self.connect(&target, generation, &server, address, visit).await else {
+                    let Some((server, kept)) = self.connect(&target, generation, &server, address, visit).await else {
                         continue;
                     };
                     let waited = ticket.map(Ticket::released).unwrap_or_default();
-                    return Ok(Reached { linked, target, changes, waited, attempts, presence });
+                    return Ok(Reached { server, kept, target, changes, waited, attempts, presence });
                 }
                 Look::Refuse(why) => return Err(refuse(ticket, why)),
                 Look::Wait(again) => again,
@@ -113,6 +118,9 @@ impl Asking<'_> {
 
     fn look(&self, presence: Option<&Presence>, visit: &mut Option<Visit>) -> Look {
         let (pair, now) = (self.pair, clock::now());
+        if pair.maintenance.load().is_some() {
+            return Look::Refuse("the pair is under maintenance");
+        }
         let generation = pair.table.generation();
         let target = match pair.table.way(now) {
             Way::To(target) => target,
@@ -148,13 +156,22 @@ impl Asking<'_> {
         server: &Server,
         address: SocketAddr,
         visit: Option<Visit>,
-    ) -> Option<Linked> {
+    ) -> Option<(End, Kept)> {
         let pair = self.pair;
         // Until the connection is there a drain waits for it; from then on only a cut, or the listener's word, ends it.
         let _flight = pair.table.take_off(&pair.flights, target, generation)?;
-        let linked = match target.dial.open(address).await {
-            Ok(linked) => linked,
+        let opened = match target.dial.open(address).await {
+            Ok(linked) => self.secure(linked, server).await,
+            Err(error) => Err(error),
+        };
+        let (end, kept) = match opened {
+            Ok(opened) => opened,
             Err(error) => {
+                // A server that shows a wrong certificate goes on doing so: only people can help.
+                if *error.etype() == ErrorType::TLSHandshakeFailure && server.is_to_be_told_of(clock::now()) {
+                    let (side, server) = (target.side, server.host());
+                    tracing::warn!(pair = pair.name, %side, server, %error, "no TLS with a server of streams");
+                }
                 if *error.etype() != CUT {
                     server.is_down(clock::now() + pair.settings.retry_interval);
                 }
@@ -169,15 +186,38 @@ impl Asking<'_> {
             pair.table.wake();
         }
         if let (Some(sessions), Some(visit)) = (&pair.sessions, visit) {
-            linked.link.belongs_to(visit.number);
-            linked.link.is_upgraded();
+            kept.link.belongs_to(visit.number);
+            kept.link.is_upgraded();
             // Said before it is asked, while a move is noted before connections are looked for: one of the two ends it.
             if sessions.has_left(&visit, target.side) {
                 return None;
             }
         }
         // The last look before the first byte.
-        pair.table.still(target, generation, clock::now()).then_some(linked)
+        pair.table.still(target, generation, clock::now()).then_some((end, kept))
+    }
+
+    /// Speaks TLS with the server, where the listener says so.
+    async fn secure(&self, linked: Linked, server: &Server) -> Result<(End, Kept)> {
+        let Linked { mut socket, kept } = linked;
+        let Some(announcement) = &self.secured else { return Ok((End::Plain(socket), kept)) };
+        let upstream = self.pair.upstream.load();
+        let Some((connector, name)) = upstream.connector(server) else {
+            return Error::e_explain(OURS, "the pair has no [pair.upstream.tls]");
+        };
+        let shake_hands = async {
+            socket.write_all(announcement).await?;
+            connector.connect(name?, socket).await
+        };
+        let within = self.pair.settings.connect_timeout;
+        tokio::select! {
+            shaken = timeout(within, shake_hands) => match shaken {
+                Ok(Ok(stream)) => Ok((End::Secured(Box::new(stream.into())), kept)),
+                Ok(Err(error)) => Error::e_because(ErrorType::TLSHandshakeFailure, "TLS with a server", error),
+                Err(_) => Error::e_explain(ErrorType::ConnectTimedout, "TLS with a server"),
+            },
+            () = kept.link.ended() => Error::e_explain(CUT, "while shaking hands"),
+        }
     }
 
     /// Resolves when the client is gone. One that has said something and will say no more may still want an answer.
@@ -192,12 +232,9 @@ impl Asking<'_> {
     }
 }
 
-/// Counts trouble at a side, and tells of it.
+/// Counts trouble at a side, which is told of.
 pub(super) fn note_trouble(pair: &Shared, target: &Target, kind: Trouble) {
-    let (side, epoch, at) = (target.side, target.epoch, clock::now());
-    if pair.traffic.trouble(side, kind, at, pair.settings.trouble_interval) {
-        (pair.events)(ProxyEvent::Trouble { side, epoch, kind, at });
-    }
+    pair.traffic.trouble(target, kind);
 }
 
 /// Tells once of an epoch's first stream, or its first answer.

@@ -13,6 +13,6 @@ mod upstream;
 mod wire;
 
 pub use files::TlsError;
-pub use terminate::{Fresh, Termination};
+pub use terminate::Termination;
 pub use upstream::Upstream;
 pub(super) use wire::Wire;

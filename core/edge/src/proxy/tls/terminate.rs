@@ -2,7 +2,7 @@
 
 use super::files::{self, Chain, TlsError};
 use super::names::Names;
-use crate::config::ListenerTls;
+use crate::config::{ListenerTls, Protocol};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
 use rustls::crypto::ring::{self, Ticketer};
@@ -29,7 +29,7 @@ pub struct Termination {
 }
 
 /// Files that were read and found sound.
-pub struct Fresh {
+struct Fresh {
     config: Arc<ServerConfig>,
     chains: Vec<Chain>,
 }
@@ -48,16 +48,16 @@ impl Termination {
     ///
     /// # Errors
     /// One of them cannot be used.
-    pub fn read_again(&self) -> Result<Fresh, TlsError> {
-        read(&self.files)
+    pub fn read_again(&self) -> Result<Termination, TlsError> {
+        Termination::open(&self.files)
     }
 
-    /// Shows new clients what was read. False: it is what they are shown already.
-    pub fn take_over(&self, fresh: Fresh) -> bool {
-        let before = self.live.load();
+    /// Shows new clients what another one has read of the same files, later. False: it is what they are shown already.
+    pub fn take_over(&self, later: &Termination) -> bool {
+        let (before, fresh) = (self.live.load(), later.live.load_full());
         let same = before.chains.len() == fresh.chains.len()
             && before.chains.iter().zip(&fresh.chains).all(|(old, new)| old.key.cert == new.key.cert);
-        self.live.store(Arc::new(fresh));
+        self.live.store(fresh);
         !same
     }
 
@@ -117,9 +117,9 @@ fn read(files: &ListenerTls) -> Result<Fresh, TlsError> {
             config
         }
     };
-    if files.http2 {
-        config.alpn_protocols.push(b"h2".to_vec());
+    if files.protocol == Protocol::Http {
+        let offered: &[&[u8]] = if files.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
+        config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
     }
-    config.alpn_protocols.push(b"http/1.1".to_vec());
     Ok(Fresh { config: Arc::new(config), chains })
 }

@@ -5,16 +5,21 @@
 //! pooled, and a side that takes the role has sessions of nobody.
 
 use super::files::{self, Chain, TlsError};
-use crate::config::{UpstreamConfig, UpstreamTls};
+use crate::config::{ProxyVersion, UpstreamConfig, UpstreamTls};
+use crate::probe::Anybody;
 use crate::proxy::servers::Server;
 use pingora_core::protocols::tls::CaType;
 use pingora_core::upstreams::peer::{ALPN, HttpPeer};
 use pingora_core::utils::tls::{CertKey, WrappedX509, parse_x509};
 use rustls::crypto::ring;
+use rustls::pki_types::ServerName;
+use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
+use tokio_rustls::TlsConnector;
 
 /// Requests on one HTTP/2 connection to a server at once.
 const STREAMS: u32 = 100;
@@ -28,6 +33,7 @@ const STREAM_WINDOW: u32 = 128 * 1024;
 pub struct Upstream {
     tls: Option<Secured>,
     http2: bool,
+    announces: Option<ProxyVersion>,
 }
 
 struct Secured {
@@ -35,6 +41,8 @@ struct Secured {
     certificate: Option<(Arc<CertKey>, Chain)>,
     name: Option<String>,
     insecure: bool,
+    /// For streams, which pingora does not carry.
+    streams: TlsConnector,
 }
 
 impl Upstream {
@@ -44,7 +52,28 @@ impl Upstream {
     /// One of them cannot be used.
     pub fn open(config: &UpstreamConfig) -> Result<Upstream, TlsError> {
         let tls = config.tls.as_ref().map(Secured::open).transpose()?;
-        Ok(Upstream { tls, http2: config.http2 })
+        Ok(Upstream { tls, http2: config.http2, announces: config.proxy_protocol })
+    }
+
+    /// Each connection begins with a PROXY header, and so belongs to one client's connection: none may be given to another one.
+    pub(in crate::proxy) fn announces(&self) -> Option<ProxyVersion> {
+        self.announces
+    }
+
+    /// What speaks TLS with a server of streams, and the name that it must show; none: no TLS is spoken with servers.
+    pub(in crate::proxy) fn connector(
+        &self,
+        server: &Server,
+    ) -> Option<(TlsConnector, io::Result<ServerName<'static>>)> {
+        let tls = self.tls.as_ref()?;
+        let name = tls.name.clone().unwrap_or_else(|| server.host().to_owned());
+        let name = ServerName::try_from(name).map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error));
+        Some((tls.streams.clone(), name))
+    }
+
+    /// HTTP/1.1 in the clear is spoken, on connections that any client's requests may share.
+    pub(in crate::proxy) fn is_plain(&self) -> bool {
+        self.tls.is_none() && !self.http2 && self.announces.is_none()
     }
 
     /// A sentence about a certificate that ends soon.
@@ -105,8 +134,38 @@ impl Secured {
             let der = chain.key.cert.iter().map(|certificate| certificate.to_vec()).collect();
             (Arc::new(CertKey::new(der, chain.secret.secret_der().to_vec())), chain)
         });
-        Ok(Secured { ca, certificate, name: name.clone(), insecure: *insecure })
+        let streams = TlsConnector::from(Arc::new(client(config, certificate.as_ref().map(|(_, chain)| chain))?));
+        Ok(Secured { ca, certificate, name: name.clone(), insecure: *insecure, streams })
     }
+}
+
+/// How streams speak TLS with servers: as requests do, without the protocols that these agree on.
+fn client(config: &UpstreamTls, own: Option<&Chain>) -> Result<ClientConfig, TlsError> {
+    let provider = Arc::new(ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .expect("ring knows TLS 1.2 and 1.3");
+    let builder = if config.insecure {
+        builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider)))
+    } else {
+        builder.with_root_certificates(match &config.ca {
+            Some(file) => files::roots(file)?.0,
+            None => system_roots(),
+        })
+    };
+    match own {
+        None => Ok(builder.with_no_client_auth()),
+        Some(chain) => builder
+            .with_client_auth_cert(chain.key.cert.clone(), chain.secret.clone_key())
+            .map_err(|error| TlsError::new(&chain.file, format!("cannot be shown to servers: {error}"))),
+    }
+}
+
+/// Whom the system trusts. What of it cannot be read is left out, as pingora does.
+fn system_roots() -> RootCertStore {
+    let mut roots = RootCertStore::empty();
+    roots.add_parsable_certificates(rustls_native_certs::load_native_certs().unwrap_or_default());
+    roots
 }
 
 impl fmt::Debug for Upstream {

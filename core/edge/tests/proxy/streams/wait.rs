@@ -117,3 +117,24 @@ async fn i2_no_stream_reaches_a_side_that_has_been_drained() {
         client.await.unwrap();
     }
 }
+
+#[tokio::test]
+async fn maintenance_closes_who_comes_and_who_waits_and_lets_go_on_what_is_open() {
+    let rig = Rig::new(word(OnSwitch::Finish)).await;
+    rig.serve(Side::A, 1);
+    let mut open = rig.greeted_by("a").await;
+    rig.pair.set_maintenance(Some(String::new()));
+    rig.connect().await.ends_with("", End::Fin).await;
+    open.says("still here").await;
+    open.hears("still here").await;
+    rig.pair.set_maintenance(None);
+    rig.hold(2);
+    let mut waits = rig.connect().await;
+    eventually("it waits", || rig.pair.totals().held_now == 1).await;
+    rig.pair.set_maintenance(Some("patch day".to_owned()));
+    waits.ends_with("", End::Fin).await;
+    rig.pair.set_maintenance(None);
+    rig.serve(Side::A, 3);
+    rig.greeted_by("a").await;
+    assert_eq!(rig.pair.totals().streams_refused, 2);
+}

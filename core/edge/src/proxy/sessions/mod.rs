@@ -4,14 +4,18 @@
 //! held for a look into a map, never across an await, and only in such pairs. A request of a pair of which one side is
 //! active never comes here.
 
+mod names;
+
 use super::settings::{SessionBy, SessionSettings};
 use super::websocket::Upgrade;
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::SET_COOKIE;
 use lockstep_pair::share::{Attribute, Attributes, Key, Moved, Settings, Sharing};
 use lockstep_policy::action::Share;
 use lockstep_policy::event::Sessions;
 use lockstep_policy::{At, Side, Sides};
 use lockstep_wire::clock;
+use names::{Value, cookies};
+use pingora_core::Result;
 use pingora_core::protocols::raw_connect::ProxyDigest;
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::Session;
@@ -43,6 +47,20 @@ pub(super) struct Visit {
     key: Key,
     pub(super) number: u64,
     pub(super) side: Side,
+    /// The cookie that the client has yet to be given.
+    gift: Option<Value>,
+}
+
+/// What names a request's session.
+enum Named<'r> {
+    /// Something that it carries.
+    By(Cow<'r, str>),
+    /// A cookie of the edge's own, which it carries.
+    Own(Value),
+    /// The same, which it is to be given.
+    Gift(Value),
+    /// Where it comes from.
+    Address,
 }
 
 /// What the driver calls.
@@ -103,18 +121,28 @@ impl SessionRoom {
 
 /// What requests need.
 impl SessionRoom {
-    /// Where a request belongs; `None`: it is of no session, and none is let in.
-    pub(super) fn visit(&self, now: At, session: &Session) -> Option<Visit> {
+    /// Where a request belongs; `None`: it is of no session, and none is let in. `before` is what was said of it last time.
+    pub(super) fn visit(&self, now: At, session: &Session, before: Option<&Visit>) -> Option<Visit> {
         let client = address(session);
         let request = session.req_header();
-        let (key, text) = match self.text(request) {
-            Some(text) => (self.key(1, &text), Some(text)),
-            None => (self.key(0, &client.to_string()), None),
+        let presence = Presence::of(session);
+        let named = self.named(request, presence, before);
+        let key = self.key_of(&named, client);
+        let name = || self.name(client, key, !matches!(named, Named::Address), named.text());
+        let placed = {
+            let mut sharing = self.sharing();
+            // Its server has named it in an answer to this client, in which nobody here looks for names.
+            let from = matches!(self.by, SessionBy::Parameter(_)).then(|| self.key_of(&Named::Address, client));
+            if let Some(from) = from.filter(|_| sharing.knows(key).is_none())
+                && let Some(side) = sharing.knows(from)
+            {
+                sharing.learn(now, key, name, side);
+            }
+            sharing.request(now, key, &Request(request), name)?
         };
-        let name = || self.name(client, key, text.as_deref());
-        let placed = self.sharing().request(now, key, &Request(request), name)?;
-        let visit = Visit { key, number: placed.number, side: placed.side };
-        if let Some(presence) = Presence::of(session) {
+        let gift = if let Named::Gift(value) = named { Some(value) } else { None };
+        let visit = Visit { key, number: placed.number, side: placed.side, gift };
+        if let Some(presence) = presence {
             presence.carries(self, &visit, now);
         }
         Some(visit)
@@ -123,21 +151,54 @@ impl SessionRoom {
     /// Where a connection belongs that says nothing of itself but where it comes from.
     fn visit_from(&self, now: At, client: IpAddr, presence: &Presence) -> Option<Visit> {
         let client = client.to_canonical();
-        let key = self.key(0, &client.to_string());
-        let placed = self.sharing().request(now, key, &Silent, || self.name(client, key, None))?;
-        let visit = Visit { key, number: placed.number, side: placed.side };
+        let key = self.key_of(&Named::Address, client);
+        let placed = self.sharing().request(now, key, &Silent, || client.to_string())?;
+        let visit = Visit { key, number: placed.number, side: placed.side, gift: None };
         presence.carries(self, &visit, now);
         Some(visit)
     }
 
-    /// What the request carries that names its session.
-    fn text<'r>(&self, request: &'r RequestHeader) -> Option<Cow<'r, str>> {
-        let text = match &self.by {
-            SessionBy::Address => return None,
-            SessionBy::Cookie(name) => cookies(request).find(|(of, _)| of == name).map(|(_, value)| value),
-            SessionBy::Header(name) => request.headers.get(name.as_str()).map(|value| value.as_bytes()),
+    /// What names the request's session.
+    fn named<'r>(&self, request: &'r RequestHeader, presence: Option<&Presence>, before: Option<&Visit>) -> Named<'r> {
+        let carried = match &self.by {
+            SessionBy::Address => None,
+            SessionBy::Cookie(name) => {
+                cookies(request).find(|(of, _)| of == name).map(|(_, value)| String::from_utf8_lossy(value))
+            }
+            SessionBy::Header(name) => {
+                request.headers.get(name.as_str()).map(|value| String::from_utf8_lossy(value.as_bytes()))
+            }
+            SessionBy::Parameter(name) => names::parameter(request, name),
+            SessionBy::Insert(name) => {
+                // What asks at once over one connection is one client, and gets one cookie.
+                let given = before.and_then(|visit| visit.gift).or_else(|| presence.and_then(Presence::gift));
+                return match Value::shown(request, name) {
+                    Some(value) => Named::Own(value),
+                    None => Named::Gift(given.unwrap_or_else(Value::made)),
+                };
+            }
         };
-        text.filter(|text| !text.is_empty()).map(String::from_utf8_lossy)
+        carried.filter(|text| !text.is_empty()).map_or(Named::Address, Named::By)
+    }
+
+    fn key_of(&self, named: &Named<'_>, client: IpAddr) -> Key {
+        match named {
+            Named::Address => self.key(0, &client.to_string()),
+            Named::By(text) => self.key(1, text),
+            Named::Own(value) | Named::Gift(value) => self.key(2, &value.text()),
+        }
+    }
+
+    /// Takes out of a request what is no business of servers.
+    pub(super) fn hide(&self, request: &mut RequestHeader) -> Result<()> {
+        if let SessionBy::Insert(name) = &self.by { names::take_out(request, name) } else { Ok(()) }
+    }
+
+    /// Gives the client, with a server's answer, the cookie by which it will be known.
+    pub(super) fn give(&self, session: &Session, visit: &Visit, answer: &mut ResponseHeader) -> Result<()> {
+        let (SessionBy::Insert(name), Some(value)) = (&self.by, visit.gift) else { return Ok(()) };
+        let by_tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        value.give(name, by_tls, answer)
     }
 
     /// A server's answer may name a session: it belongs to that server's side.
@@ -145,13 +206,14 @@ impl SessionRoom {
         let SessionBy::Cookie(wanted) = &self.by else { return };
         for field in answer.headers.get_all(SET_COOKIE) {
             let pair = field.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-            let Some((name, value)) = split(pair).filter(|(name, value)| name == wanted && !value.is_empty()) else {
+            let Some((name, value)) = names::split(pair).filter(|(name, value)| name == wanted && !value.is_empty())
+            else {
                 continue;
             };
             let text = String::from_utf8_lossy(value);
             let key = self.key(1, &text);
             tracing::trace!(name, "a server names a session");
-            self.sharing().learn(now, key, || self.name(address(session), key, Some(&text)), side);
+            self.sharing().learn(now, key, || self.name(address(session), key, true, Some(&text)), side);
         }
     }
 
@@ -176,15 +238,21 @@ impl SessionRoom {
         Key(u128::from(high) << 64 | u128::from(low))
     }
 
-    /// For a person to read. A cookie's value is a secret of its client: a digest stands for it.
-    fn name(&self, client: IpAddr, key: Key, text: Option<&str>) -> String {
+    /// For a person to read. A cookie's or a parameter's value is a secret of its client: a digest stands for it.
+    fn name(&self, client: IpAddr, key: Key, is_named: bool, text: Option<&str>) -> String {
         match (&self.by, text) {
-            (SessionBy::Header(_), Some(text)) => {
-                text.chars().filter(|character| !character.is_control()).take(NAME_MAX).collect()
+            (SessionBy::Header(_), Some(text)) => names::for_people(text, NAME_MAX),
+            (SessionBy::Cookie(name) | SessionBy::Parameter(name) | SessionBy::Insert(name), _) if is_named => {
+                format!("{client} ({name} #{:08x})", key.0 & 0xffff_ffff)
             }
-            (SessionBy::Cookie(name), Some(_)) => format!("{client} ({name} #{:08x})", key.0 & 0xffff_ffff),
             _ => client.to_string(),
         }
+    }
+}
+
+impl Named<'_> {
+    fn text(&self) -> Option<&str> {
+        if let Named::By(text) = self { Some(text) } else { None }
     }
 }
 
@@ -198,7 +266,14 @@ impl fmt::Debug for SessionRoom {
 #[derive(Debug)]
 pub(super) struct Presence {
     room: Arc<SessionRoom>,
-    carried: Mutex<Option<(Key, u64)>>,
+    carried: Mutex<Carried>,
+}
+
+#[derive(Debug, Default)]
+struct Carried {
+    session: Option<(Key, u64)>,
+    /// The cookie that was made for its client.
+    gift: Option<Value>,
 }
 
 impl Presence {
@@ -224,14 +299,23 @@ impl Presence {
         Upgrade::carried_within(digest).unwrap_or(digest).user_data.as_ref()?.downcast_ref()
     }
 
+    fn gift(&self) -> Option<Value> {
+        self.carried().gift
+    }
+
+    fn carried(&self) -> MutexGuard<'_, Carried> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn carries(&self, room: &SessionRoom, visit: &Visit, now: At) {
-        let mut carried = self.carried.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut carried = self.carried();
+        carried.gift = visit.gift.or(carried.gift);
         let next = (visit.key, visit.number);
-        if *carried == Some(next) {
+        if carried.session == Some(next) {
             return;
         }
         let mut sharing = room.sharing();
-        if let Some((key, number)) = carried.replace(next) {
+        if let Some((key, number)) = carried.session.replace(next) {
             sharing.closed(now, key, number);
         }
         sharing.opened(visit.key, visit.number);
@@ -240,7 +324,7 @@ impl Presence {
 
 impl Drop for Presence {
     fn drop(&mut self) {
-        let carried = self.carried.get_mut().unwrap_or_else(PoisonError::into_inner).take();
+        let carried = self.carried.get_mut().unwrap_or_else(PoisonError::into_inner).session.take();
         if let Some((key, number)) = carried {
             self.room.sharing().closed(clock::now(), key, number);
         }
@@ -272,19 +356,6 @@ impl Attributes for Request<'_> {
     }
 }
 
-/// RFC 6265 section 4.2.1, as leniently as servers read it.
-fn cookies(request: &RequestHeader) -> impl Iterator<Item = (&str, &[u8])> {
-    let fields = request.headers.get_all(COOKIE).into_iter();
-    fields.flat_map(|field| field.as_bytes().split(|byte| *byte == b';')).filter_map(split)
-}
-
-fn split(pair: &[u8]) -> Option<(&str, &[u8])> {
-    let at = pair.iter().position(|byte| *byte == b'=')?;
-    let name = std::str::from_utf8(pair[..at].trim_ascii()).ok()?;
-    let value = pair[at + 1..].trim_ascii();
-    Some((name, value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)))
-}
-
 /// The client's address, without its port. One whose address is not known counts as everybody like it.
 fn address(session: &Session) -> IpAddr {
     let client = session.client_addr().and_then(|address| address.as_inet());
@@ -309,19 +380,20 @@ mod tests {
 
     #[test]
     fn a_session_is_named_by_what_the_configuration_says() {
-        let request = request(&[("Cookie", "a=1; JSESSIONID=\"x y\""), ("X-Agent", "1001")], "/");
-        assert_eq!(room(SessionBy::Address).text(&request), None);
-        let cookie = |name: &str| room(SessionBy::Cookie(name.to_owned())).text(&request).map(Cow::into_owned);
+        let request = request(&[("Cookie", "a=1; JSESSIONID=\"x y\""), ("X-Agent", "1001")], "/a;s=7");
+        let named = |by: SessionBy| room(by).named(&request, None, None).text().map(str::to_owned);
+        assert_eq!(named(SessionBy::Address), None);
+        let cookie = |name: &str| named(SessionBy::Cookie(name.to_owned()));
         assert_eq!(cookie("JSESSIONID").as_deref(), Some("x y"));
         assert_eq!(cookie("jsessionid"), None);
-        let header = room(SessionBy::Header("x-agent".to_owned())).text(&request).map(Cow::into_owned);
-        assert_eq!(header.as_deref(), Some("1001"));
+        assert_eq!(named(SessionBy::Header("x-agent".to_owned())).as_deref(), Some("1001"));
+        assert_eq!(named(SessionBy::Parameter("s".to_owned())).as_deref(), Some("7"));
     }
 
     #[test]
     fn people_never_see_a_cookie() {
         let room = room(SessionBy::Cookie("SID".to_owned()));
-        let name = room.name(IpAddr::from([10, 0, 0, 5]), Key(0xabc), Some("secret"));
+        let name = room.name(IpAddr::from([10, 0, 0, 5]), Key(0xabc), true, Some("secret"));
         assert_eq!(name, "10.0.0.5 (SID #00000abc)");
     }
 
