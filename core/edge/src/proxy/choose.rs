@@ -3,8 +3,8 @@
 use super::answer::Answer;
 use super::hold::Ticket;
 use super::passage::{Attempt, Forward, Passage};
-use super::seats::{Crowd, Seat};
 use super::request::Waiter;
+use super::seats::{Crowd, Seat};
 use super::servers::Unpicked;
 use super::sessions::Visit;
 use super::table::Way;

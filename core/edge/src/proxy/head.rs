@@ -5,6 +5,7 @@
 //! reads in the same way: where two could differ, nobody is asked.
 
 use super::answer::Answer;
+use super::outline::Outline;
 use httparse::{Header, Request, Status};
 
 /// Header fields in one head.
@@ -32,8 +33,8 @@ pub(super) enum Body {
     Unknown,
 }
 
-/// Judges what has come so far: `Ok(None)` while the head is not whole.
-pub(super) fn judge(bytes: &[u8]) -> Result<Option<Head>, Answer> {
+/// Judges what has come so far: `Ok(None)` while the head is not whole. Where the parts of a whole one stand is noted.
+pub(super) fn read(bytes: &[u8], outline: &mut Outline) -> Result<Option<Head>, Answer> {
     if bytes.starts_with(CLIENT_HELLO) {
         return Err(TLS);
     }
@@ -41,7 +42,10 @@ pub(super) fn judge(bytes: &[u8]) -> Result<Option<Head>, Answer> {
     let mut request = Request::new(&mut fields);
     match request.parse(bytes) {
         Ok(Status::Complete(length)) if has_bare_line_feed(&bytes[..length]) => Err(NO_HTTP),
-        Ok(Status::Complete(length)) => Ok(Some(Head { length, body: check(&request, bytes)? })),
+        Ok(Status::Complete(length)) => {
+            outline.note(&request, bytes);
+            Ok(Some(Head { length, body: check(&request, bytes)? }))
+        }
         Ok(Status::Partial) if bytes.first() == Some(&b'\n') => Err(NO_HTTP),
         Ok(Status::Partial) => Ok(None),
         Err(httparse::Error::TooManyHeaders) => Err(Answer::new(431, "the request has more than 100 header fields")),
@@ -229,6 +233,10 @@ fn named<'a>(fields: &'a [Header<'a>], name: &'static str) -> impl Iterator<Item
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn judge(bytes: &[u8]) -> Result<Option<Head>, Answer> {
+        read(bytes, &mut Outline::default())
+    }
 
     fn status(bytes: &str) -> u16 {
         judge(bytes.as_bytes()).unwrap_err().status

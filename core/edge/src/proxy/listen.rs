@@ -2,6 +2,7 @@
 
 use super::answer::Answer;
 use super::client::{Client, Over};
+use super::exchange;
 use super::h2;
 use super::head;
 use super::pair::{PairProxy, PoolId};
@@ -20,6 +21,8 @@ use pingora_core::protocols::http::ServerSession;
 use rustix::net::{SendFlags, sockopt};
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
@@ -42,7 +45,12 @@ pub struct Listener {
     shelter: Arc<Shelter>,
     balancers: Arc<[IpNet]>,
     tls: Option<Arc<Termination>>,
+    patience: Option<Patience>,
 }
+
+/// While it is true, a listener that is closed only takes no more clients: those it has may ask once more, and what goes on goes
+/// on.
+pub type Patience = watch::Receiver<bool>;
 
 /// A client that was met.
 pub(super) struct Met {
@@ -67,7 +75,7 @@ pub struct BindError {
 }
 
 impl BindError {
-    fn new(address: SocketAddr, source: io::Error) -> BindError {
+    pub(crate) fn new(address: SocketAddr, source: io::Error) -> BindError {
         let what = match source.kind() {
             ErrorKind::AddrInUse => "another process listens there; stop it or change `listen`",
             ErrorKind::PermissionDenied => {
@@ -87,9 +95,32 @@ impl Listener {
     /// The system's refusal, with what to do about it.
     pub fn bind(address: SocketAddr, settings: ListenSettings) -> Result<Listener, BindError> {
         let socket = open(address, &settings).map_err(|error| BindError::new(address, error))?;
+        Listener::with(socket, address, settings)
+    }
+
+    /// Listens on a socket that is bound and listens already. It needs a tokio runtime around the call.
+    ///
+    /// # Errors
+    /// The system's refusal, with what to do about it.
+    pub fn over(socket: std::net::TcpListener, settings: ListenSettings) -> Result<Listener, BindError> {
+        let address = socket.local_addr().unwrap_or(SocketAddr::from(([0, 0, 0, 0], 0)));
+        let taken = socket.set_nonblocking(true).and_then(|()| TcpListener::from_std(socket));
+        Listener::with(taken.map_err(|error| BindError::new(address, error))?, address, settings)
+    }
+
+    fn with(socket: TcpListener, address: SocketAddr, settings: ListenSettings) -> Result<Listener, BindError> {
         let address = socket.local_addr().map_err(|error| BindError::new(address, error))?;
         let shelter = Arc::new(Shelter::new(Networks::default(), &settings));
-        Ok(Listener { socket, address, settings, shelter, balancers: Arc::default(), tls: None })
+        Ok(Listener { socket, address, settings, shelter, balancers: Arc::default(), tls: None, patience: None })
+    }
+
+    /// A second handle to its socket: as long as there is one, clients may come.
+    ///
+    /// # Errors
+    /// The system gives none.
+    pub fn socket(&self) -> Result<std::net::TcpListener, BindError> {
+        let second = self.socket.as_fd().try_clone_to_owned();
+        second.map(Into::into).map_err(|error| BindError::new(self.address, error))
     }
 
     /// Clients come from these networks only.
@@ -109,6 +140,12 @@ impl Listener {
     #[must_use]
     pub fn secured(self, tls: Arc<Termination>) -> Listener {
         Listener { tls: Some(tls), ..self }
+    }
+
+    /// See [`Patience`]; without it, clients without a request are left as soon as it is closed.
+    #[must_use]
+    pub fn patient(self, patience: Patience) -> Listener {
+        Listener { patience: Some(patience), ..self }
     }
 
     /// The address, with the port that the system chose if it was asked to.
@@ -136,9 +173,10 @@ impl Listener {
             let presence = sessions.as_ref().and_then(Presence::digest);
             let (tls, pair, closed) = (tls.clone(), Arc::clone(&pair), closed.clone());
             async move {
-                let Met { socket, client, place, .. } = met;
+                let Met { socket, client, asked, place } = met;
                 if let Some(wire) = greeted(socket, client, tls, settings.head_timeout).await {
-                    converse(Client::new(wire, client, presence, place), pair, pool, settings, closed).await;
+                    let client = Client::new(wire, client, presence, place).that_asked_for(asked);
+                    converse(client, pair, pool, settings, closed).await;
                 }
             }
         };
@@ -155,7 +193,7 @@ impl Listener {
         closing: watch::Receiver<bool>,
     ) {
         pair.shared().is_behind(&self.shelter);
-        let (limits, settings) = (self.settings, Arc::new(stream::Rules::new(settings)));
+        let (limits, settings) = (self.settings, Arc::new(stream::Rules::new(settings, self.tls.clone())));
         let pass = move |met| stream::pass(met, Arc::clone(&pair), pool, Arc::clone(&settings), limits);
         self.meet(None, pass, closing).await;
     }
@@ -193,7 +231,8 @@ impl Listener {
                         // A small answer must not wait for the acknowledgement of the one before.
                         let _ = socket.set_nodelay(true);
                         let asked = socket.local_addr().unwrap_or(self.address);
-                        let met = Met { socket, client, asked, place: Place::new(place) };
+                        let place = Place::new(place, self.patience.clone());
+                        let met = Met { socket, client, asked, place };
                         if proxy_protocol::is_due(&self.balancers, client) {
                             let (converse, shelter) = (converse.clone(), Arc::clone(&self.shelter));
                             clients.spawn(async move {
@@ -215,9 +254,15 @@ impl Listener {
             }
         }
         drop(self.socket);
-        let all_gone = async { while clients.join_next().await.is_some() {} };
+        let mut all_gone = pin!(async { while clients.join_next().await.is_some() {} });
+        if let Some(mut patience) = self.patience {
+            tokio::select! {
+                () = &mut all_gone => return,
+                _ = patience.wait_for(|patient| !*patient) => {}
+            }
+        }
         if tokio::time::timeout(settings.grace, all_gone).await.is_err() {
-            tracing::warn!(listener = %self.address, left = clients.len(), "closed with requests under way");
+            tracing::warn!(listener = %self.address, "closed with requests under way");
         }
     }
 }
@@ -313,8 +358,8 @@ async fn converse(
     }
     let mut first = true;
     loop {
-        match client.next_request(first, &settings, &mut closing).await {
-            Ok(()) => {}
+        let head = match client.next_request(first, &settings, &mut closing).await {
+            Ok(head) => head,
             Err(Over::Quietly) => return client.leave().await,
             Err(Over::With(answer)) => {
                 if answer == head::TLS {
@@ -325,7 +370,7 @@ async fn converse(
                 return client.leave().await;
             }
             Err(Over::Http2) => return h2::converse(client, pair, pool, settings, closing).await,
-        }
+        };
         if let Err(retry_after) = client.asks() {
             let answer = Answer::too_often(retry_after);
             turned_down(pair.shared(), &client, &answer);
@@ -333,6 +378,12 @@ async fn converse(
             return client.leave().await;
         }
         first = false;
+        if exchange::is_for(&client, &head, pair.shared()) {
+            if exchange::carry(&mut client, &head, pair.forward(pool), &settings, &closing).await {
+                continue;
+            }
+            return client.leave().await;
+        }
         let mut session = ServerSession::new_http1(Box::new(client));
         session.set_keepalive(Some(settings.idle_timeout.as_secs()));
         session.set_read_timeout(Some(settings.read_timeout));

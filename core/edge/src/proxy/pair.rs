@@ -16,7 +16,7 @@ use super::shelter::{Shelter, TurnedAway};
 use super::stream;
 use super::table::Table;
 use super::tls::Upstream;
-use super::traffic::{ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
+use super::traffic::{Events, Pace, ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
 use crate::admin::api::{SeenStatus, SideSeen, StreamsSeen};
 use crate::metrics::Meters;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -43,6 +43,8 @@ pub struct PairProxy {
     shared: Arc<Shared>,
     /// One for each pool.
     http: Vec<Arc<HttpProxy<Forward>>>,
+    /// The same, for requests that are not pingora's.
+    forwards: Vec<Forward>,
     pub(super) formers: Formers,
 }
 
@@ -83,7 +85,7 @@ pub(super) struct Shared {
     pub(super) streams: stream::Counts,
     pub(super) meters: Meters,
     pub(super) seeing: ArcSwap<Seeing>,
-    pub(super) events: Box<dyn Fn(ProxyEvent) + Send + Sync>,
+    pub(super) events: Events,
 }
 
 /// What was done, counted.
@@ -124,6 +126,8 @@ impl PairProxy {
         events: impl Fn(ProxyEvent) + Send + Sync + 'static,
     ) -> Arc<PairProxy> {
         let links = Arc::<Links>::default();
+        let events: Events = Arc::new(events);
+        let pace = Pace { connections: settings.trouble_interval, answers: settings.answer_interval };
         let hold = Arc::new(Hold::new(settings.hold.max_requests));
         let of_side = |side: Side| pools.iter().map(|pool| pool.servers[side].clone()).collect();
         let shared = Arc::new(Shared {
@@ -140,12 +144,12 @@ impl PairProxy {
             manner: ArcSwap::default(),
             maintenance: ArcSwapOption::empty(),
             shelters: Mutex::default(),
-            traffic: Traffic::default(),
+            traffic: Traffic::new(pace, Arc::clone(&events)),
             done: Done::default(),
             streams: stream::Counts::default(),
             meters: Meters::default(),
             seeing: ArcSwap::default(),
-            events: Box::new(events),
+            events,
             pools: pools.into_iter().map(|pool| pool.name).collect(),
         });
         let conf = Arc::new(ServerConf {
@@ -156,7 +160,8 @@ impl PairProxy {
         });
         let http = |pool| Arc::new(http_proxy(&conf, Forward::new(Arc::clone(&shared), pool)));
         let http = (0..shared.pools.len()).map(http).collect();
-        Arc::new(PairProxy { shared, http, formers: Formers::default() })
+        let forwards = (0..shared.pools.len()).map(|pool| Forward::new(Arc::clone(&shared), pool)).collect();
+        Arc::new(PairProxy { shared, http, forwards, formers: Formers::default() })
     }
 
     /// A pool by its name; the pool without a name is `""`.
@@ -167,6 +172,10 @@ impl PairProxy {
 
     pub(super) fn http(&self, pool: PoolId) -> &Arc<HttpProxy<Forward>> {
         &self.http[pool.0]
+    }
+
+    pub(super) fn forward(&self, pool: PoolId) -> &Forward {
+        &self.forwards[pool.0]
     }
 
     pub(super) fn shared(&self) -> &Shared {
@@ -345,6 +354,17 @@ impl PairProxy {
         self.shared.traffic.take()
     }
 
+    /// Whether requests showed anything since then. It is told as an event, too, of which one may be lost.
+    #[must_use]
+    pub fn has_traffic(&self) -> bool {
+        self.shared.traffic.has_counted()
+    }
+
+    /// An answer whose head comes so long after its request was sent counts as slow; `None`: none does.
+    pub fn set_slow(&self, slow: Option<Duration>) {
+        self.shared.traffic.set_slow(slow);
+    }
+
     /// What has been done since the start.
     #[must_use]
     pub fn totals(&self) -> ProxyTotals {
@@ -383,10 +403,19 @@ impl PairProxy {
         let shared = &self.shared;
         let hold = shared.hold.total();
         let side = |side| {
-            let [refused, resets, timeouts] = shared.traffic.troubles(side);
+            let [refused, resets, timeouts, server_errors, slow] = shared.traffic.troubles(side);
             let connections = shared.links.count_of(side) as u64;
             let streams_open = self.streams_at(side);
-            SideSeen { refused, resets, timeouts, connections, streams_open, ..shared.meters.side(side) }
+            SideSeen {
+                refused,
+                resets,
+                timeouts,
+                server_errors,
+                slow,
+                connections,
+                streams_open,
+                ..shared.meters.side(side)
+            }
         };
         SeenStatus {
             sides: Sides::from_fn(side),

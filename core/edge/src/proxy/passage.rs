@@ -79,6 +79,8 @@ pub(super) struct Attempt {
     pub(super) link: Option<Use>,
     /// Bytes of the request may have left.
     pub(super) sent: bool,
+    /// Since when, where somebody wants to know how long answers take.
+    pub(super) sent_at: Option<Instant>,
     /// The answer's body ends where its connection ends.
     pub(super) until_close: bool,
 }
@@ -156,8 +158,7 @@ impl Forward {
 
     /// The request is about to be written: what its server is told beside what the client said.
     pub(super) fn tell(&self, passage: &mut Passage, request: &impl Request, head: &mut impl Edit) -> Result<()> {
-        let came =
-            Came { from: request.client().map(|client| client.ip().to_canonical()), by_tls: request.by_tls() };
+        let came = Came { from: request.client().map(|client| client.ip().to_canonical()), by_tls: request.by_tls() };
         let manner = self.pair.manner.load();
         manner.forwarded.apply(head, came)?;
         passage.rewrite = manner.rewrite(request.path()).cloned();
@@ -171,6 +172,7 @@ impl Forward {
     pub(super) fn sends(&self, passage: &mut Passage) -> Result<()> {
         let Some(attempt) = &mut passage.attempt else { return Err(Error::new_in(ErrorType::InternalError)) };
         attempt.sent = true;
+        attempt.sent_at = self.pair.traffic.is_timed().then(Instant::now);
         let epoch = attempt.target.epoch;
         self.first(&attempt.target.first_sent, |at| ProxyEvent::FirstSent { epoch, at });
         Ok(())
@@ -200,7 +202,9 @@ impl Forward {
             self.pair.table.wake();
         }
         let good = answer.status() < 500;
-        self.pair.traffic.answered(attempt.target.side, good);
+        // Whoever sends a body may be what is slow.
+        let after = attempt.sent_at.filter(|_| request.method().is_safe()).map(|sent| sent.elapsed());
+        self.pair.traffic.answered(&attempt.target, good, after);
         passage.status = Some(answer.status());
         passage.rewriting = match passage.rewrite.as_ref().and_then(|rule| rule.begin(answer)) {
             Some(Ok(rewriting)) => Some(rewriting),
@@ -280,19 +284,12 @@ impl Forward {
         };
         passage.status = Some(answer.status);
         passage.seen.refused(&answer);
-        let notice =
-            if answer.status == 503 { self.pair.notice(self.pair.settings.hold.retry_after) } else { None };
+        let notice = if answer.status == 503 { self.pair.notice(self.pair.settings.hold.retry_after) } else { None };
         Some((answer, notice))
     }
 
     /// The request is over.
-    pub(super) fn over(
-        &self,
-        passage: &mut Passage,
-        request: &impl Request,
-        carried: Carried,
-        error: Option<&Error>,
-    ) {
+    pub(super) fn over(&self, passage: &mut Passage, request: &impl Request, carried: Carried, error: Option<&Error>) {
         self.land(passage);
         if let Some(why) = passage.watch.take().and_then(|watch| watch.why()) {
             passage.seen.ended(why);
@@ -310,15 +307,13 @@ impl Forward {
         }
         let Some(kind) = trouble_of(error) else {
             if *error.etype() == ErrorType::InvalidHTTPHeader {
-                self.pair.traffic.answered(attempt.target.side, false);
+                self.pair.traffic.answered(&attempt.target, false, None);
             }
             return;
         };
-        let (side, epoch, at) = (attempt.target.side, attempt.target.epoch, clock::now());
+        let (side, epoch) = (attempt.target.side, attempt.target.epoch);
         tracing::debug!(pair = self.pair.name, %side, %epoch, ?kind, %error, "trouble at a side");
-        if self.pair.traffic.trouble(side, kind, at, self.pair.settings.trouble_interval) {
-            (self.pair.events)(ProxyEvent::Trouble { side, epoch, kind, at });
-        }
+        self.pair.traffic.trouble(&attempt.target, kind);
     }
 
     fn first(&self, flag: &AtomicBool, event: impl FnOnce(At) -> ProxyEvent) {
@@ -372,6 +367,7 @@ impl Attempt {
             flight: Some(flight),
             link: None,
             sent: false,
+            sent_at: None,
             until_close: false,
         }
     }
@@ -388,17 +384,17 @@ fn ends_with_connection(method: &Method, answer: &impl AnswerHead) -> bool {
 pub(super) fn sound(request: &impl Request, answer: &impl AnswerHead) -> Result<()> {
     let mut codings = answer.all("transfer-encoding");
     let (coding, another) = (codings.next(), codings.next());
-    let what = if another.is_some() || coding.is_some_and(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
-    {
-        "a transfer coding that nobody asked for"
-    } else if coding.is_some() && answer.version() == Version::HTTP_10 {
-        "a transfer coding in HTTP/1.0"
-    } else if answer.status() == 101 && !request.has("upgrade") {
-        "an upgrade that nobody asked for"
-    } else if answer.length() > ANSWER_HEAD_MAX {
-        "a head that is too long"
-    } else {
-        return Ok(());
-    };
+    let what =
+        if another.is_some() || coding.is_some_and(|coding| !coding.trim_ascii().eq_ignore_ascii_case(b"chunked")) {
+            "a transfer coding that nobody asked for"
+        } else if coding.is_some() && answer.version() == Version::HTTP_10 {
+            "a transfer coding in HTTP/1.0"
+        } else if answer.status() == 101 && !request.has("upgrade") {
+            "an upgrade that nobody asked for"
+        } else if answer.length() > ANSWER_HEAD_MAX {
+            "a head that is too long"
+        } else {
+            return Ok(());
+        };
     Err(Error::explain(ErrorType::InvalidHTTPHeader, what).into_up())
 }

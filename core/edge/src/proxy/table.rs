@@ -1,5 +1,6 @@
 //! The route of the moment: read on each request without a lock, and proven to stand still while a request takes off.
 
+use super::exchange::Shelf;
 use super::flight::{Flight, Flights};
 use super::hold::{Hold, Tally};
 use super::links::{Dial, Links};
@@ -17,6 +18,8 @@ pub(super) struct Target {
     pub(super) side: Side,
     pub(super) epoch: Epoch,
     pub(super) dial: Arc<Dial>,
+    /// Its connections that no request uses.
+    pub(super) shelf: Shelf,
     /// It may be served until `serve_until` only. Not so in a pair in which both sides may serve: there is no lease.
     leased: bool,
     /// Whether its first request has been given to it.
@@ -123,8 +126,9 @@ impl Table {
         }
         let timeout = settings.connect_timeout;
         let dial = Arc::new(Dial::new(Arc::clone(&self.links), side, epoch, timeout));
+        let shelf = Shelf::new(settings.pool, settings.idle_timeout);
         let (first_sent, first_answer) = (AtomicBool::new(false), AtomicBool::new(false));
-        Arc::new(Target { side, epoch, dial, leased, first_sent, first_answer })
+        Arc::new(Target { side, epoch, dial, shelf, leased, first_sent, first_answer })
     }
 
     pub(super) fn serve_until(&self, until: At, now: At) {
