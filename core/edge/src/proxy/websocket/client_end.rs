@@ -139,12 +139,7 @@ impl ClientEnd {
     }
 
     /// Ready: there is something for the server, or the end.
-    fn poll_part(
-        &mut self,
-        cx: &mut Context<'_>,
-        socket: &mut BufWriter<Wire>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<()> {
+    fn poll_part(&mut self, cx: &mut Context<'_>, socket: &mut BufWriter<Wire>, into: &mut ReadBuf<'_>) -> Poll<()> {
         let (Some(parting), Down::Frames(down)) = (&mut self.parting, &self.down) else { return Poll::Pending };
         loop {
             let late = parting.until.as_mut().poll(cx).is_ready();
@@ -265,7 +260,8 @@ impl ClientEnd {
             return Ending::Reset;
         }
         let told = self.parting.as_ref().map_or(0, |parting| parting.told);
-        let owed = (self.upgrade.was_cut() || self.parting.is_some()) && (told > 0 || down.is_between() && !down.is_closed());
+        let owed =
+            (self.upgrade.was_cut() || self.parting.is_some()) && (told > 0 || down.is_between() && !down.is_closed());
         Ending::Saying(if owed { &SERVICE_RESTART[told..] } else { &[] })
     }
 
