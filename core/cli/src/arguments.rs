@@ -32,6 +32,9 @@ pub enum Command {
         /// The edge's configuration
         #[arg(long, value_name = "FILE", default_value = EDGE_CONFIG)]
         config: PathBuf,
+        /// Take over from the edge that has started this process, and speaks to it over its standard input
+        #[arg(long, hide = true)]
+        succeed: bool,
     },
     /// Run a node's agent: its services, under a lease
     Agent {
@@ -54,6 +57,20 @@ pub enum Command {
         /// Print one frame, of one second, and end
         #[arg(long)]
         once: bool,
+    },
+    /// Have the edge read its configuration again: whole or not at all, and without a request lost
+    Reload {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Have the edge go on in a new process, of the program that stands now where it was started from: no connection is refused,
+    /// none is cut, and roles and leases stay as they are
+    Upgrade {
+        #[command(flatten)]
+        reach: Reach,
+        /// Another program
+        #[arg(long, value_name = "FILE")]
+        program: Option<PathBuf>,
     },
     /// Move a pair's active role, and wait for the end
     Switch {

@@ -48,18 +48,24 @@ fn main() -> ExitCode {
 
 fn run(command: Command, log_json: bool) -> Result<(), Failure> {
     match command {
-        Command::Edge { config } => {
+        Command::Edge { config, succeed } => {
             log::start(log_json);
             on_threads(async {
-                lockstep_edge::run(&config, lockstep_edge::terminated()).await.map_err(Failure::from_error)
+                let ended = match succeed {
+                    true => lockstep_edge::succeed(&config, lockstep_edge::terminated()).await,
+                    false => lockstep_edge::run(&config, lockstep_edge::terminated()).await,
+                };
+                ended.map_err(Failure::from_error)
             })
         }
         Command::Agent { config } => {
             log::start(log_json);
-            on_threads(verbs::agent(&config))
+            on_a_worker(async move { verbs::agent(&config).await })
         }
         Command::Status { reach, json } => on_one_thread(verbs::status(&reach, json)),
         Command::Top { reach, once } => on_one_thread(top::top(&reach, once)),
+        Command::Reload { reach } => on_one_thread(verbs::reload(&reach)),
+        Command::Upgrade { reach, program } => on_one_thread(verbs::upgrade(&reach, program.as_deref())),
         Command::Switch { reach, pair, to, insist, yes, json } => {
             on_one_thread(verbs::switch(&reach, &pair, to, insist, yes, json))
         }
@@ -118,15 +124,23 @@ fn policy(verb: PolicyVerb) -> Result<(), Failure> {
 }
 
 fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    block_on(tokio::runtime::Builder::new_multi_thread(), work)
+    block_on(&mut tokio::runtime::Builder::new_multi_thread(), work)
+}
+
+/// On a single worker, which wakes nobody else for what comes: an agent is to be small, and has little to do at a time.
+fn on_a_worker(work: impl Future<Output = Result<(), Failure>> + Send + 'static) -> Result<(), Failure> {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    block_on(runtime.worker_threads(1), async {
+        tokio::spawn(work).await.unwrap_or_else(|error| Err(Failure::failed(format!("the agent has failed: {error}"))))
+    })
 }
 
 fn on_one_thread(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    block_on(tokio::runtime::Builder::new_current_thread(), work)
+    block_on(&mut tokio::runtime::Builder::new_current_thread(), work)
 }
 
 fn block_on(
-    mut runtime: tokio::runtime::Builder,
+    runtime: &mut tokio::runtime::Builder,
     work: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     runtime.enable_all().build().map_err(|error| Failure::failed(format!("no runtime: {error}")))?.block_on(work)

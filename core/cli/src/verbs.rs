@@ -4,7 +4,8 @@ use crate::arguments::{EDGE_CONFIG, Reach};
 use crate::exit::Failure;
 use crate::{render_status, render_why};
 use lockstep_edge::admin::api::{
-    CommandOrder, GateAnswer, GateOrder, Handover, MaintenanceOrder, PauseOrder, SwitchAnswer, SwitchOrder,
+    CommandOrder, GateAnswer, GateOrder, Handover, MaintenanceOrder, PauseOrder, Reloaded, SwitchAnswer, SwitchOrder,
+    UpgradeOrder, WholeOrder,
 };
 use lockstep_edge::admin::client::Client;
 use lockstep_pair::record::Outcome;
@@ -18,6 +19,21 @@ use std::path::Path;
 pub async fn status(reach: &Reach, json: bool) -> Result<(), Failure> {
     let status = client(reach)?.status().await?;
     if json { print_json(&status) } else { print(&render_status::text(&status)) }
+}
+
+/// `lockstep reload`.
+pub async fn reload(reach: &Reach) -> Result<(), Failure> {
+    let Reloaded { applied, said } = client(reach)?.reload(&WholeOrder { by: operator() }).await?;
+    let text = said.iter().map(|line| format!("{line}\n")).collect::<String>();
+    if applied { print(&text) } else { Err(Failure::failed(text.trim_end().to_owned())) }
+}
+
+/// `lockstep upgrade`.
+pub async fn upgrade(reach: &Reach, program: Option<&Path>) -> Result<(), Failure> {
+    let whole = |program: &Path| std::path::absolute(program).unwrap_or_else(|_| program.to_owned());
+    let program = program.map(|program| whole(program).display().to_string()).unwrap_or_default();
+    let upgraded = client(reach)?.upgrade(&UpgradeOrder { program, by: operator() }).await?;
+    print(&format!("the edge goes on in process {}\n", upgraded.pid))
 }
 
 /// `lockstep switch PAIR --to SIDE`.

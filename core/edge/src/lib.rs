@@ -13,6 +13,9 @@
 //! - `proxy`: requests, by the route of the moment.
 //! - `encryption`: the files of TLS with clients and servers.
 //! - `driver`: the pair's one loop.
+//! - `pairs`: a pair at work, as it starts, changes and ends; `doors`: the addresses that it listens on.
+//! - `reload`: another configuration, whole or not at all, while requests go on.
+//! - `succession`: another process, while requests go on.
 //! - `admin`: the operator's API and its client.
 //! - `access`: the access log.
 //! - `metrics`: what monitoring reads.
@@ -28,8 +31,10 @@ mod descriptors;
 mod doors;
 mod driver;
 mod encryption;
+mod failure;
 mod journal;
 pub mod metrics;
+mod pairs;
 mod probe;
 pub mod proxy;
 pub mod rehearsal;
@@ -38,10 +43,12 @@ mod remote;
 mod run;
 mod signals;
 mod store;
+mod succession;
 mod threads;
 mod trust;
 mod wall;
 
+pub use failure::EdgeError;
 pub use lockstep_policy::Side;
-pub use run::{EdgeError, run};
+pub use run::{run, succeed};
 pub use signals::terminated;

@@ -1,21 +1,25 @@
 //! An edge's life: everything is read, opened and bound first, then it starts; nothing starts by halves.
+//!
+//! It ends when it is told to, or when another process goes on in its place (`succession`).
 
 use crate::access::{self, AccessLog, To};
-use crate::admin::server::{Edge, PairDoor, router};
+use crate::admin::api::Reloaded;
+use crate::admin::server::{Edge, Errand, router};
 use crate::admin::token::Token;
-use crate::config::{Config, PairConfig, Report, Security, SeenConfig};
-use crate::doors::{self, Door};
-use crate::driver::{self, Driver, Parts};
-use crate::encryption::{self, Encryption};
+use crate::config::{Config, Security, SeenConfig};
+use crate::doors::Sockets;
+use crate::encryption::{self, Live};
+use crate::failure::EdgeError;
 use crate::journal::Journal;
+use crate::pairs::{self, AtWork, Ground, Ready, Tasks};
 use crate::probe::Means;
-use crate::proxy::Seeing;
-use crate::proxy::{BindError, TlsError};
-use crate::store::{Found, Store, StoreError};
+use crate::proxy::{Generation, Seeing};
+use crate::store::{Found, Store};
+use crate::succession::{Predecessor, Upgrade};
 use crate::threads::RequestThreads;
 use crate::{descriptors, metrics, reload, signals, trust, wall};
-use arc_swap::ArcSwap;
-use lockstep_wire::trust::{Trust, TrustError};
+use arc_swap::{ArcSwap, ArcSwapOption};
+use lockstep_wire::trust::Trust;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -24,149 +28,136 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tokio::task::JoinSet;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinHandle, JoinSet};
 
 /// Drivers end at once; the admin API is not waited for longer.
 const END: Duration = Duration::from_secs(5);
 
-/// An edge does not start, or cannot go on. Each is a sentence with its remedy.
-#[derive(Debug, thiserror::Error)]
-pub enum EdgeError {
-    /// The configuration is not valid.
-    #[error("{0}")]
-    Config(#[from] Report),
-    /// The state directory or what is in it cannot be used.
-    #[error("{0}")]
-    Store(#[from] StoreError),
-    /// The certificates that `[edge.tls]` names cannot be used.
-    #[error("{}: edge.tls: {source}", file.display())]
-    Trust {
-        /// The configuration.
-        file: PathBuf,
-        /// Which, and why.
-        source: TrustError,
-    },
-    /// What a pair's TLS rests on cannot be used.
-    #[error("{}: {key} of pair \"{pair}\": {source}", file.display())]
-    Encryption {
-        /// The configuration.
-        file: PathBuf,
-        /// The key that names it.
-        key: &'static str,
-        /// The pair.
-        pair: String,
-        /// Which file, and why.
-        source: TlsError,
-    },
-    /// A listener of a pair cannot be bound.
-    #[error("{}: {key} of pair \"{pair}\": {source}", file.display())]
-    Listen {
-        /// The configuration.
-        file: PathBuf,
-        /// The key that it stands under.
-        key: String,
-        /// The pair.
-        pair: String,
-        /// Why.
-        source: BindError,
-    },
-    /// The admin API cannot be bound.
-    #[error("{}: edge.admin: cannot listen on {address}: {source}: is another edge running? give each an address of its own", file.display())]
-    Admin {
-        /// The configuration.
-        file: PathBuf,
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The address for metrics cannot be bound.
-    #[error("{}: edge.metrics: cannot listen on {address}: {source}: give it an address of this machine and a port that nobody listens on", file.display())]
-    Metrics {
-        /// The configuration.
-        file: PathBuf,
-        /// Where.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The access log cannot be opened.
-    #[error("{}: edge.access_log.file: {log} cannot be appended to: {source}: make its directory, and let the edge's user write there", file.display())]
-    AccessLog {
-        /// The configuration.
-        file: PathBuf,
-        /// The log.
-        log: String,
-        /// Why.
-        source: io::Error,
-    },
-    /// The admin token cannot be written.
-    #[error("{}: edge.state: the admin token cannot be written: {source}: let the edge's user write to the state directory", file.display())]
-    Token {
-        /// The configuration.
-        file: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// A part of the edge has ended that must not: the process is to be started again.
-    #[error("{what} has ended unexpectedly: {why}; start the edge again")]
-    Broken {
-        /// Which part.
-        what: String,
-        /// Why.
-        why: String,
-    },
-}
+/// Reloads and upgrades that wait for the one that is under way.
+const ERRANDS: usize = 8;
 
-/// Runs an edge until `shutdown` is there, or until a part of it breaks. SIGHUP has the configuration read again, SIGUSR1 the
-/// access log opened again.
+/// Runs an edge until `shutdown` is there, until a part of it breaks, or until another process has taken over and all clients have
+/// left. SIGHUP has the configuration read again, SIGUSR1 the access log opened again, SIGUSR2 another process go on.
 pub async fn run(config: &Path, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
     descriptors::as_many_as_allowed();
+    let config = read(config).await?;
+    let state = config.edge.state.clone();
+    let store = off_the_loop(move || Store::open(&state)).await??;
+    let bound = match Opened::new(config, &Sockets::new()).await {
+        Ok(opened) => opened.with(store.clone()).await,
+        Err(error) => Err(error),
+    };
+    match bound {
+        Ok(bound) => bound.start(None).live(shutdown).await,
+        Err(error) => {
+            store.close().await;
+            Err(error)
+        }
+    }
+}
+
+/// The same, in the place of the edge that has started this process, as soon as that is ready to leave.
+pub async fn succeed(config: &Path, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
+    descriptors::as_many_as_allowed();
+    let not_taken = |why: String| EdgeError::NotTakenOver { why };
+    let (mut predecessor, sockets) = off_the_loop(Predecessor::meet).await?.map_err(not_taken)?;
+    match take_over(config, &mut predecessor, sockets).await {
+        Ok(bound) => {
+            let former: Arc<dyn Generation> = predecessor.took_over();
+            bound.start(Some(former)).live(shutdown).await
+        }
+        Err(error) => {
+            predecessor.refuse(&error.to_string()).await;
+            Err(error)
+        }
+    }
+}
+
+/// What can fail and disturbs nobody comes before the word of the one before, what takes from him after it.
+async fn take_over(config: &Path, predecessor: &mut Predecessor, sockets: Sockets) -> Result<Bound, EdgeError> {
+    let not_taken = |why: String| EdgeError::NotTakenOver { why };
+    let config = read(config).await?;
+    predecessor.suits(&config).map_err(not_taken)?;
+    let opened = Opened::new(config, &sockets).await?;
+    drop(sockets);
+    predecessor.ready().await.map_err(not_taken)?;
+    crate::crash::point("succession");
+    let state = opened.config.edge.state.clone();
+    let store = off_the_loop(move || Store::open(&state)).await??;
+    match opened.with(store.clone()).await {
+        Ok(bound) => Ok(bound),
+        Err(error) => {
+            store.close().await;
+            Err(error)
+        }
+    }
+}
+
+async fn read(config: &Path) -> Result<Config, EdgeError> {
     let path = config.to_owned();
-    let config = off_the_loop(move || crate::config::load(&path)).await??;
-    let edge = Bound::new(config).await?.start();
-    edge.live(shutdown).await
+    Ok(off_the_loop(move || crate::config::load(&path)).await??)
+}
+
+/// All that needs neither store nor journal, which only one edge at a time can have.
+struct Opened {
+    config: Config,
+    trust: Option<Trust>,
+    admin: Own,
+    metrics: Option<Own>,
+    seeing: Seeing,
+    pairs: Vec<Ready>,
+    threads: RequestThreads,
 }
 
 /// Everything that can fail, done; nothing serves yet.
 struct Bound {
-    config: Config,
-    trust: Option<Trust>,
+    opened: Opened,
     store: Store,
     journal: Journal,
     token: Token,
-    admin: TcpListener,
-    metrics: Option<TcpListener>,
-    seeing: Seeing,
-    pairs: Vec<(PairConfig, Found, Vec<Door>, Encryption)>,
-    threads: RequestThreads,
+    found: Vec<Found>,
 }
 
-impl Bound {
-    async fn new(config: Config) -> Result<Bound, EdgeError> {
-        let state = config.edge.state.clone();
-        let store = off_the_loop(move || Store::open(&state)).await??;
-        match Bound::with(config, store.clone()).await {
-            Ok(bound) => Ok(bound),
-            Err(error) => {
-                store.close().await;
-                Err(error)
-            }
-        }
+/// An address of the edge's own.
+pub(crate) struct Own {
+    pub address: SocketAddr,
+    socket: Arc<std::net::TcpListener>,
+    closing: watch::Sender<bool>,
+}
+
+impl Own {
+    /// Binds it, unless there is a socket for it already.
+    pub async fn bind(address: SocketAddr, sockets: &Sockets) -> io::Result<Own> {
+        let socket = match sockets.get(&address) {
+            Some(socket) => socket.try_clone()?,
+            None => TcpListener::bind(address).await?.into_std()?,
+        };
+        Ok(Own { address, socket: Arc::new(socket), closing: watch::Sender::new(false) })
     }
 
-    async fn with(config: Config, store: Store) -> Result<Bound, EdgeError> {
+    fn listener(&self) -> io::Result<TcpListener> {
+        TcpListener::from_std(self.socket.try_clone()?)
+    }
+
+    /// Clients of it are let go.
+    pub fn close(&self) {
+        self.closing.send_replace(true);
+    }
+}
+
+impl Opened {
+    async fn new(config: Config, sockets: &Sockets) -> Result<Opened, EdgeError> {
         let file = config.file.clone();
         let trust = trust::open(&config.edge).map_err(|source| EdgeError::Trust { file: file.clone(), source })?;
         let address = config.edge.admin;
-        let admin = TcpListener::bind(address).await.map_err(|source| EdgeError::Admin {
+        let admin = Own::bind(address, sockets).await.map_err(|source| EdgeError::Admin {
             file: file.clone(),
             address,
             source,
         })?;
         let metrics = match config.edge.seen.metrics {
-            Some(address) => Some(TcpListener::bind(address).await.map_err(|source| EdgeError::Metrics {
+            Some(address) => Some(Own::bind(address, sockets).await.map_err(|source| EdgeError::Metrics {
                 file: file.clone(),
                 address,
                 source,
@@ -178,80 +169,45 @@ impl Bound {
             log,
             source,
         })?;
-        let names: Vec<&str> = config.pairs.iter().map(|pair| pair.name.as_str()).collect();
-        let journal = Journal::open(&config.edge.state, &config.edge.name, config.edge.journal, &names)
-            .map_err(|error| EdgeError::Broken { what: "the journal".to_owned(), why: error.to_string() })?;
-        let mut pairs = Vec::new();
-        for pair in &config.pairs {
-            let encryption = Encryption::open(pair).map_err(|(key, source)| EdgeError::Encryption {
-                file: file.clone(),
-                key,
-                pair: pair.name.clone(),
-                source,
-            })?;
-            let doors = doors::bind(pair, &encryption).map_err(|(key, source)| EdgeError::Listen {
-                file: file.clone(),
-                key,
-                pair: pair.name.clone(),
-                source,
-            })?;
-            let mut found = store.find(&pair.name)?;
-            // Either may have been lost, and has then been told of fewer numbers than were used.
-            found.next_seq = found.next_seq.max(journal.next_seq(&pair.name));
-            pairs.push((pair.clone(), found, doors, encryption));
-        }
-        let threads = RequestThreads::start()
-            .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })?;
-        // Last: the token of an edge that runs already must stay.
-        let token = Token::create(&config.edge.state).map_err(|source| EdgeError::Token { file, source })?;
-        Ok(Bound { config, trust, store, journal, token, admin, metrics, seeing, pairs, threads })
+        let ready = |pair| Ready::new(pair, sockets).map_err(|why| EdgeError::unready(&file, &pair.name, why));
+        let pairs = config.pairs.iter().map(ready).collect::<Result<_, _>>()?;
+        let threads = RequestThreads::start().map_err(|error| EdgeError::broken("the start", error))?;
+        Ok(Opened { config, trust, admin, metrics, seeing, pairs, threads })
     }
 
-    fn start(self) -> Running {
-        let Bound { config, trust, store, journal, token, admin, metrics, seeing, pairs, threads } = self;
-        let (closing, closed) = watch::channel(false);
-        let (stopping, stopped) = watch::channel(false);
-        if let Some(trust) = &trust {
-            trust::keep(trust);
-        }
-        let (mut listeners, mut drivers, mut doors) = (JoinSet::new(), JoinSet::new(), Vec::new());
-        let means = Arc::new(Means::new(config.secrets.clone(), config.edge.probe.roots.clone()));
-        let mut encrypted = Vec::new();
-        for (pair, found, bound, encryption) in pairs {
-            let means = Arc::clone(&means);
-            let inlet = driver::inlet();
-            let proxy = doors::proxy(&pair, inlet.0.clone());
-            proxy.be_seen(seeing.clone());
-            encrypted.push(encryption.start(&pair.name, &proxy));
-            for door in bound {
-                listeners.spawn_on(door.open(Arc::clone(&proxy), closed.clone()), threads.handle());
-            }
-            let in_force = Arc::new(ArcSwap::from_pointee(pair.policy.clone()));
-            let policy = Arc::clone(&in_force);
-            doors.push(PairDoor { name: pair.name.clone(), feeds: inlet.0.clone(), policy });
-            let edge = config.edge.name.clone();
-            let name = pair.name.clone();
-            let noted = journal.pair(&name, found.next_seq);
-            let parts = Parts {
-                edge,
-                trust: trust.clone(),
-                config: pair,
-                in_force,
-                found,
-                store: store.clone(),
-                journal: noted,
-                means,
-                proxy,
-                inlet,
-            };
-            let run = Driver::new(parts).run(stopped.clone());
-            drivers.spawn(async move {
-                run.await;
-                name
-            });
-        }
-        let encrypted = Arc::<[encryption::Live]>::from(encrypted);
-        tokio::spawn(encryption::keep_looking(Arc::clone(&encrypted)));
+    async fn with(self, store: Store) -> Result<Bound, EdgeError> {
+        let edge = &self.config.edge;
+        let names: Vec<&str> = self.pairs.iter().map(Ready::name).collect();
+        let journal = Journal::open(&edge.state, &edge.name, edge.journal, &names)
+            .map_err(|error| EdgeError::broken("the journal", error))?;
+        let found = names.iter().map(|name| pairs::found(name, &store, &journal)).collect::<Result<_, _>>()?;
+        // Last: the token of an edge that runs already must stay.
+        let file = self.config.file.clone();
+        let token = Token::create(&edge.state).map_err(|source| EdgeError::Token { file, source })?;
+        Ok(Bound { opened: self, store, journal, token, found })
+    }
+}
+
+impl Bound {
+    fn start(self, former: Option<Arc<dyn Generation>>) -> Running {
+        let Bound { opened, store, journal, token, found } = self;
+        let Opened { config, trust, admin, metrics, seeing, pairs, threads } = opened;
+        let mut minders = trust.as_ref().map(trust::keep).unwrap_or_default();
+        let ground = Ground {
+            edge: config.edge.name.clone(),
+            trust: trust.clone(),
+            store: store.clone(),
+            journal: journal.clone(),
+            means: Arc::new(Means::new(config.secrets.clone(), &config.edge.probe)),
+            seeing,
+            threads: threads.handle().clone(),
+        };
+        let mut tasks = Tasks::default();
+        let start = |(ready, found): (Ready, Found)| ready.start(&ground, found, former.as_ref(), &mut tasks);
+        let pairs: Vec<AtWork> = pairs.into_iter().zip(found).map(start).collect();
+        let live = Arc::new(ArcSwap::from_pointee(pairs.iter().map(AtWork::encrypted).collect()));
+        minders.push(tokio::spawn(encryption::keep_looking(Arc::clone(&live))));
+        let (errands, asked) = mpsc::channel(ERRANDS);
         let edge = Arc::new(Edge {
             name: config.edge.name.clone(),
             config: config.file.display().to_string(),
@@ -260,65 +216,149 @@ impl Bound {
             trust,
             token,
             users: ArcSwap::from_pointee(config.edge.users.clone()),
-            store: store.clone(),
-            journal: journal.clone(),
-            access_log: seeing.log.clone(),
-            pairs: doors,
+            store: ArcSwap::from_pointee(store),
+            journal: ArcSwap::from_pointee(journal),
+            access_log: ArcSwapOption::new(ground.seeing.log.clone().map(Arc::new)),
+            pairs: ArcSwap::from_pointee(pairs.iter().map(|pair| Arc::clone(&pair.door)).collect()),
             policies: config.edge.policies.clone(),
-            encrypted,
+            errands,
             reload: ArcSwap::default(),
         });
-        if let Some(metrics) = metrics {
-            tokio::spawn(metrics::serve(metrics, Arc::clone(&edge), stopped.clone()));
-        }
-        let mut api_closed = stopped;
-        let api = axum::serve(admin, router(Arc::clone(&edge))).with_graceful_shutdown(async move {
-            let _ = api_closed.wait_for(|stopping| *stopping).await;
-        });
-        drivers.spawn(async move {
-            if let Err(error) = api.await {
-                tracing::error!(%error, "the admin API has ended");
-            }
-            "the admin API".to_owned()
-        });
-        Running { config, store, journal, edge, listeners, threads, drivers, closing, stopping }
+        let program = std::env::current_exe().unwrap_or_default();
+        let mut running = Running {
+            config,
+            ground,
+            edge,
+            pairs,
+            tasks,
+            threads: Some(threads),
+            live,
+            admin,
+            metrics: None,
+            minders,
+            leaving: JoinSet::new(),
+            asked,
+            program,
+        };
+        running.serve_admin();
+        running.serve_metrics(metrics);
+        running
     }
 }
 
 /// An edge at work.
-struct Running {
-    config: Config,
-    store: Store,
-    journal: Journal,
-    edge: Arc<Edge>,
-    listeners: JoinSet<()>,
-    threads: RequestThreads,
-    drivers: JoinSet<String>,
-    /// True: the listeners take no more.
-    closing: watch::Sender<bool>,
-    /// True: drivers and admin API end.
-    stopping: watch::Sender<bool>,
+pub(crate) struct Running {
+    /// Of its pairs each has its own.
+    pub config: Config,
+    pub ground: Ground,
+    pub edge: Arc<Edge>,
+    pub pairs: Vec<AtWork>,
+    pub tasks: Tasks,
+    /// Taken when requests end.
+    threads: Option<RequestThreads>,
+    live: Arc<ArcSwap<Vec<Live>>>,
+    admin: Own,
+    pub metrics: Option<Own>,
+    /// What looks after certificates.
+    minders: Vec<JoinHandle<()>>,
+    /// Doors that were closed, until there is no more patience with who came in by them.
+    leaving: JoinSet<()>,
+    asked: mpsc::Receiver<Errand>,
+    /// The program that this process is of.
+    pub program: PathBuf,
 }
 
+/// Somebody who waits for an upgrade.
+type Waiting = Option<oneshot::Sender<Result<u32, String>>>;
+
 impl Running {
+    fn serve_admin(&mut self) {
+        let mut closed = self.admin.closing.subscribe();
+        let (listener, routes) = (self.admin.listener(), router(Arc::clone(&self.edge)));
+        self.tasks.drivers.spawn(async move {
+            let mut told = closed.clone();
+            let served = match listener {
+                Ok(listener) => {
+                    let until = async move { drop(told.wait_for(|closing| *closing).await) };
+                    axum::serve(listener, routes).with_graceful_shutdown(until).await
+                }
+                Err(error) => Err(error),
+            };
+            match served {
+                Ok(()) if *closed.borrow_and_update() => Ok(()),
+                Ok(()) => Err("the admin API has ended".to_owned()),
+                Err(error) => Err(format!("the admin API: {error}")),
+            }
+        });
+    }
+
+    /// Gives metrics there and nowhere else from now on.
+    pub fn serve_metrics(&mut self, metrics: Option<Own>) {
+        if let Some(before) = std::mem::replace(&mut self.metrics, metrics) {
+            before.close();
+        }
+        let Some(metrics) = &self.metrics else { return };
+        match metrics.listener() {
+            Ok(listener) => {
+                let serving = metrics::serve(listener, Arc::clone(&self.edge), metrics.closing.subscribe());
+                drop(tokio::spawn(serving));
+            }
+            Err(error) => tracing::error!(%error, "metrics are given to nobody"),
+        }
+    }
+
     async fn live(mut self, shutdown: impl Future<Output = ()> + Send + 'static) -> Result<(), EdgeError> {
-        let broken_handler =
-            |error: io::Error| EdgeError::Broken { what: "the signal handler".to_owned(), why: error.to_string() };
-        let mut hang_up = signal(SignalKind::hangup()).map_err(broken_handler)?;
-        // Listened to in any case: left alone, it would end the process.
-        let mut rotated = signal(SignalKind::user_defined1()).map_err(broken_handler)?;
+        let signalled = |kind| signal(kind).map_err(|error| EdgeError::broken("the signal handler", error));
+        let mut hang_up = signalled(SignalKind::hangup())?;
+        // Listened to in any case: left alone, they would end the process.
+        let mut rotated = signalled(SignalKind::user_defined1())?;
+        let mut upgraded = signalled(SignalKind::user_defined2())?;
         signals::notify("READY=1");
         tracing::info!(edge = self.config.edge.name, admin = %self.config.edge.admin, "edge is running");
         tokio::pin!(shutdown);
         let ended = loop {
-            tokio::select! {
+            let wanted: Option<(Option<PathBuf>, Waiting)> = tokio::select! {
                 () = &mut shutdown => break Ok(()),
-                _ = hang_up.recv() => reload::reload(&mut self.config, &self.edge).await,
-                _ = rotated.recv() => self.edge.access_log.iter().for_each(AccessLog::reopen),
-                Some(ended) = self.drivers.join_next() => break Err(broken(ended)),
-                Some(ended) = self.listeners.join_next() => {
-                    break Err(broken(ended.map(|()| "a listener".to_owned())));
+                _ = hang_up.recv() => {
+                    self.reload().await;
+                    None
                 }
+                _ = rotated.recv() => {
+                    self.edge.access_log.load_full().iter().for_each(|log| log.reopen());
+                    None
+                }
+                _ = upgraded.recv() => Some((None, None)),
+                Some(errand) = self.asked.recv() => match errand {
+                    Errand::Reload(reply) => {
+                        let _ = reply.send(self.reload().await);
+                        None
+                    }
+                    Errand::Upgrade(program, reply) => Some((program, Some(reply))),
+                },
+                Some(ended) = self.tasks.drivers.join_next() => match task(ended) {
+                    Ok(()) => None,
+                    Err(broken) => break Err(broken),
+                },
+                Some(ended) = self.tasks.listeners.join_next() => match task(ended.map(Ok)) {
+                    Ok(()) => None,
+                    Err(broken) => break Err(broken),
+                },
+            };
+            let Some((program, waiting)) = wanted else { continue };
+            let upgrade = tokio::select! {
+                upgrade = self.upgrade(program) => upgrade,
+                () = &mut shutdown => break Ok(()),
+            };
+            match upgrade {
+                Ok(successor) => {
+                    waiting.map(|reply| reply.send(Ok(successor.pid())));
+                    return self.step_down(successor, &mut shutdown).await;
+                }
+                Err(Upgrade::Refused(why)) => {
+                    tracing::warn!(why, "the edge goes on in this process");
+                    waiting.map(|reply| reply.send(Err(why)));
+                }
+                Err(Upgrade::Broken(error)) => break Err(error),
             }
         };
         signals::notify("STOPPING=1");
@@ -326,26 +366,82 @@ impl Running {
         ended
     }
 
+    async fn reload(&mut self) -> Reloaded {
+        let reloaded = reload::reload(self).await;
+        self.edge.reload.store(Arc::new(reloaded.said.clone()));
+        self.live.store(Arc::new(self.pairs.iter().map(AtWork::encrypted).collect()));
+        reloaded
+    }
+
+    /// Has patience with the clients of closed doors for as long as is configured.
+    pub fn let_leave<T: Send + 'static>(&mut self, closed: T) {
+        while self.leaving.try_join_next().is_some() {}
+        let drain = self.config.edge.drain;
+        self.leaving.spawn(async move {
+            tokio::time::sleep(drain).await;
+            drop(closed);
+        });
+    }
+
+    /// The sockets of its pairs.
+    pub fn sockets(&self) -> Sockets {
+        self.pairs.iter().flat_map(AtWork::sockets).collect()
+    }
+
     /// Requests under way end first, while leases are still renewed; then the pairs are left to the next edge.
     async fn stop(mut self) {
         tracing::info!("edge is stopping");
-        self.closing.send_replace(true);
-        while self.listeners.join_next().await.is_some() {}
+        self.pairs.iter_mut().for_each(AtWork::shut);
+        self.leaving.abort_all();
+        while self.tasks.listeners.join_next().await.is_some() {}
         // What has not ended within the listeners' grace is cut.
-        drop(self.threads);
-        self.stopping.send_replace(true);
+        drop(self.threads.take());
+        self.pairs.iter_mut().for_each(AtWork::stop);
+        self.admin.close();
+        self.serve_no_metrics();
         // An order that waits for its end would keep the API; it ends with the drivers.
-        let _ = tokio::time::timeout(END, async { while self.drivers.join_next().await.is_some() {} }).await;
-        self.journal.close().await;
-        self.store.close().await;
-        if let Some(log) = &self.edge.access_log {
+        let _ = tokio::time::timeout(END, async { while self.tasks.drivers.join_next().await.is_some() {} }).await;
+        self.ground.journal.close().await;
+        self.ground.store.close().await;
+        if let Some(log) = self.edge.access_log.load_full() {
+            log.close().await;
+        }
+    }
+
+    fn serve_no_metrics(&mut self) {
+        self.serve_metrics(None);
+    }
+
+    /// All sockets that it listens on.
+    pub fn own_sockets(&self) -> Sockets {
+        let own = std::iter::once(&self.admin).chain(&self.metrics);
+        let own = own.map(|own| (own.address, Arc::clone(&own.socket)));
+        self.sockets().into_iter().chain(own).collect()
+    }
+
+    /// Another process serves what is the edge's own, and looks after its certificates.
+    pub fn close_own(&mut self) {
+        self.admin.close();
+        self.serve_no_metrics();
+        self.minders.iter().for_each(JoinHandle::abort);
+    }
+
+    /// There is no more patience with the clients of closed doors.
+    pub fn let_all_go(&mut self) {
+        self.leaving.abort_all();
+    }
+
+    /// Ends, with neither store nor journal nor driver any more.
+    pub async fn end_after_successor(mut self) {
+        drop(self.threads.take());
+        if let Some(log) = self.edge.access_log.load_full() {
             log.close().await;
         }
     }
 }
 
 /// What is made of requests beside serving them. The access log is opened; an error names it.
-fn seeing(seen: &SeenConfig) -> Result<Seeing, (String, io::Error)> {
+pub(crate) fn seeing(seen: &SeenConfig) -> Result<Seeing, (String, io::Error)> {
     let open = |settings: &access::Settings| {
         AccessLog::open(settings).map_err(|source| match &settings.to {
             To::File(log) => (log.display().to_string(), source),
@@ -356,16 +452,16 @@ fn seeing(seen: &SeenConfig) -> Result<Seeing, (String, io::Error)> {
     Ok(Seeing { log, trace: seen.trace, request_id: seen.request_id })
 }
 
-fn broken(ended: Result<String, tokio::task::JoinError>) -> EdgeError {
+/// A task ends when it was told to; else a part of the edge is broken.
+fn task(ended: Result<Result<(), String>, JoinError>) -> Result<(), EdgeError> {
     match ended {
-        Ok(what) => EdgeError::Broken { what, why: "it must not end by itself".to_owned() },
-        Err(error) => EdgeError::Broken { what: "a part of the edge".to_owned(), why: error.to_string() },
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(why)) => Err(EdgeError::broken("a part of the edge", why)),
+        Err(error) => Err(EdgeError::broken("a part of the edge", error)),
     }
 }
 
 /// Does what waits for disks on a thread that may wait.
 async fn off_the_loop<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, EdgeError> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| EdgeError::Broken { what: "the start".to_owned(), why: error.to_string() })
+    tokio::task::spawn_blocking(work).await.map_err(|error| EdgeError::broken("the start", error))
 }

@@ -3,6 +3,7 @@
 use crate::config::{EdgeConfig, Security};
 use lockstep_wire::trust::{Authority, Identity, Life, Peer, Trust, TrustError, lasting_again, written};
 use std::time::Duration;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 /// The dates are looked at so often at least: the clock may be set.
@@ -44,12 +45,11 @@ pub(crate) fn lint(config: &EdgeConfig) -> Option<String> {
     }
 }
 
-/// Keeps the certificates as their files are, and the own one renewed where that can be, for as long as the edge runs.
-pub(crate) fn keep(trust: &Trust) {
-    tokio::spawn(trust.clone().keep_reading());
-    if trust.files().ca_key.is_some() {
-        tokio::spawn(renew(trust.clone()));
-    }
+/// Keeps the certificates as their files are, and the own one renewed where that can be, until the tasks are aborted.
+pub(crate) fn keep(trust: &Trust) -> Vec<JoinHandle<()>> {
+    let reading = tokio::spawn(trust.clone().keep_reading());
+    let renewing = trust.files().ca_key.is_some().then(|| tokio::spawn(renew(trust.clone())));
+    std::iter::once(reading).chain(renewing).collect()
 }
 
 async fn renew(trust: Trust) {

@@ -580,6 +580,41 @@ pub struct PauseAnswer {
     pub paused: Option<Pause>,
 }
 
+/// Body of `POST /v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WholeOrder {
+    /// Who asks.
+    pub by: String,
+}
+
+/// What has become of a reload: 200 when it is in force, 409 when nothing was changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Whether the configuration is in force, but for what is said to need a restart.
+    pub applied: bool,
+    /// Sentences for a person to read.
+    pub said: Vec<String>,
+}
+
+/// Body of `POST /v1/upgrade`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UpgradeOrder {
+    /// The program to go on in; empty: what stands now where this one was started from.
+    #[serde(default)]
+    pub program: String,
+    /// Who asks.
+    pub by: String,
+}
+
+/// The edge goes on in another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upgraded {
+    /// Its number.
+    pub pid: u32,
+}
+
 /// `GET /v1/pairs/{pair}/explain`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Explanation {

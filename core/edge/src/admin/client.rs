@@ -2,7 +2,8 @@
 
 use super::api::{
     CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, MaintenanceAnswer, MaintenanceOrder,
-    PauseAnswer, PauseOrder, PolicyAnswer, PolicyOrder, ShadowOrder, ShadowStatus, Status, SwitchAnswer, SwitchOrder,
+    PauseAnswer, PauseOrder, PolicyAnswer, PolicyOrder, Reloaded, ShadowOrder, ShadowStatus, Status, SwitchAnswer,
+    SwitchOrder, UpgradeOrder, Upgraded, WholeOrder,
 };
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
@@ -27,6 +28,9 @@ const ANSWER_WAIT: Duration = Duration::from_secs(10);
 
 /// A plugin that hangs while it is looked at is killed before this.
 const PLUGIN_WAIT: Duration = Duration::from_secs(60);
+
+/// Reading a configuration with all its plugins, and going on in another process, are done before this.
+const WHOLE_WAIT: Duration = Duration::from_secs(180);
 
 /// A switch ends within the sum of its phases' deadlines; this is beyond any configuration.
 const SWITCH_WAIT: Duration = Duration::from_secs(2 * 3600);
@@ -109,6 +113,21 @@ impl Client {
     /// How the edge and its pairs stand.
     pub async fn status(&self) -> Result<Status, ClientError> {
         self.get("/v1/status").await
+    }
+
+    /// Has the edge read its configuration again.
+    pub async fn reload(&self, order: &WholeOrder) -> Result<Reloaded, ClientError> {
+        let (status, body) = self.send(Method::POST, "/v1/reload", json(order), WHOLE_WAIT).await?;
+        match status {
+            StatusCode::OK | StatusCode::CONFLICT => self.parse(&body),
+            status => Err(self.said(status, &body)),
+        }
+    }
+
+    /// Has the edge go on in a new process.
+    pub async fn upgrade(&self, order: &UpgradeOrder) -> Result<Upgraded, ClientError> {
+        let (status, body) = self.send(Method::POST, "/v1/upgrade", json(order), WHOLE_WAIT).await?;
+        if status == StatusCode::OK { self.parse(&body) } else { Err(self.said(status, &body)) }
     }
 
     /// Moves a pair's active role, and waits for the end.

@@ -44,7 +44,7 @@ pub(super) async fn export(
     let Ok(place) = PLACES.try_acquire() else {
         return Err(bad(format!("{EXPORTS} exports are being made already: try again when one has ended")));
     };
-    let reader = edge.journal.reader(&pair).await;
+    let reader = edge.journal.load_full().reader(&pair).await;
     let (pieces, stream) = mpsc::channel::<Piece>(PIECES);
     let runtime = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || {

@@ -10,6 +10,7 @@ mod seen;
 pub(crate) mod server;
 pub(crate) mod token;
 mod who;
+mod whole;
 
 pub use token::new_token;
 

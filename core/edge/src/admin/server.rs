@@ -2,14 +2,15 @@
 
 use super::api::{
     AccessLogStatus, CommandOrder, Explanation, Failure, GateAnswer, GateOrder, Handover, Journal, JournalEntry,
-    Maintenance, MaintenanceAnswer, MaintenanceOrder, PairStatus, Pause, PauseAnswer, PauseOrder, Status, SwitchAnswer,
-    SwitchOrder,
+    Maintenance, MaintenanceAnswer, MaintenanceOrder, PairStatus, Pause, PauseAnswer, PauseOrder, Reloaded, Status,
+    SwitchAnswer, SwitchOrder,
 };
 use super::certificates::TrustStatus;
 use super::export::export;
 use super::policies;
 use super::token::Token;
 use super::who::{OPERATE, UNSAFE, Who};
+use super::whole;
 use crate::access::{AccessLog, Counts};
 use crate::config::{PoliciesConfig, PolicyConfig, UserConfig};
 use crate::driver::{Ask, Feed};
@@ -17,7 +18,7 @@ use crate::journal::{self, Journal as Journals};
 use crate::metrics::{self, Look, Process};
 use crate::store::{KeptHandover, Reader, Store, StoreError};
 use crate::wall;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Query, Request, State};
 use axum::http::StatusCode;
@@ -30,6 +31,7 @@ use lockstep_policy::event::Outcome;
 use lockstep_wire::trust::Trust;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
@@ -55,13 +57,13 @@ pub(crate) struct Edge {
     pub insecure: bool,
     pub token: Token,
     pub users: ArcSwap<Vec<UserConfig>>,
-    pub store: Store,
-    pub journal: Journals,
-    pub access_log: Option<AccessLog>,
-    pub pairs: Vec<PairDoor>,
+    pub store: ArcSwap<Store>,
+    pub journal: ArcSwap<Journals>,
+    pub access_log: ArcSwapOption<AccessLog>,
+    pub pairs: ArcSwap<Vec<Arc<PairDoor>>>,
     pub policies: PoliciesConfig,
-    /// The files of TLS with clients and servers.
-    pub encrypted: Arc<[crate::encryption::Live]>,
+    /// Whoever runs the edge does these, one after the other.
+    pub errands: mpsc::Sender<Errand>,
     /// What became of the last reload of the configuration.
     pub reload: ArcSwap<Vec<String>>,
 }
@@ -69,9 +71,18 @@ pub(crate) struct Edge {
 /// The way to one pair.
 pub(crate) struct PairDoor {
     pub name: String,
-    pub feeds: mpsc::Sender<Feed>,
+    /// To the driver that there is now.
+    pub feeds: Arc<ArcSwap<mpsc::Sender<Feed>>>,
     /// The policy that decides.
     pub policy: Arc<ArcSwap<PolicyConfig>>,
+}
+
+/// What is asked of the edge as a whole.
+pub(crate) enum Errand {
+    /// Read the configuration again; answered with what has become of it.
+    Reload(oneshot::Sender<Reloaded>),
+    /// Go on in a new process, of this program or of the same one; answered with its number.
+    Upgrade(Option<PathBuf>, oneshot::Sender<Result<u32, String>>),
 }
 
 /// An error as it is answered.
@@ -95,6 +106,8 @@ pub(crate) fn router(edge: Arc<Edge>) -> Router {
     let places = Arc::new(Semaphore::new(REQUESTS));
     Router::new()
         .route("/v1/status", get(status))
+        .route("/v1/reload", post(whole::reload))
+        .route("/v1/upgrade", post(whole::upgrade))
         .route("/metrics", get(metrics))
         .route("/v1/pairs/{pair}/switch", post(switch))
         .route("/v1/pairs/{pair}/command", post(command))
@@ -313,7 +326,7 @@ impl PairDoor {
             Refusal(StatusCode::SERVICE_UNAVAILABLE, why)
         };
         let (reply, answer) = oneshot::channel();
-        self.feeds.send(Feed::Ask(ask(reply))).await.map_err(|_| gone())?;
+        self.feeds.load_full().send(Feed::Ask(ask(reply))).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())
     }
 }
@@ -322,17 +335,17 @@ impl Edge {
     /// How all pairs stand.
     async fn status(&self) -> Result<Status, Refusal> {
         let mut pairs: Vec<PairStatus> = Vec::new();
-        for pair in &self.pairs {
+        for pair in self.pairs.load_full().iter() {
             pairs.push(pair.ask(Ask::Status).await?);
         }
-        let access_log = self.access_log.as_ref().map(AccessLog::counts);
+        let access_log = self.access_log.load_full().map(|log| log.counts());
         Ok(Status {
             edge: self.name.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started: self.started.clone(),
             config: self.config.clone(),
             reload: self.reload.load().to_vec(),
-            journal_lost: self.journal.lost(),
+            journal_lost: self.journal.load().lost(),
             access_log: access_log.map(|Counts { written, lost }| AccessLogStatus { written, lost }),
             trust: TrustStatus::of(self.trust.as_ref(), self.insecure),
             pairs,
@@ -347,9 +360,10 @@ impl Edge {
         rendered.await.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
 
-    pub(super) fn door(&self, pair: &str) -> Result<&PairDoor, Refusal> {
-        self.pairs.iter().find(|door| door.name == pair).ok_or_else(|| {
-            let names: Vec<&str> = self.pairs.iter().map(|door| door.name.as_str()).collect();
+    pub(super) fn door(&self, pair: &str) -> Result<Arc<PairDoor>, Refusal> {
+        let pairs = self.pairs.load();
+        pairs.iter().find(|door| door.name == pair).cloned().ok_or_else(|| {
+            let names: Vec<&str> = pairs.iter().map(|door| door.name.as_str()).collect();
             let what = format!("this edge has no pair \"{pair}\"; it has: {}", names.join(", "));
             Refusal(StatusCode::NOT_FOUND, what)
         })
@@ -384,7 +398,7 @@ impl Edge {
         pair: &str,
         look: impl FnOnce(journal::Reader) -> T + Send + 'static,
     ) -> Result<T, Refusal> {
-        let reader = self.journal.reader(pair).await;
+        let reader = self.journal.load_full().reader(pair).await;
         let answered = tokio::task::spawn_blocking(move || look(reader)).await;
         answered.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))
     }
@@ -394,7 +408,7 @@ impl Edge {
         &self,
         read: impl FnOnce(Reader) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, Refusal> {
-        let store = self.store.clone();
+        let store = self.store.load_full();
         let answered = tokio::task::spawn_blocking(move || read(store.reader()?)).await;
         answered.map_err(|error| Refusal(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?.map_err(Refusal::from)
     }

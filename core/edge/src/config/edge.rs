@@ -1,10 +1,12 @@
 //! `[edge]`: all of it has a default.
 
+use super::pair::HOUR;
 use super::table::Table;
 use super::{EdgeConfig, JournalConfig, SeenConfig, journal, policies, seen, tls, users};
 use super::{ProbeConfig, probe};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 const STATE: &str = "/var/lib/lockstep";
 const ADMIN_PORT: u16 = 7480;
@@ -21,6 +23,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
         users: Vec::new(),
         security: None,
         seen: SeenConfig::default(),
+        drain: HOUR,
     };
     let Some(mut table) = table else { return (edge, None) };
     if let Some(name) = table.text("name") {
@@ -38,6 +41,7 @@ pub(super) fn read(table: Option<Table<'_, '_>>, file: &Path) -> (EdgeConfig, Op
     edge.users = users::read(table.tables("users", "edge.users"));
     edge.security = tls::read(table.table("tls", "edge.tls"), file);
     edge.seen = seen::read(&mut table, file);
+    edge.drain = table.duration("drain", HOUR, Duration::from_secs(1)..=168 * HOUR).value;
     let plugins = table.text("plugins").and_then(|directory| {
         let path = beside(file).join(directory.value);
         if !path.is_dir() {

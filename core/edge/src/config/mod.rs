@@ -6,6 +6,8 @@
 mod across;
 mod calls;
 mod edge;
+#[cfg(test)]
+mod fuzz;
 mod journal;
 mod limits;
 mod lints;
@@ -89,6 +91,8 @@ pub struct EdgeConfig {
     pub security: Option<Security>,
     /// How the data plane is seen.
     pub seen: SeenConfig,
+    /// How long clients may stay that came before a reload or an upgrade.
+    pub drain: Duration,
 }
 
 /// One of `[[edge.users]]`.

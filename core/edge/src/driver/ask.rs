@@ -26,12 +26,28 @@ impl Driver {
                 self.proxy.set_manner(*manner);
                 let _ = reply.send(());
             }
+            Ask::Leave(reply) => self.leave(reply),
             Ask::Policy(policy, reply) => self.change_policy(*policy, reply),
             Ask::Shadow(Some(wanted), by, reply) => self.begin_shadow(*wanted, by, reply),
             Ask::Shadow(None, by, reply) => drop(reply.send(self.end_shadow(&by))),
             Ask::ShadowStatus(reply) => drop(reply.send(self.shadow_status())),
             Ask::Promote(back, by, reply) => self.promote(back, by, reply),
         }
+    }
+
+    /// Between two handovers only: what another driver finds in the store is then all that there is to know.
+    fn leave(&mut self, reply: oneshot::Sender<Result<(), String>>) {
+        let view = self.coordinator.view();
+        let under_way = match view.handover {
+            Some((to, _)) => Some(format!("a handover to side {to} is under way")),
+            None if view.recovering => Some("it still asks its agents how they are".to_owned()),
+            None if self.changing.is_some() || self.promotion.is_some() => {
+                Some("a change of its policy is under way".to_owned())
+            }
+            None => None,
+        };
+        self.leaves = under_way.is_none();
+        let _ = reply.send(under_way.map_or(Ok(()), Err));
     }
 
     /// The policy answers an operator's order; when it cannot, the operator's word is enough.

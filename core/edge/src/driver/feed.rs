@@ -59,6 +59,8 @@ pub(crate) enum Ask {
     Maintenance(Option<Maintenance>, String, oneshot::Sender<Result<Option<Maintenance>, String>>),
     /// Treat clients otherwise from now on.
     Manner(Box<Manner>, oneshot::Sender<()>),
+    /// Leave to another one what it does, unless something is under way: what that is.
+    Leave(oneshot::Sender<Result<(), String>>),
     /// The latest handover, with what was measured until now.
     Latest(oneshot::Sender<Option<KeptHandover>>),
     /// The configuration has changed; answered with what became of it.

@@ -22,6 +22,7 @@ mod sharing;
 mod sides;
 mod standing;
 mod status;
+mod window;
 
 pub use alarm::{Alarms, Today};
 pub(crate) use feed::{Ask, Feed};
@@ -59,23 +60,24 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use window::Window;
 
 /// What may wait for a driver. It is read within microseconds, so this is a second's worth of a storm.
 const QUEUE: usize = 4096;
 
-/// From one traffic window to the next.
-const WINDOW: Duration = Duration::from_millis(100);
-
-/// Trouble at a side closes a window early, but not more often than this.
-const WINDOW_LEAST: Duration = Duration::from_millis(10);
-
 /// No timer is armed closer than this: whatever is wrong, the loop does not spin.
 const LEAST_WAIT: Duration = Duration::from_micros(100);
 
+/// The loop looks around now and then, whatever it waits for.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// A pair's way in, before its driver exists: the proxy is made with it.
-pub(crate) fn inlet() -> (mpsc::Sender<Feed>, mpsc::Receiver<Feed>) {
+pub(crate) fn inlet() -> Inlet {
     mpsc::channel(QUEUE)
 }
+
+/// Both ends of it.
+pub(crate) type Inlet = (mpsc::Sender<Feed>, mpsc::Receiver<Feed>);
 
 /// What a driver is made of.
 pub(crate) struct Parts {
@@ -90,7 +92,7 @@ pub(crate) struct Parts {
     pub journal: PairJournal,
     pub means: Arc<Means>,
     pub proxy: Arc<PairProxy>,
-    pub inlet: (mpsc::Sender<Feed>, mpsc::Receiver<Feed>),
+    pub inlet: Inlet,
 }
 
 /// One pair's driver.
@@ -136,8 +138,9 @@ pub(crate) struct Driver {
     pause: Option<crate::admin::api::Pause>,
     maintenance: Option<crate::admin::api::Maintenance>,
     store_trouble: String,
-    /// When the present traffic window began.
-    window: At,
+    /// It was told to leave, and nothing is under way.
+    leaves: bool,
+    window: Window,
     feeds: mpsc::Sender<Feed>,
     replies: mpsc::UnboundedSender<Reply>,
     inbox: mpsc::Receiver<Feed>,
@@ -191,7 +194,8 @@ impl Driver {
             pause: found.pause,
             maintenance: found.maintenance,
             store_trouble: String::new(),
-            window: now,
+            leaves: false,
+            window: Window::default(),
             proxy,
             store,
             config,
@@ -203,7 +207,7 @@ impl Driver {
         }
     }
 
-    /// Runs until `stop` is true.
+    /// Runs until `stop` is true, or until it was told to leave.
     pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
         if !self.coordinator.is_shared() {
             realtime::ask_once(self.config.settings.terms.ttl, "the edge");
@@ -215,13 +219,17 @@ impl Driver {
         loop {
             self.pass_time();
             self.carry_out();
-            let wait = self.deadline().since(clock::now()).max(LEAST_WAIT);
+            let wait =
+                self.deadline().map_or(LONGEST_WAIT, |at| at.since(clock::now()).clamp(LEAST_WAIT, LONGEST_WAIT));
             tokio::select! {
                 biased;
                 Some(reply) = self.answers.recv() => self.hear(reply),
                 Some(feed) = self.inbox.recv() => self.take(feed),
                 () = tokio::time::sleep_until(Instant::now() + wait) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
+            }
+            if self.leaves {
+                return;
             }
         }
     }
@@ -306,9 +314,7 @@ impl Driver {
         if self.coordinator.deadline().is_some_and(|at| now >= at) {
             self.coordinator.handle(now, Input::Tick);
         }
-        if now.since(self.window) >= WINDOW {
-            self.close_window(now);
-        }
+        self.watch_window(now);
         self.forget_outdated_answers();
         self.pass_sharing(now);
         self.ring_alarms(now);
@@ -318,12 +324,12 @@ impl Driver {
         self.orders.expire(now);
     }
 
-    fn deadline(&self) -> At {
-        let window = self.window + WINDOW;
+    /// When there is something to do without any event.
+    fn deadline(&self) -> Option<At> {
         let seat = self.seat.deadline(self.promotion.is_none());
-        let others = [self.coordinator.deadline(), seat, self.orders.deadline()];
+        let others = [self.window.deadline(), self.coordinator.deadline(), seat, self.orders.deadline()];
         let more = [self.sharing_deadline(), self.alarm_deadline(), self.shadow_deadline(), self.change_deadline()];
-        others.into_iter().chain(more).flatten().fold(window, At::min)
+        others.into_iter().chain(more).flatten().min()
     }
 }
 

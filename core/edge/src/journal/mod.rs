@@ -24,8 +24,8 @@ use slot::Slot;
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use write::{Job, Writer};
@@ -46,7 +46,7 @@ const QUEUE: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) struct Journal {
     directory: PathBuf,
-    slots: Arc<BTreeMap<String, Arc<Slot>>>,
+    slots: Arc<Mutex<BTreeMap<String, Arc<Slot>>>>,
     jobs: SyncSender<Job>,
 }
 
@@ -60,12 +60,34 @@ impl Journal {
         let (jobs, inbox) = sync_channel(QUEUE);
         let mut writer = Writer::new(directory.clone(), edge, config, &slots);
         std::thread::Builder::new().name("journal".to_owned()).spawn(move || writer.run(&inbox))?;
-        Ok(Journal { directory, slots: Arc::new(slots), jobs })
+        Ok(Journal { directory, slots: Arc::new(Mutex::new(slots)), jobs })
     }
 
-    /// A pair's journal, for its driver, whose next event has this number.
+    fn slots(&self) -> MutexGuard<'_, BTreeMap<String, Arc<Slot>>> {
+        self.slots.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the next event of a pair whose driver has left, in this life of the edge.
+    pub fn goes_on(&self, pair: &str) -> Option<u64> {
+        let slot = self.slots().get(pair).cloned()?;
+        let next = slot.held().next;
+        (next > 0).then_some(next)
+    }
+
+    /// A pair's journal, for its driver, whose next event has this number. One that was not opened is opened now.
     pub fn pair(&self, pair: &str, next_seq: u64) -> PairJournal {
-        let slot = self.slots.get(pair).cloned().unwrap_or_default();
+        let known = self.slots().get(pair).cloned();
+        let slot = known.unwrap_or_else(|| {
+            let slot = Arc::<Slot>::default();
+            self.slots().insert(pair.to_owned(), Arc::clone(&slot));
+            if self.jobs.try_send(Job::Open { pair: pair.to_owned(), slot: Arc::clone(&slot) }).is_err() {
+                tracing::warn!(
+                    pair,
+                    "the journal is busy: nothing of this pair is written until the edge is restarted"
+                );
+            }
+            slot
+        });
         slot.held().next = next_seq;
         PairJournal::new(slot, self.jobs.clone())
     }
@@ -77,7 +99,7 @@ impl Journal {
 
     /// Records that found no room since the edge started.
     pub fn lost(&self) -> u64 {
-        self.slots.values().map(|slot| slot.lost_in_all()).sum()
+        self.slots().values().map(|slot| slot.lost_in_all()).sum()
     }
 
     /// Reads what is written, and first has written what is not. Its answers wait for the disk.

@@ -40,6 +40,8 @@ pub(super) enum Job {
         /// Told when that is done.
         written: Option<oneshot::Sender<()>>,
     },
+    /// Write this pair's, too, from now on.
+    Open { pair: String, slot: Arc<Slot> },
     /// Write what waits, and end.
     Close {
         /// Told when that is done.
@@ -49,6 +51,7 @@ pub(super) enum Job {
 
 pub(super) struct Writer {
     root: PathBuf,
+    edge: String,
     config: JournalConfig,
     pairs: Vec<PairFiles>,
     /// The memory of the next block.
@@ -63,7 +66,7 @@ impl Writer {
         let pair = |(name, slot): (&String, &Arc<Slot>)| PairFiles::new(&root, edge, name, Arc::clone(slot), limits);
         let pairs = slots.iter().map(pair).collect();
         let now = Instant::now();
-        Writer { root, config, pairs, spare: Vec::new(), trimmed: now, again: now }
+        Writer { root, edge: edge.to_owned(), config, pairs, spare: Vec::new(), trimmed: now, again: now }
     }
 
     /// Writes until it is closed, or nobody can append any more.
@@ -76,6 +79,10 @@ impl Writer {
             self.turn();
             match job {
                 Ok(Job::Flush { written }) => drop(written.map(|written| written.send(()))),
+                Ok(Job::Open { pair, slot }) => {
+                    let limits = limits(self.config, self.pairs.len() + 1);
+                    self.pairs.push(PairFiles::new(&self.root, &self.edge, &pair, slot, limits));
+                }
                 Ok(Job::Close { closed }) => {
                     self.end();
                     let _ = closed.send(());

@@ -318,6 +318,7 @@ impl PairProxy {
     /// How clients are treated, from now on.
     pub fn set_manner(&self, manner: Manner) {
         let limit = manner.crowd.connections.unwrap_or(0);
+        self.shared.traffic.set_slow(manner.slow);
         self.shared.manner.store(Arc::new(manner));
         for (_, servers) in self.shared.servers.iter() {
             servers.limit_seats(limit);
@@ -358,11 +359,6 @@ impl PairProxy {
     #[must_use]
     pub fn has_traffic(&self) -> bool {
         self.shared.traffic.has_counted()
-    }
-
-    /// An answer whose head comes so long after its request was sent counts as slow; `None`: none does.
-    pub fn set_slow(&self, slow: Option<Duration>) {
-        self.shared.traffic.set_slow(slow);
     }
 
     /// What has been done since the start.

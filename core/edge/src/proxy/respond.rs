@@ -25,7 +25,8 @@ pub(super) async fn respond(
             Err(Over::With(answer)) => return client.refuse(&answer, &settings).await,
         };
         first = false;
-        let (reply, goes_on) = reply(&pair, &client.take(head.length), head.body);
+        let stays = !*closing.borrow();
+        let (reply, goes_on) = reply(&pair, &client.take(head.length), head.body, stays);
         let written = client.give(&reply, &settings).await;
         if !goes_on || !written {
             return;
@@ -34,13 +35,13 @@ pub(super) async fn respond(
 }
 
 /// What is said, and whether another request may follow.
-fn reply(pair: &PairProxy, bytes: &[u8], body: head::Body) -> (Vec<u8>, bool) {
+fn reply(pair: &PairProxy, bytes: &[u8], body: head::Body, stays: bool) -> (Vec<u8>, bool) {
     let (asked, lasting) = match Asked::read(bytes) {
         Ok(read) => read,
         Err(reply) => return (reply.to_wire(false, false), false),
     };
     // What has a body would have to be read past it.
-    let goes_on = lasting && matches!(body, head::Body::Length(0));
+    let goes_on = stays && lasting && matches!(body, head::Body::Length(0));
     let is_head = asked.is_head;
     let shared = pair.shared();
     let lets_in = || shared.sessions.as_ref().map(|sessions| sessions.lets_in()).unwrap_or_default();

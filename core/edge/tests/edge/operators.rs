@@ -176,17 +176,22 @@ async fn a_bad_configuration_changes_nothing_and_a_good_one_what_it_can() {
 
     let slow = place.client().status().await.unwrap().pairs[0].policy.expected_delay_ms;
     write(&text.replace("fast = true", "fast = false").replace("max_wait = \"100ms\"", "max_wait = \"1s\""));
-    let said = reload(&place, "pair.policy and pair.detect: in force").await;
-    assert!(
-        said.contains(&"pair \"phones\": pair.hold: has changed, and needs a restart of the edge".to_owned()),
-        "{said:?}"
-    );
+    let said = reload(&place, "made again").await;
+    assert_eq!(said, ["pair \"phones\": pair.hold: applied, and the pair made again"]);
+    let expected = async || place.client().status().await.unwrap().pairs[0].policy.expected_delay_ms;
     let deadline = Instant::now() + PATIENT;
-    while place.client().status().await.unwrap().pairs[0].policy.expected_delay_ms == slow {
+    while expected().await == slow {
         assert!(Instant::now() < deadline, "the policy has its old parameters");
         sleep(Duration::from_millis(20)).await;
     }
-    reload(&place, "pair.hold: has changed").await;
+    write(&text.replace("max_wait = \"100ms\"", "max_wait = \"1s\""));
+    reload(&place, "pair.policy and pair.detect: in force").await;
+    while expected().await != slow {
+        assert!(Instant::now() < deadline, "the policy has its old parameters");
+        sleep(Duration::from_millis(20)).await;
+    }
+    write(&text.replace("max_wait = \"100ms\"", "max_wait = \"1s\"").replace("[edge]", "[edge]\nname = \"another\""));
+    reload(&place, "edge.name: has changed, and needs a restart of the edge").await;
     edge.stop().await;
 }
 
