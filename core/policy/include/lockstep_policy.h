@@ -183,6 +183,7 @@ typedef struct {
     ls_head head;
     uint32_t side, good, server_errors, refused, resets, timeouts;
     uint64_t window_ns;
+    uint32_t slow, pad; /* since 1.1 */
 } ls_ev_traffic;
 typedef struct { ls_head head; uint32_t timer, pad; } ls_ev_timer;
 typedef struct {
@@ -345,7 +346,7 @@ LS_ASSERT(sizeof(ls_ev_probe) == 88 && offsetof(ls_ev_probe, server) == 64, "ls_
 LS_ASSERT(sizeof(ls_ev_agent) == 104 && offsetof(ls_ev_agent, replication) == 80, "ls_ev_agent");
 LS_ASSERT(sizeof(ls_service) == 24, "ls_service");
 LS_ASSERT(sizeof(ls_ev_link) == 48, "ls_ev_link");
-LS_ASSERT(sizeof(ls_ev_traffic) == 64, "ls_ev_traffic");
+LS_ASSERT(sizeof(ls_ev_traffic) == 72 && offsetof(ls_ev_traffic, slow) == 64, "ls_ev_traffic");
 LS_ASSERT(sizeof(ls_ev_timer) == 40, "ls_ev_timer");
 LS_ASSERT(sizeof(ls_ev_order) == 72 && offsetof(ls_ev_order, rights) == 56, "ls_ev_order");
 LS_ASSERT(sizeof(ls_ev_handover) == 56, "ls_ev_handover");

@@ -265,6 +265,9 @@ pub struct Traffic {
     pub resets: u32,
     /// Connects or answers that did not come in time.
     pub timeouts: u32,
+    /// Answers that came later than `[pair.detect]`'s `slow`; they are counted above, too. 0 where that is not given.
+    #[serde(default)]
+    pub slow: u32,
 }
 
 /// What an operator asks.

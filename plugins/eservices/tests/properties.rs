@@ -137,7 +137,7 @@ fn what() -> impl Strategy<Value = What> {
             What::Result(ActionResult { action, outcome, why: "so".to_owned() })
         }),
         1 => (side(), 0_u32..3).prop_map(|(side, good)| What::Traffic(Traffic {
-            side, window: Duration::from_secs(1), good, server_errors: 0, refused: 0, resets: 0, timeouts: 0,
+            side, window: Duration::from_secs(1), good, server_errors: 0, refused: 0, resets: 0, timeouts: 0, slow: 0,
         })),
         1 => (0_u64..60, any::<bool>()).prop_map(|(share, ended)| {
             What::Sessions(Sessions { share, ended, on: Both { a: 60, b: 60 }, ..Sessions::default() })

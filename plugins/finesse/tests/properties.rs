@@ -100,7 +100,7 @@ fn what() -> impl Strategy<Value = What> {
     let sessions = (0_u64..40, 0_u32..3, 0_u32..3, 0_u32..3, any::<bool>());
     let traffic = |side| {
         let window = Duration::from_secs(1);
-        What::Traffic(Traffic { side, window, good: 0, server_errors: 1, refused: 0, resets: 0, timeouts: 0 })
+        What::Traffic(Traffic { side, window, good: 0, server_errors: 1, refused: 0, resets: 0, timeouts: 0, slow: 0 })
     };
     prop_oneof![
         1 => (option::of(side()), any::<bool>()).prop_map(|(active, restored)| {

@@ -49,6 +49,12 @@ pub struct SideSeen {
     pub resets: u64,
     /// Connects or answers that did not come in time.
     pub timeouts: u64,
+    /// Answers of 500 and above, and answers that are no HTTP.
+    #[serde(default)]
+    pub server_errors: u64,
+    /// Answers that came later than `[pair.detect]`'s `slow`.
+    #[serde(default)]
+    pub slow: u64,
     /// Connections to its servers, idle ones included.
     pub connections: u64,
     /// Streams to it that are open.

@@ -96,11 +96,12 @@ pub(super) fn read<'i>(
     let answer = table.list("answer", ADDRESS).map(|answer| answer.items).unwrap_or_default();
     let exclusive_only = ["lease", "handover"].map(|key| (key, table.place(key)));
     let terms = lease(table.table("lease", "pair.lease"));
-    let detect = detect(table.table("detect", "pair.detect"), terms.detect);
+    let (detect, slow) = detect(table.table("detect", "pair.detect"), terms.detect);
     let hold = hold(table.table("hold", "pair.hold"));
     let mode = manner::mode(&mut table);
     let mut manner = manner::read(&mut table, dir, hold.retry_after);
     manner.crowd = upstream.crowd;
+    manner.slow = slow;
     let mut settings = handover(table.table("handover", "pair.handover"), terms);
     let (session_at, session) = session::read(table.table("session", "pair.session"));
     let a = side(table.table("a", "pair.a"), &table, Side::A);
@@ -183,20 +184,27 @@ fn name(table: &mut Table<'_, '_>) -> Placed<String> {
     name
 }
 
-fn detect(table: Option<Table<'_, '_>>, (interval, timeout, failures): (Duration, Duration, u64)) -> Detect {
+/// The times of detection, and from which on an answer to a client is slow.
+fn detect(
+    table: Option<Table<'_, '_>>,
+    (interval, timeout, failures): (Duration, Duration, u64),
+) -> (Detect, Option<Duration>) {
     let (mut interval, mut timeout, mut failures) = (interval, timeout, failures);
+    let mut slow = Duration::ZERO;
     if let Some(mut table) = table {
         interval = table.duration("interval", interval, ms(10)..=HOUR).value;
         timeout = table.duration("timeout", timeout, ms(10)..=HOUR).value;
         failures = table.number("failures", failures, 1..=1000);
+        slow = table.duration("slow", slow, ms(1)..=HOUR).value;
         table.finish();
     }
     let whole = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-    Detect {
+    let detect = Detect {
         interval_ms: whole(interval),
         timeout_ms: whole(timeout),
         failures: u32::try_from(failures).unwrap_or(u32::MAX),
-    }
+    };
+    (detect, (!slow.is_zero()).then_some(slow))
 }
 
 /// A lease's times, and how far the edge's clock and a node's may run apart.

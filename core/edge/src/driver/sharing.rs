@@ -13,14 +13,30 @@ use std::time::Duration;
 /// The policy is told of sessions no more often than this, but for the end of a move.
 const AGAIN: Duration = Duration::from_millis(250);
 
+/// Whether there is news is looked at this often where nothing was heard of requests.
+const SELDOM: Duration = Duration::from_secs(5);
+
 /// What the policy was told last.
 #[derive(Debug, Default)]
 pub(super) struct Told {
     sessions: Sessions,
     /// When it was looked at last whether there is news.
     looked: At,
+    /// Requests were answered since.
+    stale: bool,
     /// The share in force was given for this reason.
     reason: String,
+}
+
+impl Told {
+    fn look(&mut self, now: At) {
+        self.looked = now;
+        self.stale = false;
+    }
+
+    fn next_look(&self) -> At {
+        self.looked + if self.stale { AGAIN } else { SELDOM }
+    }
 }
 
 impl Driver {
@@ -67,9 +83,14 @@ impl Driver {
         if due {
             self.proxy.pass_sessions(now);
         }
-        if due || now.since(self.told.looked) >= AGAIN {
+        if due || now >= self.told.next_look() {
             self.tell_sessions(now);
         }
+    }
+
+    /// Requests were answered: sessions may have begun.
+    pub(super) fn sessions_may_have_changed(&mut self) {
+        self.told.stale = true;
     }
 
     fn tell_sessions(&mut self, now: At) {
@@ -78,15 +99,18 @@ impl Driver {
         let at_once = (report.share, report.ended) != (told.share, told.ended);
         if at_once || (now.since(self.told.looked) >= AGAIN && report != *told) {
             self.told.sessions = report.clone();
-            self.told.looked = now;
+            self.told.look(now);
             self.tell(What::Sessions(report));
         } else if report == *told {
-            self.told.looked = now;
+            self.told.look(now);
+        } else {
+            self.told.stale = true;
         }
     }
 
     pub(super) fn sharing_deadline(&self) -> Option<At> {
-        self.proxy.sessions()?.deadline()
+        let sessions = self.proxy.sessions()?.deadline();
+        Some(sessions.map_or(self.told.next_look(), |at| at.min(self.told.next_look())))
     }
 
     /// A new instance of the policy has not been told of any session.

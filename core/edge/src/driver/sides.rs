@@ -2,14 +2,13 @@
 
 mod errands;
 
+use super::Driver;
 use super::last_word::LastWord;
 use super::orders::ActionOf;
-use super::{Driver, WINDOW_LEAST};
 use crate::agents::{LinkEvent, Way};
-use crate::proxy::{ProxyEvent, TrafficCounts};
 use lockstep_pair::coordinator::Input;
 use lockstep_pair::protocol::{FromNode, Report};
-use lockstep_policy::event::{ActionResult, Connection, Link, Outcome, ProbeId, ProbeResult, Traffic, What};
+use lockstep_policy::event::{ActionResult, Connection, Link, Outcome, ProbeId, ProbeResult, What};
 use lockstep_policy::{At, Level, Side};
 use lockstep_wire::{FromAgent, clock};
 use std::collections::BTreeMap;
@@ -150,7 +149,7 @@ impl Driver {
     }
 }
 
-/// Probes and requests.
+/// Probes.
 impl Driver {
     pub(super) fn probed(&mut self, declaration: u64, result: ProbeResult) {
         if !self.probes.is_current(declaration, result.probe) {
@@ -158,32 +157,5 @@ impl Driver {
         }
         self.sides[result.side].probes.insert(result.probe, (clock::now(), result.clone()));
         self.tell(What::Probe(result));
-    }
-
-    pub(super) fn proxy_event(&mut self, event: ProxyEvent) {
-        match event {
-            ProxyEvent::FirstSent { epoch, at } => self.coordinate(Input::FirstSent { epoch, at }),
-            ProxyEvent::FirstAnswer { epoch, at } => self.coordinate(Input::FirstAnswer { epoch, at }),
-            ProxyEvent::Trouble { side, .. } => {
-                self.probes.all_now(side);
-                let now = clock::now();
-                if now.since(self.window) >= WINDOW_LEAST {
-                    self.close_window(now);
-                }
-            }
-        }
-    }
-
-    /// Tells the policy what requests met since the last window, where they met anything.
-    pub(super) fn close_window(&mut self, now: At) {
-        let window = now.since(self.window);
-        self.window = now;
-        for (side, counts) in self.proxy.take_traffic().iter() {
-            if *counts == TrafficCounts::default() {
-                continue;
-            }
-            let TrafficCounts { good, server_errors, refused, resets, timeouts } = *counts;
-            self.tell(What::Traffic(Traffic { side, window, good, server_errors, refused, resets, timeouts }));
-        }
     }
 }

@@ -1,7 +1,7 @@
 //! One HTTP request that does something, where a probe only asks: an edge activates by such a call what admits no agent.
 
 use super::connect;
-use super::http::{exchange, head, read, unmade};
+use super::exchange::{exchange, head, read, unmade};
 use super::judge::{BODY_MAX, Finding};
 use super::means::Means;
 use super::tls::name_of;

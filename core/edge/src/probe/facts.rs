@@ -45,6 +45,11 @@ impl Facts {
         self.0.iter().any(|(_, look)| !matches!(look, Look::Header(_)))
     }
 
+    /// Whether the head's fields have to be.
+    pub fn need_fields(&self) -> bool {
+        self.0.iter().any(|(_, look)| matches!(look, Look::Header(_)))
+    }
+
     /// What is there, in the order in which it is asked for.
     pub fn find(&self, headers: &HeaderMap, body: &[u8]) -> Vec<Fact> {
         let text = String::from_utf8_lossy(body);

@@ -1,42 +1,80 @@
-//! One HTTP request on one new connection: bounded in time and in bytes.
+//! HTTP probes: a GET, and what its answer says; bounded in time and in bytes.
+//!
+//! Where probes come often a connection carries several of them. What a kept connection shows counts when it is good. When it
+//! is anything else, or late, a new connection is asked before the probe's time is over: no server is blamed for having
+//! closed what was idle. So that a server is noticed that answers on old connections and takes no new ones, each probe in
+//! `connect_every` connects, as does each that is sent beside the others, and each that follows one that was not good.
 
-use super::connect::{self, Stream, at_port};
+mod answer;
+mod chunks;
+mod kept;
+
+use super::connect::{self, at_port};
+use super::exchange::AGENT;
 use super::facts::Facts;
 use super::judge::{self, BODY_MAX, Finding};
 use super::tls::{Trust, name_of};
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
+use answer::{Body, HEAD_MAX, Head};
+use http::{HeaderValue, Uri};
+use kept::{Connection, Kept};
 use lockstep_policy::action::HttpProbe;
 use lockstep_policy::event::Verdict;
 use rustls::pki_types::ServerName;
+use std::fmt::Write;
 use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// What is read at once.
+const READ: usize = 4096;
 
 /// A declared HTTP probe, checked.
 pub(super) struct Http {
     probe: HttpProbe,
+    /// What is asked for.
+    path: String,
     /// Where to, when not to the side's server.
     address: Option<SocketAddr>,
     /// Whose certificate; none: the address's.
     name: Option<ServerName<'static>>,
     facts: Facts,
+    kept: Kept,
+}
+
+/// One of the side's servers.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Server {
+    /// Which, counted from 0.
+    pub turn: usize,
+    pub address: SocketAddr,
+}
+
+/// How often probes come, and make connections.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    pub interval: Duration,
+    /// One probe in so many.
+    pub connect_every: u32,
 }
 
 impl Http {
-    pub fn new(probe: &HttpProbe) -> Result<Http, String> {
+    pub fn new(probe: &HttpProbe, servers: usize, pace: Pace) -> Result<Http, String> {
+        let shown = |text: &str| judge::bounded(text);
         if !probe.path.starts_with('/') {
-            return Err(format!("the path \"{}\" does not begin with /", judge::bounded(&probe.path)));
+            return Err(format!("the path \"{}\" does not begin with /", shown(&probe.path)));
         }
-        let wrong = |error| format!("no request can be made of the path \"{}\": {error}", judge::bounded(&probe.path));
-        Request::get(&probe.path).body(()).map_err(wrong)?;
+        let wrong = |error: String| format!("no request can be made of the path \"{}\": {error}", shown(&probe.path));
+        let uri: Uri = probe.path.parse().map_err(|error: http::uri::InvalidUri| wrong(error.to_string()))?;
+        let path = uri.path_and_query().ok_or_else(|| wrong("it has no path".to_owned()))?.to_string();
         let address = match probe.address.as_str() {
             "" => None,
-            text => Some(text.parse().map_err(|_| format!("\"{}\" is no address IP:PORT", judge::bounded(text)))?),
+            text => Some(text.parse().map_err(|_| format!("\"{}\" is no address IP:PORT", shown(text)))?),
         };
         let name = (!probe.host.is_empty()).then(|| name_of(&probe.host)).transpose()?;
-        Ok(Http { facts: Facts::new(&probe.facts)?, probe: probe.clone(), address, name })
+        HeaderValue::from_str(&probe.host).map_err(|_| format!("\"{}\" is no host", shown(&probe.host)))?;
+        let places = if address.is_some() { 1 } else { servers };
+        let kept = Kept::new(places, pace.interval, pace.connect_every);
+        Ok(Http { facts: Facts::new(&probe.facts)?, probe: probe.clone(), path, address, name, kept })
     }
 
     /// Where it goes when not to one of the side's servers.
@@ -44,102 +82,142 @@ impl Http {
         self.address
     }
 
-    pub async fn probe(&self, trust: &Trust, server: SocketAddr) -> Finding {
-        self.ask(trust, self.address.unwrap_or_else(|| at_port(server, self.probe.port)), server)
-            .await
-            .unwrap_or_else(|finding| finding)
+    /// Asks a server; `anew`: on a new connection. Who calls ends it when the time is over.
+    pub async fn probe(&self, trust: &Trust, server: Server, anew: bool, timeout: Duration) -> Finding {
+        let kept = if anew { None } else { self.kept.take(self.place(server)) };
+        let found = match kept {
+            None => self.connect_and_ask(trust, server).await,
+            Some(connection) => self.ask_again(connection, trust, server, timeout / 2).await,
+        };
+        found.unwrap_or_else(|finding| finding)
     }
 
-    async fn ask(&self, trust: &Trust, address: SocketAddr, server: SocketAddr) -> Result<Finding, Finding> {
-        let probe = &self.probe;
+    /// Asks on a kept connection, and on a new one when that is not good, or has not been for so long.
+    async fn ask_again(
+        &self,
+        connection: Connection,
+        trust: &Trust,
+        server: Server,
+        patience: Duration,
+    ) -> Result<Finding, Finding> {
+        let is_good = |found: &Result<Finding, Finding>| matches!(found, Ok(Finding { verdict: Verdict::Good, .. }));
+        let on_kept = self.ask(connection, server);
+        tokio::pin!(on_kept);
+        let late = match tokio::time::timeout(patience, &mut on_kept).await {
+            Ok(found) if is_good(&found) => return found,
+            Ok(_) => false,
+            Err(_) => true,
+        };
+        let mut on_new = Box::pin(self.connect_and_ask(trust, server));
+        if late {
+            tokio::select! {
+                found = &mut on_new => return found,
+                found = &mut on_kept => if is_good(&found) { return found },
+            }
+        }
+        on_new.await
+    }
+
+    async fn connect_and_ask(&self, trust: &Trust, server: Server) -> Result<Finding, Finding> {
+        let address = self.address.unwrap_or_else(|| at_port(server.address, self.probe.port));
         let name = self.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
-        let stream = connect::open(trust, address, probe.tls, &name).await?;
-        let unnamed = || self.address.unwrap_or(server).to_string();
-        let host = if probe.host.is_empty() { unnamed() } else { probe.host.clone() };
-        let request = head(Request::get(&probe.path), &host).body(Full::default()).map_err(|e| unmade(&e))?;
-        let wanted = if self.facts.need_body() { BODY_MAX } else { probe.body.len() };
-        exchange(stream, request, async |answer: Response<Incoming>| {
-            let (answer, body) = answer.into_parts();
-            let status = answer.status.as_u16();
-            let good = judge::status_is_good(probe, status);
-            let wanted = if good || self.facts.need_body() { wanted } else { 0 };
-            let text = if wanted == 0 { Vec::new() } else { read(body, wanted).await? };
-            let finding = match good {
-                false => Finding::new(Verdict::Wrong, status, format!("status {status}")),
-                true if probe.body.is_empty() => Finding::good(status, ""),
-                true => judge::body(probe, status, &text),
-            };
-            Ok(Finding { facts: self.facts.find(&answer.headers, &text), ..finding })
-        })
-        .await
+        let stream = connect::open(trust, address, self.probe.tls, &name).await?;
+        self.ask(Connection::new(stream), server).await
     }
-}
 
-/// Sends a text and takes the whole answer: its status, its head and its body.
-pub(super) async fn post(
-    stream: Stream,
-    host: &str,
-    path: &str,
-    text: String,
-) -> Result<(u16, HeaderMap, Vec<u8>), Finding> {
-    let request = head(Request::post(path), host).header("content-type", "text/xml; charset=utf-8");
-    let request = request.body(Full::from(text)).map_err(|error| unmade(&error))?;
-    exchange(stream, request, async |answer: Response<Incoming>| {
-        let (answer, body) = answer.into_parts();
-        Ok((answer.status.as_u16(), answer.headers, read(body, BODY_MAX).await?))
-    })
-    .await
-}
-
-pub(super) fn head(request: http::request::Builder, host: &str) -> http::request::Builder {
-    request
-        .header("host", host)
-        .header("user-agent", concat!("lockstep/", env!("CARGO_PKG_VERSION")))
-        .header("connection", "close")
-}
-
-pub(super) fn unmade(error: &http::Error) -> Finding {
-    Finding::new(Verdict::Wrong, 0, format!("no request can be made of it: {error}"))
-}
-
-pub(super) async fn exchange<T>(
-    stream: Stream,
-    request: Request<Full<Bytes>>,
-    judge: impl AsyncFnOnce(Response<Incoming>) -> Result<T, Finding>,
-) -> Result<T, Finding> {
-    let handshake = hyper::client::conn::http1::Builder::new()
-        .max_buf_size(BODY_MAX)
-        .max_headers(100)
-        .handshake(TokioIo::new(stream));
-    let (mut sender, connection) = handshake.await.map_err(|error| judge::not_http(&error))?;
-    // The connection is driven beside the request, and dropped with it: a late or endless answer binds nothing.
-    let answered = async {
-        let answer = sender.send_request(request).await.map_err(|error| judge::not_http(&error))?;
-        judge(answer).await
-    };
-    tokio::pin!(answered, connection);
-    tokio::select! {
-        biased;
-        finding = &mut answered => finding,
-        // The connection is over; what it still held for us is in the answer's own channel.
-        _ = &mut connection => answered.await,
-    }
-}
-
-/// As much of a body as tells whether it begins with a text of this length, and a little more for people to read.
-pub(super) async fn read(mut body: Incoming, wanted: usize) -> Result<Vec<u8>, Finding> {
-    let mut text = Vec::new();
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|error| judge::not_http(&error))?;
-        if let Ok(data) = frame.into_data() {
-            text.extend_from_slice(&data);
+    /// One request, and as much of its answer as tells what it is. A connection that was good is kept.
+    async fn ask(&self, mut connection: Connection, server: Server) -> Result<Finding, Finding> {
+        connection.probes += 1;
+        let again = self.kept.wants(connection.probes);
+        let request = self.request(server, again);
+        let stream = &mut connection.stream;
+        stream.write_all(&request).await.map_err(|error| judge::broken(&error))?;
+        stream.flush().await.map_err(|error| judge::broken(&error))?;
+        let mut bytes = Vec::new();
+        let (mut head, length) = loop {
+            if read(&mut connection, &mut bytes).await? == 0 {
+                return Err(ended("before its answer"));
+            }
+            if let Some(whole) = Head::read(&bytes, self.facts.need_fields()).map_err(no_http)? {
+                break whole;
+            }
+        };
+        let (good, mut text) = (judge::status_is_good(&self.probe, head.status), Vec::new());
+        let wanted = match (self.facts.need_body(), good) {
+            (true, _) => BODY_MAX,
+            (false, true) => self.probe.body.len(),
+            (false, false) => 0,
+        };
+        bytes.drain(..length);
+        let whole = match wanted {
+            // Nobody wants to know what it is.
+            0 => head.body.take(&bytes, &mut text).is_ok_and(|taken| taken == bytes.len()),
+            _ => body(&mut connection, &mut head.body, bytes, &mut text, wanted).await?,
+        };
+        let status = head.status;
+        let finding = match good {
+            false => Finding::new(Verdict::Wrong, status, format!("status {status}")),
+            true if self.probe.body.is_empty() => Finding::good(status, ""),
+            true => judge::body(&self.probe, status, &text),
+        };
+        let finding = Finding { facts: self.facts.find(&head.fields, &text), ..finding };
+        if again && whole && head.persists && head.body.is_framed() && finding.verdict == Verdict::Good {
+            self.kept.put(self.place(server), Connection { rest: head.body, ..connection });
         }
-        if text.trim_ascii_start().len() >= wanted || text.len() > BODY_MAX {
-            break;
+        Ok(finding)
+    }
+
+    fn place(&self, server: Server) -> usize {
+        if self.address.is_some() { 0 } else { server.turn }
+    }
+
+    fn request(&self, server: Server, again: bool) -> Vec<u8> {
+        let mut text = String::with_capacity(128 + self.path.len() + self.probe.host.len());
+        let _ = write!(text, "GET {} HTTP/1.1\r\nhost: ", self.path);
+        let _ = match self.probe.host.as_str() {
+            "" => write!(text, "{}", self.address.unwrap_or(server.address)),
+            host => write!(text, "{host}"),
+        };
+        let close = if again { "" } else { "\r\nconnection: close" };
+        let _ = write!(text, "\r\nuser-agent: {AGENT}{close}\r\n\r\n");
+        text.into_bytes()
+    }
+}
+
+/// Reads as much of a body as tells whether it begins with a text of this length, and a little more for people to read; whether
+/// nothing has come that is not of it.
+async fn body(
+    connection: &mut Connection,
+    body: &mut Body,
+    mut bytes: Vec<u8>,
+    text: &mut Vec<u8>,
+    wanted: usize,
+) -> Result<bool, Finding> {
+    loop {
+        let taken = body.take(&bytes, text).map_err(no_http)?;
+        let enough = text.trim_ascii_start().len() >= wanted || text.len() > BODY_MAX;
+        if enough || body.is_over() {
+            text.truncate(BODY_MAX);
+            return Ok(taken == bytes.len());
+        }
+        bytes.clear();
+        if read(connection, &mut bytes).await? == 0 {
+            return if body.is_framed() { Err(ended("within its answer")) } else { Ok(false) };
         }
     }
-    text.truncate(BODY_MAX);
-    Ok(text)
+}
+
+async fn read(connection: &mut Connection, bytes: &mut Vec<u8>) -> Result<usize, Finding> {
+    bytes.reserve(READ.min(HEAD_MAX));
+    connection.stream.read_buf(bytes).await.map_err(|error| judge::broken(&error))
+}
+
+fn ended(when: &str) -> Finding {
+    Finding::new(Verdict::Refused, 0, format!("the server has closed the connection {when}"))
+}
+
+fn no_http(why: String) -> Finding {
+    Finding::new(Verdict::Wrong, 0, format!("not an HTTP answer: {why}"))
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::agent::{self, AgentPing};
 use super::cti::Cti;
-use super::http::Http;
+use super::http::{Http, Pace, Server};
 use super::icmp::Icmp;
 use super::means::Means;
 use super::xmpp::Xmpp;
@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub(super) const DSCP_MAX: u8 = 63;
 
 pub(super) enum Kind {
-    Http(Http),
+    Http(Box<Http>),
     Tcp { port: u16 },
     Icmp(Icmp),
     Agent(AgentProbe, Side),
@@ -30,7 +30,10 @@ impl Kind {
     /// An error is a sentence for the policy's author or the operator.
     pub fn new(watch: &Watch, servers: usize, means: &Means, agents: &dyn AgentPing) -> Result<Kind, String> {
         Ok(match &watch.kind {
-            ProbeKind::Http(probe) => Kind::Http(Http::new(probe)?),
+            ProbeKind::Http(probe) => {
+                let pace = Pace { interval: watch.interval, connect_every: means.connect_every };
+                Kind::Http(Box::new(Http::new(probe, servers, pace)?))
+            }
             ProbeKind::Tcp { port } => Kind::Tcp { port: *port },
             ProbeKind::Icmp(probe) => Kind::Icmp(Icmp::new(probe, &means.pinger)?),
             ProbeKind::Agent(probe) => {
@@ -57,26 +60,28 @@ impl Kind {
         }
     }
 
-    /// Sends one; `turn` names the server among the side's, `server` is its address.
+    /// Sends one; `turn` names the server among the side's, `server` is its address. One that is `beside` the others makes a
+    /// connection of its own where the others may share one.
     pub async fn probe(
         &self,
         means: &Means,
         agents: &Arc<dyn AgentPing>,
         (turn, server): (usize, SocketAddr),
-        timeout: Duration,
+        (timeout, beside): (Duration, bool),
     ) -> Finding {
         let began = Instant::now();
         let asked = async {
+            // What is large and rare lies apart: every probe would need its room.
             match self {
-                Kind::Http(http) => http.probe(&means.trust, server).await,
+                Kind::Http(http) => http.probe(&means.trust, Server { turn, address: server }, beside, timeout).await,
                 Kind::Tcp { port } => {
                     let connected = connect::tcp(connect::at_port(server, *port)).await;
                     connected.map_or_else(|finding| finding, |_| Finding::good(0, ""))
                 }
-                Kind::Icmp(icmp) => icmp.probe(&means.pinger, server.ip()).await,
-                Kind::Agent(probe, side) => agent::probe(&**agents, *side, probe, timeout).await,
-                Kind::Xmpp(xmpp) => xmpp.probe(means, turn, server, timeout).await,
-                Kind::Cti(cti) => cti.probe(means, turn, server).await,
+                Kind::Icmp(icmp) => Box::pin(icmp.probe(&means.pinger, server.ip())).await,
+                Kind::Agent(probe, side) => Box::pin(agent::probe(&**agents, *side, probe, timeout)).await,
+                Kind::Xmpp(xmpp) => Box::pin(xmpp.probe(means, turn, server, timeout)).await,
+                Kind::Cti(cti) => Box::pin(cti.probe(means, turn, server)).await,
             }
         };
         let silent = || Finding::new(Verdict::Silent, 0, format!("no answer within {timeout:?}"));

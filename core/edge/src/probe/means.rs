@@ -4,9 +4,8 @@ use super::icmp::Pinger;
 use super::judge::Finding;
 use super::tls::Trust;
 use super::xmpp::LogIns;
-use crate::config::SecretFiles;
+use crate::config::{ProbeConfig, SecretFiles};
 use lockstep_policy::event::Verdict;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Made once for an edge.
@@ -15,12 +14,23 @@ pub(crate) struct Means {
     pub(super) trust: Arc<Trust>,
     pub(super) pinger: Pinger,
     pub(super) log_ins: LogIns,
+    /// One HTTP probe in so many makes a connection, where they come often.
+    pub(super) connect_every: u32,
 }
 
+/// One in ten: a server that takes no new connections is noticed after so many probes at the latest.
+pub(crate) const CONNECT_EVERY: u32 = 10;
+
 impl Means {
-    /// `roots`: a file of certificates to be trusted instead of the system's.
-    pub fn new(secrets: SecretFiles, roots: Option<PathBuf>) -> Means {
-        Means { secrets, trust: Arc::new(Trust::new(roots)), pinger: Pinger::default(), log_ins: LogIns::default() }
+    /// With the secrets that probes may name, and as `[edge.probe]` has it.
+    pub fn new(secrets: SecretFiles, probe: &ProbeConfig) -> Means {
+        Means {
+            secrets,
+            trust: Arc::new(Trust::new(probe.roots.clone())),
+            pinger: Pinger::default(),
+            log_ins: LogIns::default(),
+            connect_every: probe.connect_every,
+        }
     }
 
     /// A declared probe's secret must have a name that is known; an empty one is none.
@@ -39,6 +49,6 @@ impl Means {
 
 impl Default for Means {
     fn default() -> Means {
-        Means::new(SecretFiles::default(), None)
+        Means::new(SecretFiles::default(), &ProbeConfig::default())
     }
 }

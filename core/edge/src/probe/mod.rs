@@ -8,12 +8,14 @@ mod agent;
 mod call;
 mod connect;
 mod cti;
+mod exchange;
 mod facts;
 mod http;
 mod icmp;
 mod judge;
 mod kind;
 mod means;
+mod rhythm;
 mod sender;
 mod session;
 mod target;
@@ -23,16 +25,17 @@ mod xmpp;
 
 pub(crate) use agent::{AgentPing, Ping, PingError};
 pub use call::HttpCall;
-pub(crate) use means::Means;
+pub(crate) use means::{CONNECT_EVERY, Means};
 pub(crate) use target::target;
-pub(crate) use tls::roots_of;
+pub(crate) use tls::{Anybody, roots_of};
 
 use agent::NoAgents;
 use kind::Kind;
 use lockstep_policy::Side;
 use lockstep_policy::action::{ProbeKind, Watch};
 use lockstep_policy::event::{ProbeId, ProbeResult};
-use sender::Sender;
+use rhythm::Rhythm;
+use sender::{Sender, Shared};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +61,7 @@ pub(crate) struct Probes {
     agents: Arc<dyn AgentPing>,
     watched: BTreeMap<ProbeId, Watched>,
     declared: u64,
+    rhythm: Rhythm,
 }
 
 struct Watched {
@@ -81,7 +85,7 @@ impl Drop for Watched {
 impl Probes {
     pub fn new(deliver: Deliver) -> Probes {
         let (means, agents) = (Arc::default(), Arc::new(NoAgents));
-        Probes { deliver, means, agents, watched: BTreeMap::new(), declared: 0 }
+        Probes { deliver, means, agents, watched: BTreeMap::new(), declared: 0, rhythm: Rhythm::new() }
     }
 
     /// With the connections over which [`ProbeKind::Agent`] asks.
@@ -115,7 +119,12 @@ impl Probes {
         }
         let kind = Kind::new(&watch, servers.len(), &self.means, &*self.agents)?;
         self.declared += 1;
-        let shared = (Arc::clone(&self.means), Arc::clone(&self.agents), Arc::clone(&self.deliver));
+        let shared = Shared {
+            means: Arc::clone(&self.means),
+            agents: Arc::clone(&self.agents),
+            deliver: Arc::clone(&self.deliver),
+            rhythm: self.rhythm,
+        };
         let sender = Arc::new(Sender::new(self.declared, watch.clone(), kind, servers, shared));
         let interval = watch.repeats().then(|| tokio::spawn(Arc::clone(&sender).send_at_intervals()));
         self.watched.insert(watch.probe, Watched { declaration: self.declared, watch, sender, interval });
@@ -137,14 +146,14 @@ impl Probes {
         let Some(watched) = self.watched.get(&probe) else {
             return Err(format!("no probe has the number {}", probe.0));
         };
-        watched.sender.send();
+        watched.sender.send(true);
         Ok(())
     }
 
     /// Sends all probes of a side at once, but for those that the policy sends one by one.
     pub fn all_now(&self, side: Side) {
         let wanted = |watched: &&Watched| watched.watch.side == side && watched.watch.repeats();
-        self.watched.values().filter(wanted).for_each(|watched| watched.sender.send());
+        self.watched.values().filter(wanted).for_each(|watched| watched.sender.send(true));
     }
 
     /// Whether a result is of a probe that is still declared so.

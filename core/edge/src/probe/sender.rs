@@ -4,14 +4,15 @@ use super::agent::AgentPing;
 use super::judge::{self, Finding};
 use super::kind::Kind;
 use super::means::Means;
+use super::rhythm::Rhythm;
 use super::{Deliver, FASTEST, SLOWEST};
 use lockstep_policy::action::Watch;
 use lockstep_policy::event::ProbeResult;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until};
 
 /// Probes of one declaration that may be under way at once; one more is left out.
 const UNDER_WAY: usize = 64;
@@ -26,30 +27,40 @@ pub(super) struct Sender {
     turn: AtomicUsize,
     places: Arc<Semaphore>,
     deliver: Deliver,
+    rhythm: Rhythm,
+}
+
+/// What the probes of a pair share.
+pub(super) struct Shared {
+    pub means: Arc<Means>,
+    pub agents: Arc<dyn AgentPing>,
+    pub deliver: Deliver,
+    pub rhythm: Rhythm,
 }
 
 impl Sender {
     /// The servers are all of the side's; there is at least one.
-    pub fn new(
-        declaration: u64,
-        watch: Watch,
-        kind: Kind,
-        servers: &[SocketAddr],
-        (means, agents, deliver): (Arc<Means>, Arc<dyn AgentPing>, Deliver),
-    ) -> Sender {
+    pub fn new(declaration: u64, watch: Watch, kind: Kind, servers: &[SocketAddr], shared: Shared) -> Sender {
+        let Shared { means, agents, deliver, rhythm } = shared;
         let (turn, places) = (AtomicUsize::new(0), Arc::new(Semaphore::new(UNDER_WAY)));
-        Sender { declaration, watch, kind, servers: servers.to_vec(), means, agents, turn, places, deliver }
+        Sender { declaration, watch, kind, servers: servers.to_vec(), means, agents, turn, places, deliver, rhythm }
     }
 
     pub async fn send_at_intervals(self: Arc<Sender>) {
         let interval = self.watch.interval.max(FASTEST);
+        let (mut last, mut sent) = (Instant::now(), 0);
         loop {
-            self.send();
-            tokio::time::sleep(interval - jitter(interval)).await;
+            self.send(false);
+            let next = self.rhythm.next(last, interval, sent);
+            sleep_until(next).await;
+            // What a standstill has left out is not made up for.
+            let now = Instant::now();
+            (last, sent) = (if now.duration_since(next) < interval / 2 { next } else { now }, sent + 1);
         }
     }
 
-    pub fn send(self: &Arc<Sender>) {
+    /// Sends one now; `beside`: others are sent at intervals.
+    pub fn send(self: &Arc<Sender>, beside: bool) {
         // So many unanswered ones say all that another could.
         let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
         let sender = Arc::clone(self);
@@ -57,7 +68,7 @@ impl Sender {
             let turn = sender.next();
             let server = sender.servers[turn];
             let timeout = sender.watch.timeout.min(SLOWEST);
-            let finding = sender.kind.probe(&sender.means, &sender.agents, (turn, server), timeout).await;
+            let finding = sender.kind.probe(&sender.means, &sender.agents, (turn, server), (timeout, beside)).await;
             drop(place);
             if finding.unasked {
                 tracing::warn!(%server, why = finding.detail, "a probe could not be sent");
@@ -93,9 +104,4 @@ impl Sender {
             facts: finding.facts,
         }
     }
-}
-
-/// Up to a tenth: probes of many pairs must not keep step.
-fn jitter(interval: Duration) -> Duration {
-    interval.mul_f64(fastrand::f64() / 10.0)
 }

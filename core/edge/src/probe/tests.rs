@@ -21,7 +21,7 @@ async fn probe(kind: &ProbeKind, server: SocketAddr, timeout: Duration) -> Findi
     let (means, agents): (_, Arc<dyn AgentPing>) = (Means::default(), Arc::new(NoAgents));
     let watch = Watch { kind: kind.clone(), ..watch(1, 60_000, 0) };
     let kind = Kind::new(&watch, 1, &means, &*agents).unwrap();
-    kind.probe(&means, &agents, (0, server), timeout).await
+    kind.probe(&means, &agents, (0, server), (timeout, false)).await
 }
 
 /// An address of loopback at which nothing ever listens.

@@ -90,7 +90,7 @@ pub(super) fn name_of(host: &str) -> Result<ServerName<'static>, String> {
 }
 
 /// Believes whoever answers. That he has the key to what he shows is checked all the same.
-struct Anybody(Arc<CryptoProvider>);
+pub(crate) struct Anybody(pub(crate) Arc<CryptoProvider>);
 
 impl fmt::Debug for Anybody {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

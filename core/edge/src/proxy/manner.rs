@@ -25,6 +25,8 @@ pub struct Manner {
     pub rewrites: Vec<Arc<Rewrite>>,
     /// How many requests a server is given.
     pub crowd: CrowdSettings,
+    /// An answer whose head comes so long after its request was sent counts as slow; none: none does.
+    pub slow: Option<Duration>,
 }
 
 /// How many requests a server is given at once, and what becomes of more.

@@ -1,9 +1,16 @@
 //! What requests show about the sides, counted for the policy and told at once where a probe should follow.
+//!
+//! That something was counted is told once between two looks: nobody has to look who was not told.
 
 use super::shelter::TurnedAway;
+use super::table::Target;
 use lockstep_policy::{At, Epoch, Side, Sides};
+use lockstep_wire::clock;
 use pingora_core::{Error, ErrorType};
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64};
 use std::time::Duration;
 
 /// What the requests of one side showed since they were last asked for.
@@ -19,6 +26,8 @@ pub struct TrafficCounts {
     pub resets: u32,
     /// Connects or answers that did not come in time.
     pub timeouts: u32,
+    /// Answers that came late; they are counted above, too.
+    pub slow: u32,
 }
 
 /// What kind of trouble a request met at a side.
@@ -30,7 +39,14 @@ pub enum Trouble {
     Reset,
     /// A connect or an answer did not come in time.
     Timeout,
+    /// An answer of 500 or above, or one that is no HTTP.
+    ServerError,
+    /// An answer came late.
+    Slow,
 }
+
+/// Kinds of trouble.
+const TROUBLES: usize = 5;
 
 /// What the proxy says of itself. Told on the request's own task: the receiver must not block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,8 +65,13 @@ pub enum ProxyEvent {
         /// When.
         at: At,
     },
-    /// A request met trouble at a side: worth an immediate probe. At most one in `trouble_interval` for each side;
-    /// the counts have them all.
+    /// Something was counted: the first since the counts were last taken.
+    Counted {
+        /// When.
+        at: At,
+    },
+    /// A request met trouble at a side. It is told of when it is the first since the counts were last taken, or worth an
+    /// immediate probe; the counts have them all.
     Trouble {
         /// The side.
         side: Side,
@@ -60,13 +81,36 @@ pub enum ProxyEvent {
         kind: Trouble,
         /// When.
         at: At,
+        /// Worth a probe: at most one in `trouble_interval` for each side, and one in `answer_interval` by what it answered.
+        probe: bool,
     },
 }
 
+/// Where events go.
+pub(super) type Events = Arc<dyn Fn(ProxyEvent) + Send + Sync>;
+
+/// How far the counts have been told of since they were last taken.
+const NOTHING: u8 = 0;
+const COUNTED: u8 = 1;
+const TROUBLE: u8 = 2;
+
 /// The counts while they grow.
-#[derive(Debug, Default)]
 pub(super) struct Traffic {
     sides: Sides<Counters>,
+    told: AtomicU8,
+    /// From which on an answer is late, in nanoseconds; 0: none is.
+    slow: AtomicU64,
+    pace: Pace,
+    events: Events,
+}
+
+/// How often a side's trouble is worth a probe.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Pace {
+    /// That of its connections.
+    pub connections: Duration,
+    /// That of its answers.
+    pub answers: Duration,
 }
 
 #[derive(Debug, Default)]
@@ -76,38 +120,93 @@ struct Counters {
     refused: AtomicU32,
     resets: AtomicU32,
     timeouts: AtomicU32,
+    slow: AtomicU32,
     /// Troubles since the start, by kind; never taken.
-    troubles: [AtomicU64; 3],
-    quiet_until: AtomicU64,
+    troubles: [AtomicU64; TROUBLES],
+    /// No probe before, for trouble with connections and with answers.
+    quiet_until: [AtomicU64; 2],
 }
 
 impl Traffic {
-    pub(super) fn answered(&self, side: Side, good: bool) {
-        let counters = &self.sides[side];
-        if good { &counters.good } else { &counters.server_errors }.fetch_add(1, Relaxed);
+    pub(super) fn new(pace: Pace, events: Events) -> Traffic {
+        Traffic { sides: Sides::default(), told: AtomicU8::new(NOTHING), slow: AtomicU64::new(0), pace, events }
     }
 
-    /// Counts the trouble; true when it is time to tell of some again.
-    pub(super) fn trouble(&self, side: Side, kind: Trouble, at: At, interval: Duration) -> bool {
+    /// An answer that takes so long is late; none: none is.
+    pub(super) fn set_slow(&self, slow: Option<Duration>) {
+        let nanos = slow.map_or(0, |slow| u64::try_from(slow.as_nanos()).unwrap_or(u64::MAX));
+        self.slow.store(nanos, Relaxed);
+    }
+
+    /// Whether anybody wants to know how long answers take.
+    pub(super) fn is_timed(&self) -> bool {
+        self.slow.load(Relaxed) != 0
+    }
+
+    /// A side has answered; after so long, where that is known and says something.
+    pub(super) fn answered(&self, target: &Target, good: bool, after: Option<Duration>) {
+        let counters = &self.sides[target.side];
+        let slow = self.slow.load(Relaxed);
+        let late = slow != 0 && after.is_some_and(|after| after.as_nanos() >= slow.into());
+        if good {
+            counters.good.fetch_add(1, Relaxed);
+            self.tell(COUNTED, || ProxyEvent::Counted { at: clock::now() });
+        } else {
+            self.trouble(target, Trouble::ServerError);
+        }
+        if late {
+            self.trouble(target, Trouble::Slow);
+        }
+    }
+
+    /// A request met trouble at a side.
+    pub(super) fn trouble(&self, target: &Target, kind: Trouble) {
+        self.trouble_at(target.side, target.epoch, kind, clock::now());
+    }
+
+    fn trouble_at(&self, side: Side, epoch: Epoch, kind: Trouble, at: At) {
         let counters = &self.sides[side];
         counters.troubles[kind as usize].fetch_add(1, Relaxed);
-        match kind {
-            Trouble::Refused => &counters.refused,
-            Trouble::Reset => &counters.resets,
-            Trouble::Timeout => &counters.timeouts,
+        let (count, pace, quiet) = match kind {
+            Trouble::Refused => (&counters.refused, self.pace.connections, 0),
+            Trouble::Reset => (&counters.resets, self.pace.connections, 0),
+            Trouble::Timeout => (&counters.timeouts, self.pace.connections, 0),
+            Trouble::ServerError => (&counters.server_errors, self.pace.answers, 1),
+            Trouble::Slow => (&counters.slow, self.pace.answers, 1),
+        };
+        count.fetch_add(1, Relaxed);
+        let quiet = &counters.quiet_until[quiet];
+        let until = quiet.load(Relaxed);
+        let probe = at.0 >= until && quiet.compare_exchange(until, (at + pace).0, Relaxed, Relaxed).is_ok();
+        let event = ProxyEvent::Trouble { side, epoch, kind, at, probe };
+        if probe {
+            self.told.fetch_max(TROUBLE, AcqRel);
+            (self.events)(event);
+        } else {
+            self.tell(TROUBLE, || event);
         }
-        .fetch_add(1, Relaxed);
-        let quiet_until = counters.quiet_until.load(Relaxed);
-        let next = (at + interval).0;
-        at.0 >= quiet_until && counters.quiet_until.compare_exchange(quiet_until, next, Relaxed, Relaxed).is_ok()
     }
 
-    /// Refused, reset, timed out: so many since the start.
-    pub(super) fn troubles(&self, side: Side) -> [u64; 3] {
+    /// Tells, unless that much was told since the counts were last taken.
+    fn tell(&self, news: u8, event: impl FnOnce() -> ProxyEvent) {
+        if self.told.load(Relaxed) < news && self.told.fetch_max(news, AcqRel) < news {
+            (self.events)(event());
+        }
+    }
+
+    /// Refused, reset, timed out, answered badly, answered late: so many since the start.
+    pub(super) fn troubles(&self, side: Side) -> [u64; TROUBLES] {
         self.sides[side].troubles.each_ref().map(|count| count.load(Relaxed))
     }
 
+    /// Whether something was counted since the counts were last taken.
+    pub(super) fn has_counted(&self) -> bool {
+        self.told.load(Acquire) != NOTHING
+    }
+
     pub(super) fn take(&self) -> Sides<TrafficCounts> {
+        // First: what is counted from now on is told of again, be it taken already or not.
+        self.told.store(NOTHING, Release);
         Sides::from_fn(|side| {
             let counters = &self.sides[side];
             TrafficCounts {
@@ -116,8 +215,15 @@ impl Traffic {
                 refused: counters.refused.swap(0, Relaxed),
                 resets: counters.resets.swap(0, Relaxed),
                 timeouts: counters.timeouts.swap(0, Relaxed),
+                slow: counters.slow.swap(0, Relaxed),
             }
         })
+    }
+}
+
+impl fmt::Debug for Traffic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Traffic").field("sides", &self.sides).finish_non_exhaustive()
     }
 }
 
@@ -180,18 +286,51 @@ pub struct ProxyTotals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+
+    const EPOCH: Epoch = Epoch(1);
+
+    fn collecting() -> (Traffic, Arc<Mutex<Vec<ProxyEvent>>>) {
+        let events = Arc::<Mutex<Vec<ProxyEvent>>>::default();
+        let told = Arc::clone(&events);
+        let pace = Pace { connections: Duration::from_millis(20), answers: Duration::from_millis(250) };
+        (Traffic::new(pace, Arc::new(move |event| told.lock().unwrap().push(event))), events)
+    }
 
     #[test]
-    fn trouble_is_counted_always_and_told_at_intervals() {
-        let traffic = Traffic::default();
-        let told = |ms| traffic.trouble(Side::A, Trouble::Reset, At::from_millis(ms), Duration::from_millis(20));
-        assert_eq!([told(5), told(10), told(25), told(26), told(45)], [true, false, true, false, true]);
-        traffic.answered(Side::B, true);
-        traffic.answered(Side::B, false);
+    fn trouble_is_counted_always_and_worth_a_probe_at_intervals() {
+        let (traffic, events) = collecting();
+        let probed = |kind, ms| {
+            traffic.trouble_at(Side::A, EPOCH, kind, At::from_millis(ms));
+            matches!(events.lock().unwrap().pop(), Some(ProxyEvent::Trouble { probe: true, .. }))
+        };
+        assert_eq!([5, 10, 25, 26, 45].map(|ms| probed(Trouble::Reset, ms)), [true, false, true, false, true]);
+        assert_eq!([46, 295, 296].map(|ms| probed(Trouble::ServerError, ms)), [true, false, true]);
+        assert_eq!(probed(Trouble::Slow, 300), false, "by what it answers");
         let counts = traffic.take();
-        assert_eq!(counts.a, TrafficCounts { resets: 5, ..TrafficCounts::default() });
-        assert_eq!(counts.b, TrafficCounts { good: 1, server_errors: 1, ..TrafficCounts::default() });
+        assert_eq!(counts.a, TrafficCounts { resets: 5, server_errors: 3, slow: 1, ..TrafficCounts::default() });
         assert_eq!(traffic.take(), Sides::default());
-        assert_eq!((traffic.troubles(Side::A), traffic.troubles(Side::B)), ([0, 5, 0], [0; 3]), "these stay");
+        assert_eq!((traffic.troubles(Side::A), traffic.troubles(Side::B)), ([0, 5, 0, 3, 1], [0; 5]), "these stay");
+    }
+
+    #[test]
+    fn what_is_counted_is_told_once_between_two_looks_and_trouble_once_more() {
+        let (traffic, events) = collecting();
+        let told = || std::mem::take(&mut *events.lock().unwrap()).len();
+        let good = || traffic.tell(COUNTED, || ProxyEvent::Counted { at: At::ZERO });
+        let reset = |ms| traffic.trouble_at(Side::B, EPOCH, Trouble::Reset, At::from_millis(ms));
+        good();
+        good();
+        assert_eq!((told(), traffic.has_counted()), (1, true));
+        reset(100);
+        reset(101);
+        good();
+        assert_eq!(told(), 1, "the second one is not worth another probe, and told already");
+        traffic.take();
+        assert!(!traffic.has_counted());
+        reset(102);
+        assert_eq!(told(), 1, "nobody has looked since");
+        good();
+        assert_eq!(told(), 0, "trouble says more");
     }
 }

@@ -332,6 +332,7 @@ impl<'a> Record<'a> {
             refused: traffic.refused,
             resets: traffic.resets,
             timeouts: traffic.timeouts,
+            slow: traffic.slow,
         })
     }
 

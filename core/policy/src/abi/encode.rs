@@ -63,6 +63,8 @@ pub fn encode_event(event: &Event, out: &mut Vec<u8>) {
             resets: traffic.resets,
             timeouts: traffic.timeouts,
             window_ns: nanos(traffic.window),
+            slow: traffic.slow,
+            pad: 0,
         }),
         What::Timer(timer) => {
             Record::new(out, kind::TIMER, stamp).finish(|head, _| EvTimer { head, timer: timer.0, pad: 0 });

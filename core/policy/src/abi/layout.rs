@@ -118,8 +118,9 @@ layouts! {
     /// A connection to an agent came up or went down.
     "ls_ev_link" EvLink { head: Head, side: u32, connection: u32, up: u32, pad: u32, }
     /// What requests met at a side.
-    "ls_ev_traffic" EvTraffic {
+    "ls_ev_traffic" EvTraffic 64 {
         head: Head, side: u32, good: u32, server_errors: u32, refused: u32, resets: u32, timeouts: u32, window_ns: u64,
+        slow: u32, pad: u32,
     }
     /// A timer is due.
     "ls_ev_timer" EvTimer { head: Head, timer: u32, pad: u32, }

@@ -174,7 +174,7 @@ impl World<'_> {
         let side = self.dice.side();
         let refused = if self.illness[side] > 0 { 3 } else { 0 };
         let window = Duration::from_millis(100);
-        What::Traffic(Traffic { side, window, good: 20, server_errors: 0, refused, resets: 0, timeouts: 0 })
+        What::Traffic(Traffic { side, window, good: 20, server_errors: 0, refused, resets: 0, timeouts: 0, slow: 0 })
     }
 
     fn order(&mut self) -> What {

@@ -132,6 +132,7 @@ pub fn event_text(event: &Event) -> String {
                 (traffic.refused, "refused"),
                 (traffic.resets, "resets"),
                 (traffic.timeouts, "timeouts"),
+                (traffic.slow, "slow"),
             ];
             for (count, what) in others.into_iter().filter(|(count, _)| *count > 0) {
                 let _ = write!(text, ", {count} {what}");

@@ -33,7 +33,7 @@
 //! | `agent SIDE ROLE [serving] [fit] [epoch N] [release "R"], SERVICE [exclusive] STATE, …` | an agent's report |
 //! | … `pid N`, `restarts N` after a service; `replication current\|behind\|stopped ["DETAIL"]`, `lan connected\|isolated`, `waiting "GATE"` | more of a report |
 //! | `link SIDE main\|aux up\|down` | a connection to an agent |
-//! | `traffic SIDE WINDOW [good N] [5xx N] [refused N] [resets N] [timeouts N]` | what requests met |
+//! | `traffic SIDE WINDOW [good N] [5xx N] [refused N] [resets N] [timeouts N] [slow N]` | what requests met |
 //! | `order N to SIDE [confirmed] [by "WHO"] [rights "SOME"]` | an operator's order; without `rights` he has all |
 //! | `command N NAME [side SIDE] [argument "TEXT"] [confirmed] [by "WHO"] [rights "SOME"]` | one of the policy's own commands |
 //! | `config N KEY=VALUE …` | parameters change; a value is JSON, or a text |

@@ -317,7 +317,7 @@ fn link(words: &mut Words) -> Result<Link, String> {
 fn traffic(words: &mut Words) -> Result<Traffic, String> {
     let side = words.side()?;
     let window = words.duration()?;
-    let mut traffic = Traffic { side, window, good: 0, server_errors: 0, refused: 0, resets: 0, timeouts: 0 };
+    let mut traffic = Traffic { side, window, good: 0, server_errors: 0, refused: 0, resets: 0, timeouts: 0, slow: 0 };
     while let Some(word) = words.next() {
         let count = match word.as_str() {
             "good" => &mut traffic.good,
@@ -325,7 +325,8 @@ fn traffic(words: &mut Words) -> Result<Traffic, String> {
             "refused" => &mut traffic.refused,
             "resets" => &mut traffic.resets,
             "timeouts" => &mut traffic.timeouts,
-            other => return Err(format!("`{other}` is not good, 5xx, refused, resets or timeouts")),
+            "slow" => &mut traffic.slow,
+            other => return Err(format!("`{other}` is not good, 5xx, refused, resets, timeouts or slow")),
         };
         *count = words.number()?;
     }

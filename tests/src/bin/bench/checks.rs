@@ -44,22 +44,13 @@ pub fn in_world(options: &Options, dir: &Path) -> Value {
 fn watched(name: &str, program: &Program, seconds: u32) -> Value {
     std::thread::sleep(SETTLE);
     let processes = program.tree();
-    let (before, asked) = (spent(&processes), asked());
+    let (before, asked) = (spent(&processes), origin::answered());
     std::thread::sleep(Duration::from_secs(seconds.into()));
     let share = spent(&processes).saturating_sub(before) as f64 / 1e9 / f64::from(seconds) * 100.0;
-    let checks = (self::asked() - asked) / f64::from(seconds);
+    let checks = (origin::answered() - asked) / f64::from(seconds);
     println!("{name}: {checks:.0} checks a second, {share:.1} % of a processor");
     let of = |pid: &u32| json!({ "process": name_of(*pid), "mb": resident(&BTreeSet::from([*pid])) / 1_024 });
     json!({ "percent": share, "checks": checks, "processes": processes.iter().map(of).collect::<Vec<_>>() })
-}
-
-/// How many connections this network namespace has seen accepted: each check is one.
-fn asked() -> f64 {
-    let text = std::fs::read_to_string("/proc/net/snmp").unwrap_or_default();
-    let mut lines = text.lines().filter_map(|line| line.strip_prefix("Tcp: "));
-    let (Some(names), Some(values)) = (lines.next(), lines.next()) else { return f64::NAN };
-    let place = names.split(' ').position(|name| name == "PassiveOpens");
-    place.and_then(|place| values.split(' ').nth(place)?.parse().ok()).unwrap_or(f64::NAN)
 }
 
 fn name_of(pid: u32) -> String {

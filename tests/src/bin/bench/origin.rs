@@ -4,8 +4,12 @@ use crate::processes::{Program, pinned};
 use crate::work::{HUGE, LARGE, MIDDLE, SMALL};
 use lockstep_demo::app::MONITOR;
 use lockstep_policy::Side;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::io::{Read, Write};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
+
+/// Where it says how much it has done.
+const STATUS: &str = "/status";
 
 /// A side's server.
 pub fn server(side: Side) -> SocketAddr {
@@ -14,6 +18,21 @@ pub fn server(side: Side) -> SocketAddr {
         Side::B => 8_002,
     };
     SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port)
+}
+
+/// How many requests it has answered; this one is among them.
+pub fn answered() -> f64 {
+    let asked = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect(server(Side::A))?;
+        write!(stream, "GET {STATUS} HTTP/1.0\r\n\r\n")?;
+        let mut text = String::new();
+        stream.read_to_string(&mut text)?;
+        Ok(text)
+    };
+    // Its third line of numbers: connections accepted, and handled; requests.
+    let text = asked().unwrap_or_default();
+    let numbers = text.lines().skip_while(|line| !line.starts_with("server accepts")).nth(1);
+    numbers.and_then(|line| line.split_whitespace().nth(2)?.parse().ok()).unwrap_or(f64::NAN)
 }
 
 /// Starts it, on any loopback address at both ports.
@@ -28,7 +47,7 @@ pub fn start(dir: &Path, processors: &str) -> Program {
          events {{ worker_connections 30000; }}\nhttp {{\n  access_log off; sendfile on; tcp_nopush on; keepalive_timeout 600s;\n  \
          keepalive_requests 1000000000; default_type text/plain;\n  client_body_temp_path {dir}/origin-body;\n  server {{\n    \
          listen 0.0.0.0:{a} backlog=4096; listen 0.0.0.0:{b} backlog=4096;\n    root {files};\n    \
-         location = {SMALL} {{ return 200 OK; }}\n    location = {MONITOR} {{ return 200 OK; }}\n  }}\n}}\n",
+         location = {SMALL} {{ return 200 OK; }}\n    location = {STATUS} {{ stub_status; }}\n    location = {MONITOR} {{ return 200 OK; }}\n  }}\n}}\n",
         dir = dir.display(),
         files = files.display(),
         a = server(Side::A).port(),

@@ -425,7 +425,7 @@ impl World {
         for (side, counts) in std::mem::take(&mut self.window.counts).iter() {
             let [good, server_errors, refused, resets, timeouts] = *counts;
             if counts.iter().any(|count| *count > 0) {
-                let traffic = Traffic { side, window, good, server_errors, refused, resets, timeouts };
+                let traffic = Traffic { side, window, good, server_errors, refused, resets, timeouts, slow: 0 };
                 self.inform(event::What::Traffic(traffic));
             }
         }

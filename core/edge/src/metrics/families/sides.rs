@@ -27,13 +27,20 @@ pub(super) const SIDES: &[Family] = &[
         name: "lockstep_side_troubles_total",
         kind: Kind::Counter,
         labels: &["pair", "side", "kind"],
-        unit: "connections",
-        help: "What clients' traffic met at a side: refused (no connection), reset (ended before its answer had), timeout.",
+        unit: "troubles",
+        help: "What clients' traffic met at a side: refused (no connection), reset (ended before its answer had), timeout, server_error (5xx, or no HTTP), slow (later than [pair.detect] slow; counted by its status, too).",
         read: |look, samples| {
             for pair in pairs(look) {
                 for side in Side::BOTH {
-                    let SideSeen { refused, resets, timeouts, .. } = pair.seen.sides[side];
-                    for (kind, count) in [("refused", refused), ("reset", resets), ("timeout", timeouts)] {
+                    let SideSeen { refused, resets, timeouts, server_errors, slow, .. } = pair.seen.sides[side];
+                    let kinds = [
+                        ("refused", refused),
+                        ("reset", resets),
+                        ("timeout", timeouts),
+                        ("server_error", server_errors),
+                        ("slow", slow),
+                    ];
+                    for (kind, count) in kinds {
                         samples.put(&[("pair", &pair.name), ("side", name(side)), ("kind", kind)], count);
                     }
                 }

@@ -16,12 +16,14 @@ use tokio_rustls::TlsAcceptor;
 
 const PATIENT: Duration = Duration::from_secs(20);
 
+const EACH_ANEW: Pace = Pace { interval: Duration::from_secs(1), connect_every: 1 };
+
 /// What Finesse says of itself while it is out of service, cut down.
 const UNWELL: &str = "HTTP/1.1 503 Service Unavailable\r\nx-node: pub\r\ncontent-length: 73\r\n\r\n\
                       <SystemInfo><status>OUT_OF_SERVICE</status><node>n1</node> </SystemInfo>\n";
 
 /// A certificate for `finesse.example` by an authority of its own, whose own certificate is in `ca.pem`.
-fn tls() -> (TempDir, TlsAcceptor) {
+pub(super) fn tls() -> (TempDir, TlsAcceptor) {
     let dir = tempfile::tempdir().unwrap();
     let (ca_key, key) = (KeyPair::generate().unwrap(), KeyPair::generate().unwrap());
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
@@ -67,8 +69,9 @@ async fn server(tls: Option<TlsAcceptor>, answer: String) -> SocketAddr {
 }
 
 async fn found(probe: HttpProbe, trust: &Trust, server: SocketAddr) -> Finding {
-    let http = Http::new(&probe).unwrap();
-    tokio::time::timeout(PATIENT, http.probe(trust, server)).await.unwrap()
+    let http = Http::new(&probe, 1, EACH_ANEW).unwrap();
+    let server = Server { turn: 0, address: server };
+    tokio::time::timeout(PATIENT, http.probe(trust, server, false, PATIENT)).await.unwrap()
 }
 
 fn page() -> HttpProbe {
@@ -133,7 +136,7 @@ async fn an_address_leads_elsewhere() {
     let (there, nobody) = (server(None, OK.into()).await, SocketAddr::from(([127, 63, 0, 1], 1)));
     let probe = HttpProbe { address: there.to_string(), ..page() };
     assert_eq!(found(probe.clone(), &Trust::new(None), nobody).await.verdict, Verdict::Good);
-    assert_eq!(Http::new(&probe).unwrap().elsewhere(), Some(there));
+    assert_eq!(Http::new(&probe, 1, EACH_ANEW).unwrap().elsewhere(), Some(there));
 }
 
 #[tokio::test]

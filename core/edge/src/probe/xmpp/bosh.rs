@@ -3,7 +3,7 @@
 use super::element::{Element, escaped, parse};
 use super::wire::{Place, STREAMS, wrong};
 use crate::probe::connect;
-use crate::probe::http::post;
+use crate::probe::exchange::post;
 use crate::probe::judge::Finding;
 use crate::probe::session::Ended;
 use crate::probe::tls::Trust;

@@ -1,7 +1,7 @@
 //! Against Prosody, as Debian has it: a child of the test, on an address of loopback that only this test uses.
 
 use super::*;
-use crate::config::SecretFiles;
+use crate::config::{ProbeConfig, SecretFiles};
 use lockstep_policy::action::Tls;
 use lockstep_policy::event::Fact;
 use nix::sys::signal::{Signal, kill};
@@ -141,7 +141,8 @@ impl Prosody {
     fn means(&self) -> Means {
         let file = |name: &str| (name.to_owned(), self.dir.path().join(name));
         let secrets = SecretFiles::from(BTreeMap::from([file("pw"), file("wrong")]));
-        Means::new(secrets, Some(self.dir.path().join("ca.pem")))
+        let roots = Some(self.dir.path().join("ca.pem"));
+        Means::new(secrets, &ProbeConfig { roots, ..ProbeConfig::default() })
     }
 }
 
@@ -218,7 +219,7 @@ async fn a_stream_is_opened_in_every_way_without_a_log_in() {
     ] {
         assert_eq!(once(&probe, &means, &prosody).await, (Verdict::Good, String::new()), "{probe:?}");
     }
-    let strangers = Means::new(SecretFiles::default(), None);
+    let strangers = Means::default();
     let (verdict, why) = once(&https(), &strangers, &prosody).await;
     assert_eq!(verdict, Verdict::Wrong);
     assert!(why.contains("certificate"), "{why}");
