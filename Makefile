@@ -3,6 +3,7 @@
 # make model  every state of the handover, within wide bounds: minutes, and gigabytes of memory
 # make sim    a whole pair under seeded faults, in virtual time: make sim SEEDS=100000; one seed as a story: make sim SEED=7
 # make faults random schedules of real faults: make faults SCHEDULES=1000 SEED=1
+# make fuzz   bytes that nobody thought of, for whatever reads a stranger's: a minute each: make fuzz SECONDS_EACH=600 SEED=7
 # make soak   failovers that nobody needed, under loss, load and standstills: make soak MINUTES=20
 # make unplug the active node's cable is pulled: make unplug RUNS=200 PROFILE=lan
 # make rapid  the rapid profile beside an HAProxy, and under load: make rapid RUNS=50 MINUTES=3
@@ -13,7 +14,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo build dist docs sdk test test-windows model sim faults soak unplug rapid cost figures bench lint fmt clean need need-test need-bench
+.PHONY: demo build dist docs sdk test test-windows model sim faults fuzz soak unplug rapid cost figures bench lint fmt clean need need-test need-bench
 
 # Arguments for the demo: make demo ARGS="--stay"
 ARGS ?=
@@ -62,6 +63,10 @@ faults: need-test
 	cargo build -p lockstep -p lockstep-telisca
 	LOCKSTEP_FAULTS_SCHEDULES=$(SCHEDULES) LOCKSTEP_FAULTS_SEED=$(SEED) LOCKSTEP_FAULTS_AT_ONCE=$(AT_ONCE) \
 	  cargo test -p lockstep-tests --test faults -- schedules --exact --nocapture
+
+# Each target reads other bytes with another SEED. What makes one panic is printed, with the command that plays it again.
+fuzz: need
+	FUZZ_SECONDS=$(SECONDS_EACH) FUZZ_SEED=$(SEED) cargo test -p lockstep-wire -p lockstep-policy -p lockstep-edge --lib fuzz -- --nocapture
 
 # Figures of docs/measured.md, on the processes of a quick build; those of `cost` are of what is released.
 MINUTES ?= 20

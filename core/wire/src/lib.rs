@@ -16,6 +16,8 @@ pub mod braid;
 pub mod clock;
 mod dial;
 pub mod frame;
+#[cfg(test)]
+mod fuzz;
 pub mod link;
 mod mark;
 pub mod realtime;

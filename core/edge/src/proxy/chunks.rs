@@ -237,4 +237,24 @@ mod tests {
         assert_eq!(rest(&many.repeat(2), 77), Ok(None));
         assert_eq!(rest(&many.repeat(3), 77), Err(413));
     }
+
+    #[test]
+    fn fuzz_chunks() {
+        let seeds: [&[u8]; 5] = [
+            b"5\r\norder\r\n0\r\n\r\nGET /",
+            b"00A;a=\"b c\"\r\n0123456789\r\n000;x\r\n\r\n",
+            b"1\r\n\n\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n",
+            b"3e8\r\n",
+            b"1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
+        ];
+        lockstep_fuzz::run("chunks", &seeds, &[b"\r\n", b"0\r\n\r\n", b"Content-Length: 1\r\n"], |bytes| {
+            let at_once = rest(bytes, bytes.len().max(1));
+            for step in [1, 3] {
+                let in_steps = rest(bytes, step);
+                // What is wrong behind the end is nobody's business; before it, it is wrong however it comes.
+                assert_eq!(in_steps, at_once, "in steps of {step}");
+            }
+            lockstep_fuzz::became(at_once.map(|rest| rest.map(|rest| rest.min(9))))
+        });
+    }
 }

@@ -329,4 +329,49 @@ mod tests {
         let many = "a: b\r\n".repeat(FIELDS_MAX);
         assert_eq!(status(&format!("GET / HTTP/1.1\r\nHost: a\r\n{many}\r\n")), 431);
     }
+
+    #[test]
+    fn fuzz_heads() {
+        let seeds: [&[u8]; 7] = [
+            b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+            b"POST http://a:80/x?y HTTP/1.1\r\nHost: A:80\r\nContent-Length: 7\r\nX: \xe4\tb\r\n\r\nGET /next",
+            b"POST / HTTP/1.1\r\nHost: [2001:db8::1]:8080\r\nTransfer-Encoding: Chunked\r\nExpect: 100-continue\r\n\r\n",
+            b"GET /ws HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\nConnection: keep-alive, Upgrade\r\n\r\n",
+            b"GET / HTTP/1.0\r\n\r\n",
+            b"OPTIONS * HTTP/1.1\r\nHost: a\r\nContent_Length: 1\r\nConnection: cookie\r\n\r\n",
+            b"\x16\x03\x01\x02\0\x01\0",
+        ];
+        let words: [&[u8]; 8] = [
+            b"\r\n",
+            b"\r\n\r\n",
+            b"Content-Length: 5\r\n",
+            b"Transfer-Encoding: chunked\r\n",
+            b"Host: b\r\n",
+            b"https://",
+            b"\t",
+            b" HTTP/1.1",
+        ];
+        lockstep_fuzz::run("heads", &seeds, &words, |bytes| {
+            let judged = judge(bytes);
+            if let Ok(Some(head)) = &judged {
+                assert!(head.length <= bytes.len() && bytes[..head.length].ends_with(b"\r\n\r\n"));
+                assert_eq!(judge(&bytes[..head.length]), Ok(Some(*head)), "what follows changes nothing");
+                let text = bytes[..head.length].to_ascii_lowercase();
+                let has = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
+                assert!(!(has(b"\ncontent-length:") && has(b"\ntransfer-encoding:")), "two lengths have passed");
+                assert!(!text.contains(&0) && !has(b"\n "), "a NUL, or a folded line, has passed");
+                // No part of a whole head is refused: it would be, while it comes.
+                for part in (0..head.length).step_by(7) {
+                    assert_eq!(judge(&bytes[..part]), Ok(None), "{part} bytes");
+                }
+            }
+            match judged {
+                Ok(Some(Head { body, .. })) => {
+                    lockstep_fuzz::became((std::mem::discriminant(&body), bytes.len().min(64)))
+                }
+                Ok(None) => lockstep_fuzz::became(bytes.iter().filter(|byte| **byte == b'\n').count().min(9)),
+                Err(answer) => lockstep_fuzz::became((answer.status, answer.text)),
+            }
+        });
+    }
 }

@@ -366,4 +366,37 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_proxy_header() {
+        let (client, asked) = ("10.0.0.7:50000".parse().unwrap(), "10.0.0.100:443".parse().unwrap());
+        let wide = ("[2001:db8::7]:1".parse().unwrap(), "[2001:db8::1]:65535".parse().unwrap());
+        let seeds = [
+            header(ProxyVersion::V1, client, asked),
+            header(ProxyVersion::V2, client, asked),
+            header(ProxyVersion::V1, wide.0, wide.1),
+            header(ProxyVersion::V2, wide.0, wide.1),
+            b"PROXY UNKNOWN\r\n".to_vec(),
+            v2_bytes(0x21, 0x11, &[&[10, 0, 0, 7, 10, 0, 0, 100, 1, 1, 1, 1][..], &[4, 0, 1, 9]].concat()),
+        ];
+        let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
+        lockstep_fuzz::run("proxy_header", &seeds, &[V1_BEGIN, V2_BEGIN, b"TCP4 ", b"\r\n"], |bytes| {
+            match parse(bytes) {
+                Ok(Some((said, length))) => {
+                    assert!(length <= bytes.len() && parse(&bytes[..length]) == Ok(Some((said, length))));
+                    assert_eq!(parse(&bytes[..length - 1]), Ok(None), "it was whole before");
+                    if let Said::Proxied { client, asked } = said {
+                        let again = parse(&header(ProxyVersion::V2, client, asked));
+                        let Ok(Some((Said::Proxied { client: from, asked: to }, _))) = again else {
+                            panic!("{again:?}")
+                        };
+                        assert_eq!((canonical(from), canonical(to)), (canonical(client), canonical(asked)));
+                    }
+                    lockstep_fuzz::became((length, matches!(said, Said::Local)))
+                }
+                Ok(None) => lockstep_fuzz::became(bytes.len().min(20)),
+                Err(Malformed(why)) => lockstep_fuzz::became(why),
+            }
+        });
+    }
 }

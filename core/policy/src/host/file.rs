@@ -79,6 +79,19 @@ impl PluginFile {
         })
     }
 
+    /// None that could be loaded, for tests of what goes on around one.
+    #[cfg(test)]
+    pub(super) fn of_nothing() -> PluginFile {
+        PluginFile {
+            path: PathBuf::new(),
+            stamp: Stamp::new("nothing", "1", 1, 0, true),
+            fingerprint: Fingerprint::of(b""),
+            memory: Arc::new(File::open("/dev/null").expect("it is on every machine")),
+            owner: 0,
+            mode: 0,
+        }
+    }
+
     /// What another process has read, judged and sealed.
     pub(super) fn inherited(memory: OwnedFd, path: PathBuf, fingerprint: Fingerprint) -> Result<PluginFile, LoadError> {
         let memory = File::from(memory);

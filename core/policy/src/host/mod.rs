@@ -47,6 +47,8 @@ mod elf;
 mod error;
 mod file;
 mod frame;
+#[cfg(test)]
+mod fuzz;
 mod instance;
 mod keeper;
 mod library;

@@ -71,6 +71,8 @@ pub(super) struct Found {
     flooded: Notify,
     /// So often it was told of a fault of its own, and nobody has counted it yet.
     faults: AtomicUsize,
+    /// There is something to count.
+    faulty: Notify,
 }
 
 impl Frames {
@@ -90,6 +92,7 @@ impl Frames {
         let faults = self.told.follows(bytes);
         if faults > 0 {
             self.found.faults.fetch_add(faults, Relaxed);
+            self.found.faulty.notify_one();
         }
     }
 }
@@ -184,6 +187,8 @@ pub(super) async fn converse(
                 connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                 farewell = Some(Instant::now() + FAREWELL);
             }
+            // Counted where the next turn begins.
+            () = found.faulty.notified() => {}
             () = sleep_until(last), if idle => match farewell {
                 // It does not even close.
                 Some(_) => break,
@@ -300,5 +305,27 @@ mod tests {
         assert_eq!(begins(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"), Some(false));
         assert_eq!(begins(PREFACE), Some(true));
         assert_eq!(begins(&[PREFACE, b"more"].concat()), Some(true));
+    }
+
+    /// Frames are followed the same, however the bytes are cut.
+    #[test]
+    fn fuzz_frames() {
+        let frame = |kind: u8, payload: &[u8]| {
+            [&[0, 0, u8::try_from(payload.len()).unwrap(), kind, 0, 0, 0, 0, 1], payload].concat()
+        };
+        let some =
+            [frame(4, &[]), frame(3, &[0, 0, 0, 1]), frame(6, &[7; 8]), frame(7, &[0, 0, 0, 1, 0, 0, 0, 11])].concat();
+        let many = [PREFACE, &frame(3, &[0, 0, 0, 8]).repeat(40)].concat();
+        lockstep_fuzz::run("http2_frames", &[&some, &many], &[&frame(3, &[0, 0, 0, 1]), &[0, 0x40, 0]], |bytes| {
+            let now = Instant::now();
+            let seen = |step: usize| {
+                let (mut flood, mut told) = (Flood::new(now), Told::default());
+                let too_much = bytes.chunks(step).fold(false, |before, part| before | flood.sees(part, now));
+                (too_much, bytes.chunks(step).map(|part| told.follows(part)).sum::<usize>())
+            };
+            let at_once = seen(bytes.len().max(1));
+            assert!(at_once == seen(1) && at_once == seen(5));
+            lockstep_fuzz::became((at_once.0, at_once.1.min(9)))
+        });
     }
 }

@@ -161,4 +161,35 @@ mod tests {
         assert_eq!(given(false), "own=00000000000000000000000000000001; Path=/; HttpOnly; SameSite=Lax");
         assert!(given(true).ends_with("; SameSite=Lax; Secure"));
     }
+
+    #[test]
+    fn fuzz_names() {
+        let seeds: [&[u8]; 4] = [
+            b"/a;sid=7?sid=%41&x=1\na=1; own=00000000000000000000000000000abc; b=\"c d\"",
+            b"/\nown=x;own=y",
+            b"/?sid=\n=; =a;;",
+            b"*\nown",
+        ];
+        lockstep_fuzz::run("session_names", &seeds, &[b"own=", b";", b"sid=", b"%"], |bytes| {
+            let (path, cookie) = bytes.split_at(bytes.iter().position(|byte| *byte == b'\n').unwrap_or(bytes.len()));
+            let (Ok(mut request), Ok(cookie)) =
+                (RequestHeader::build("GET", path, None), HeaderValue::from_bytes(cookie.trim_ascii()))
+            else {
+                return 0;
+            };
+            request.append_header(COOKIE, cookie).unwrap();
+            let found = parameter(&request, "sid").map(|value| value.len().min(9));
+            let shown = Value::shown(&request, "own");
+            let others = |request: &RequestHeader| -> Vec<Vec<u8>> {
+                cookies(request)
+                    .filter(|(name, _)| *name != "own")
+                    .map(|(name, value)| [name.as_bytes(), value].concat())
+                    .collect()
+            };
+            let before = others(&request);
+            take_out(&mut request, "own").unwrap();
+            assert!(others(&request) == before && !cookies(&request).any(|(name, _)| name == "own"));
+            lockstep_fuzz::became((found, shown.is_some(), before.len().min(9)))
+        });
+    }
 }

@@ -327,4 +327,39 @@ mod tests {
             let _ = whole(&bytes);
         }
     }
+
+    #[test]
+    fn fuzz_client_hello() {
+        let split = [in_records(&message(&flight("agents.example")), 3), in_records(&message(&flight("a.b")), 100)];
+        let seeds = [
+            flight("agents.example"),
+            hello(Some(&[sni(b"x.y"), extension(43, &[2, 3, 4])].concat())),
+            hello(None),
+            split.concat(),
+        ];
+        let seeds: Vec<&[u8]> = seeds.iter().chain(&split).map(Vec::as_slice).collect();
+        lockstep_fuzz::run("client_hello", &seeds, &[&[22, 3, 1], &sni(b"a.b"), &[0, 0]], |bytes| {
+            // However the bytes come, the same is read in them.
+            let mut hello = Hello::default();
+            let mut at = 0;
+            let in_parts = bytes.chunks(7).find_map(|part| {
+                at += part.len();
+                hello.feed(part).transpose()
+            });
+            let at_once = whole(&bytes[..at]).transpose();
+            assert_eq!(
+                at_once.as_ref().map(Result::is_ok),
+                in_parts.as_ref().map(Result::is_ok),
+                "{at_once:?} {in_parts:?}"
+            );
+            if let (Some(Ok(one)), Some(Ok(other))) = (&at_once, &in_parts) {
+                assert_eq!(one, other);
+            }
+            match in_parts {
+                None => lockstep_fuzz::became("more"),
+                Some(Ok(name)) => lockstep_fuzz::became(name.map(|name| name.len())),
+                Some(Err(Malformed(why))) => lockstep_fuzz::became(why),
+            }
+        });
+    }
 }

@@ -203,4 +203,31 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn fuzz_websocket_frames() {
+        let seeds = [
+            [frame(1, b"text", None), frame(9, b"", None), frame(8, &[3, 0xf4], None)].concat(),
+            [frame(2, &[7; 300], Some([1, 2, 3, 4])), frame(8, &[], Some([5; 4]))].concat(),
+            frame(2, &[7; 70_000], None),
+        ];
+        let seeds: Vec<&[u8]> = seeds.iter().map(Vec::as_slice).collect();
+        lockstep_fuzz::run("websocket_frames", &seeds, &[&[0x88, 0], &[0x81, 0xfe], &[0x82, 0x7f]], |bytes| {
+            let mut at_once = Frames::default();
+            let rest = at_once.rest_of_frame(bytes);
+            assert_eq!(rest, 0, "nothing is under way");
+            let close = at_once.close_in(bytes);
+            assert!(close.is_none_or(|at| is_close(bytes[at])));
+            at_once.pass(bytes);
+            let mut in_parts = Frames::default();
+            for part in bytes.chunks(3) {
+                let rest = in_parts.rest_of_frame(part);
+                assert!(rest <= part.len());
+                in_parts.pass(part);
+            }
+            let now = |frames: &Frames| (frames.is_between(), frames.is_closed(), frames.have, frames.left);
+            assert_eq!(now(&at_once), now(&in_parts));
+            lockstep_fuzz::became((close.is_some(), at_once.is_closed(), at_once.have, at_once.left.checked_ilog2()))
+        });
+    }
 }
