@@ -22,6 +22,8 @@ fn bed(dir: &Path, edge: &str) -> Bed {
     let bed = Bed::new(dir);
     let text = configuration::edge(dir, STAYS).replace("profile = \"lan\"", "profile = \"default\"");
     let listener = format!("[[pair.listener]]\nlisten = [\"{VIP}:{STREAMS}\"]\nprotocol = \"tcp\"\n[pair.policy]");
+    // Who is idle leaves the old process by then; its client has connections that it hardly needs.
+    let listener = format!("[pair.limits]\nidle_timeout = \"8s\"\n{listener}");
     let text = text.replacen("\n[[pair]]", &format!("\n{edge}\n[[pair]]"), 1).replacen("[pair.policy]", &listener, 1);
     bed.configure_edge(&text);
     bed
