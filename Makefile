@@ -124,9 +124,11 @@ need:
 
 # The end-to-end tests run in network namespaces of their own, the systemd driver's against a systemd of their own, those of the
 # XMPP probe against a prosody, those of a foreign balancer behind an HAProxy; curl comes to the nodes directly, and with openssl over TLS;
+# a browser, a WebSocket library, wrk, h2load and testssl.sh are clients that nobody here wrote;
 # schedules of faults set wall clocks by libfaketime, and have a switch of their own read whole frames, for which ethtool prepares the cables.
 need-test: need
-	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl openssl faketime ethtool slowhttptest
+	@.ci/need unshare nsenter ip nft dbus-daemon systemctl prosody haproxy curl openssl faketime ethtool slowhttptest \
+	  chromium-headless-shell python3-websockets wrk h2load testssl
 
 # Peers and the makers of load of `make bench`.
 need-bench: need

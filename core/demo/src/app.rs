@@ -1,18 +1,24 @@
 //! The simulated web application of a telisca server.
 //!
 //! It answers the vendor's monitor (`/IPSCFG/admin/monitor.aspx`) as the vendor says, and any other path with the name
-//! of its side and the state of its CTI. It always serves, like the real one: whether a request should have come here
+//! of its side and the state of its CTI. What lasts is asked for by `?bytes=1048576`, `?wait=10s`, and by WebSockets at [`SOCKET`]. It always serves, like the real one: whether a request should have come here
 //! is for the edge to know. So it writes down each request that it served while its own CTI was not active
 //! ([`Misplaced`]), and that log is the judge.
+
+mod lasting;
+
+pub use lasting::{PAGE, SOCKET, text};
 
 use crate::lines;
 use crate::lock::ActiveLock;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use lasting::Wish;
 use lockstep_policy::Side;
 use rustix::net::{RecvFlags, recv};
 use std::fmt;
@@ -183,6 +189,7 @@ async fn connection(server: Rc<Server>, stream: TcpStream) {
         .timer(TokioTimer::new())
         .header_read_timeout(Duration::from_secs(60))
         .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades()
         .await;
 }
 
@@ -217,14 +224,22 @@ impl Server {
 
     /// Active means active all the time: a request that began before the CTI was told to stop and ended after it counts
     /// too.
-    async fn work(&self, request: Request<Incoming>, peer: &OwnedFd) -> io::Result<Response<Full<Bytes>>> {
+    async fn work(&self, mut request: Request<Incoming>, peer: &OwnedFd) -> io::Result<Response<Full<Bytes>>> {
         let active_before = self.lock.held_by_another()?;
+        if request.uri().path() == SOCKET {
+            let state = if active_before { "active" } else { "standby" };
+            if let Some(agreed) = lasting::socket(&mut request, &self.options.side.to_string(), state) {
+                return Ok(agreed);
+            }
+        }
+        let wish = Wish::of(request.uri().query().unwrap_or_default());
         let (head, body) = request.into_parts();
         let Ok(body) = Limited::new(body, BODY_MAX).collect().await else {
             return self.reply(StatusCode::PAYLOAD_TOO_LARGE, format!("a body is at most {BODY_MAX} bytes").into());
         };
-        if !self.options.service_time.is_zero() {
-            tokio::time::sleep(self.options.service_time).await;
+        let service_time = wish.wait.unwrap_or(self.options.service_time);
+        if !service_time.is_zero() {
+            tokio::time::sleep(service_time).await;
         }
         let active = active_before && self.lock.held_by_another()?;
         let logs = self.done.iter().chain((!active).then_some(&self.log));
@@ -234,9 +249,16 @@ impl Server {
         let state = if active { "active" } else { "standby" };
         let answer = match head.method {
             Method::POST => body.to_bytes(),
+            _ if head.uri.path() == PAGE => lasting::PAGE_TEXT.into(),
+            _ if wish.bytes.is_some() => text(wish.bytes.unwrap_or_default()).into(),
             _ => format!("side {}, CTI {state}\n", self.options.side).into(),
         };
-        self.reply_as(StatusCode::OK, answer, state)
+        let is_page = head.uri.path() == PAGE;
+        let mut reply = self.reply_as(StatusCode::OK, answer, state)?;
+        if is_page {
+            reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+        }
+        Ok(reply)
     }
 
     fn write_down(&self, mut log: &File, head: &http::request::Parts, awaited: bool) -> io::Result<()> {

@@ -12,6 +12,7 @@
 
 mod agent_deaths;
 mod bad_input;
+mod clients;
 mod drivers;
 mod edge_deaths;
 mod faults;

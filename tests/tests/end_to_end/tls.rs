@@ -60,7 +60,8 @@ fn issue(dir: &Path, name: &str, days: &str) -> PathBuf {
     file
 }
 
-fn ready(dir: &Path) -> Bed {
+/// A pair with listeners of TLS, and one of HTTP/2 without.
+pub(crate) fn ready(dir: &Path) -> Bed {
     make_authority(dir);
     let [first, second] = NAMES.map(|name| issue(dir, name, "30"));
     issue(dir, "client", "30");
