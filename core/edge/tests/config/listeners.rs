@@ -104,7 +104,7 @@ fn listeners_of_which_more_is_said() {
         ),
         (
             "listen = [\"10.0.0.100:81\"]\nprotocol = \"tcp\"\ntls = { certificates = [\"vip.pem\"], http2 = true }",
-            "edge.toml:10:52: pair.listener.tls.http2: is for `protocol = \"http\"`; no `http2`: streams agree on no protocol",
+            "edge.toml:10:45: pair.listener.tls.http2: is for `protocol = \"http\"`; no `http2`: streams agree on no protocol",
         ),
         (
             "listen = [\"10.0.0.100:81\"]\nh2c = true\ntls = { certificates = [\"vip.pem\"] }",

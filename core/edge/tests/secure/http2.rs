@@ -392,11 +392,14 @@ async fn a_source_asks_as_often_as_it_may_by_http2_too() {
     assert_eq!((secure.rig.pair.totals().turned_away.requests, secure.rig.a.count()), (2, 3));
 }
 
-/// Begins a request whose body comes part by part.
-async fn begin_body(web: &mut Web, path: &str) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
+/// Begins a request whose body comes part by part; it says how long it will be, or does not.
+async fn begin_body(web: &mut Web, length: Option<usize>) -> (h2::client::ResponseFuture, h2::SendStream<Bytes>) {
     let mut send = web.send.clone().ready().await.unwrap();
-    let request = http::Request::builder().method("POST").uri(format!("https://pair{path}")).body(()).unwrap();
-    send.send_request(request, false).unwrap()
+    let mut request = http::Request::builder().method("POST").uri("https://pair/");
+    if let Some(length) = length {
+        request = request.header("content-length", length);
+    }
+    send.send_request(request.body(()).unwrap(), false).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -412,7 +415,7 @@ async fn bodies_by_http2_have_a_largest_size() {
     // Dropped with its body unread, the stream may be reset behind the answer.
     assert_eq!(web.begin("POST", "/", Some(Bytes::from(vec![b'x'; 1001]))).await.unwrap().await.unwrap().status(), 413);
     assert_eq!(secure.rig.a.count(), before, "what says that it is too long reaches no server");
-    let (answer, mut body) = begin_body(&mut web, "/").await;
+    let (answer, mut body) = begin_body(&mut web, None).await;
     body.send_data(Bytes::from(vec![b'x'; 700]), false).unwrap();
     body.send_data(Bytes::from(vec![b'x'; 700]), false).unwrap();
     let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap();
@@ -427,7 +430,7 @@ async fn a_body_by_http2_that_does_not_come_ends_its_request_only() {
     secure.rig.serve(Side::A, 1);
     let mut web = secure.web().await;
     let hanging = web.begin("GET", "/hang", None).await.unwrap();
-    let (answer, mut body) = begin_body(&mut web, "/").await;
+    let (answer, mut body) = begin_body(&mut web, Some(1000)).await;
     body.send_data(Bytes::from_static(b"a part"), false).unwrap();
     let ended = tokio::time::timeout(PATIENCE, answer).await.expect("it is ended").unwrap_err();
     assert!(ended.is_reset() && ended.is_remote(), "{ended:?}");
