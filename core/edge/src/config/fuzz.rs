@@ -11,6 +11,13 @@ fn without_plugin(text: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// Each table alone, below those that it is of.
+fn tables(text: &str) -> Vec<String> {
+    let tables = text.split("\n[").skip(1);
+    let below = |table: &str| table.trim_start_matches('[').starts_with("pair.");
+    tables.map(|table| format!("{}[{table}\n", if below(table) { "[[pair]]\n" } else { "" })).collect()
+}
+
 #[test]
 fn configurations() {
     let files = [
@@ -20,9 +27,10 @@ fn configurations() {
         include_str!("../../../../config/cic-edge.toml"),
     ];
     let whole = files.map(without_plugin);
-    // What is commented out is to be read, too.
+    // What is commented out is to be read, too; and in parts, which are read sooner than the whole.
     let all: Vec<String> = whole.iter().map(|text| text.replace("\n#", "\n")).collect();
-    let seeds: Vec<&[u8]> = whole.iter().chain(&all).map(String::as_bytes).collect();
+    let parts: Vec<String> = all.iter().flat_map(|text| tables(text)).collect();
+    let seeds: Vec<&[u8]> = parts.iter().chain(&whole[..1]).map(String::as_bytes).collect();
     let words: [&[u8]; 14] = [
         b"[[pair.listener]]\n",
         b"[pair.session]\nby = \"insert:X\"\n",

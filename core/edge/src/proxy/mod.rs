@@ -19,7 +19,7 @@
 //! What becomes of a WebSocket whose side loses the role, and what both of its ends are told, is `websocket`.
 //!
 //! Streams, TCP connections whose bytes nobody here reads, go to servers by the same rules: `stream`. `proxy_protocol` is how balancers
-//! say whose a connection is.
+//! say whose a connection is, `announce` how servers of requests are told.
 //!
 //! What clients are told when nobody serves them is `notice`, what servers are told of clients `forwarded`, what is changed in
 //! answers `rewrite`: all of it as the pair's `manner` says. `shelter` turns clients away, `seats` spares servers.

@@ -207,11 +207,12 @@ impl Post {
     /// An event is answered. An error is a worker that makes no sense.
     pub fn stepped(&mut self, frame: &Frame<'_>, warn: Duration) -> Result<(), String> {
         let (seq, cpu) = (frame.number, Duration::from_nanos(frame.extra));
-        let mut first = self.delivered + 1;
+        // How many it has given is the worker's own word, and may be any number.
+        let mut first = self.delivered.saturating_add(1);
         let actions = if frame.body.is_empty() { Vec::new() } else { self.actions(frame.body, &mut first)? };
         let again = seq <= self.answered;
         self.answered = self.answered.max(seq);
-        self.delivered += actions.len() as u64;
+        self.delivered = self.delivered.saturating_add(actions.len() as u64);
         if cpu >= warn && !again {
             self.slow_step(seq, cpu);
         }
