@@ -79,7 +79,7 @@ pub enum AgentError {
 
 /// Runs an agent until `shutdown`, then stops its services in their order, the exclusive ones first.
 ///
-/// Needs a tokio runtime with time and I/O; one of several threads keeps leases more surely in time.
+/// Needs a tokio runtime with time and I/O.
 ///
 /// # Errors
 ///
