@@ -45,7 +45,6 @@ pub(crate) struct Successor {
     child: Child,
     pid: u32,
     talk: Talk<FromOld, FromNew>,
-    took_over: bool,
 }
 
 impl Successor {
@@ -66,7 +65,7 @@ impl Successor {
         let greeted = greeted.await.map_err(|error| error.to_string());
         let talk = greeted.and_then(|greeted| greeted.and_then(wire::talk).map_err(|error| error.to_string()));
         match talk {
-            Ok(talk) => Ok(Successor { child, pid, talk, took_over: false }),
+            Ok(talk) => Ok(Successor { child, pid, talk }),
             Err(error) => {
                 dismiss(child).await;
                 Err(format!("{} is no lockstep that can take over, or has ended at once: {error}", program.display()))
@@ -131,7 +130,6 @@ impl Running {
             Ok(()) => {
                 let (ready, nobody) = (left - begun, left.elapsed());
                 tracing::info!(pid = successor.pid, ?ready, ?nobody, "another process goes on");
-                successor.took_over = true;
                 Ok(successor)
             }
             Err(why) => {
