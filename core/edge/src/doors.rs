@@ -198,7 +198,8 @@ pub(crate) fn proxy(pair: &PairConfig, feeds: Arc<ArcSwap<mpsc::Sender<Feed>>>) 
     // On a request's own task: what finds no room is lost, and only records and early probes are poorer by it.
     let events = move |event: ProxyEvent| drop(feeds.load().try_send(Feed::Proxy(event)));
     let sessions = (!pair.policy.traits.exclusive).then(|| pair.session.clone());
-    let settings = ProxySettings { hold, ..ProxySettings::default() };
+    let verified = pair.upstream.tls.as_ref().is_some_and(|tls| tls.ca.is_none() && !tls.insecure);
+    let settings = ProxySettings { hold, system_roots: verified, ..ProxySettings::default() };
     let proxy = PairProxy::with_pools(&pair.name, pools(pair), sessions, settings, events);
     proxy.set_manner(pair.manner.clone());
     proxy

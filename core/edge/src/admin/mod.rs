@@ -5,6 +5,7 @@ pub mod api;
 mod certificates;
 pub mod client;
 mod export;
+mod orders;
 mod policies;
 mod seen;
 pub(crate) mod server;

@@ -1,6 +1,7 @@
 //! What requests and sides have shown, as the admin API tells it: what metrics and `lockstep top` are made of.
 
 use crate::metrics::COUNTS;
+use crate::proxy::TurnedAway;
 use lockstep_policy::Sides;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,15 @@ pub struct SeenStatus {
     pub unanswered: u64,
     /// What was refused before it was a request.
     pub malformed: u64,
+    /// What the limits of its listeners have turned away.
+    #[serde(default)]
+    pub turned_away: TurnedAway,
+    /// Requests that wait for a place at a server now.
+    #[serde(default)]
+    pub queued: u64,
+    /// Answers that were to be rewritten and passed as they were: too large, or coded.
+    #[serde(default)]
+    pub unwritten: u64,
     /// Attempts after the first one.
     pub retried: u64,
     /// Waits that ended with 503.

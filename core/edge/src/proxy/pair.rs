@@ -156,6 +156,8 @@ impl PairProxy {
             upstream_keepalive_pool_size: settings.pool,
             // What bounds a request's attempts is its own deadline and `resends`, not a number of tries.
             max_retries: usize::MAX,
+            // Without a file pingora reads whom the system trusts, once for each of its proxies.
+            ca_file: (!settings.system_roots).then(|| "/dev/null".to_owned()),
             ..ServerConf::default()
         });
         let http = |pool| Arc::new(http_proxy(&conf, Forward::new(Arc::clone(&shared), pool)));
@@ -226,7 +228,10 @@ impl PairProxy {
 
     /// What is spoken with the servers from the next attempt on; plain HTTP/1.1 until it is said. Connections that are open are
     /// used on.
-    pub fn set_upstream(&self, upstream: Upstream) {
+    pub fn set_upstream(&self, mut upstream: Upstream) {
+        if !self.shared.settings.system_roots {
+            upstream.bring_roots();
+        }
         self.shared.upstream.store(Arc::new(upstream));
     }
 
@@ -378,7 +383,7 @@ impl PairProxy {
             longest_hold: hold.longest,
             links: shared.links.count() as u64,
             unwritten: shared.done.unwritten.load(Relaxed),
-            queued: shared.servers.iter().map(|(_, servers)| servers.queued() as u64).sum(),
+            queued: shared.queued(),
             turned_away: shared.turned_away(),
             streams: shared.streams.all.load(Relaxed),
             streams_open: Side::BOTH.into_iter().map(|side| self.streams_at(side)).sum(),
@@ -418,6 +423,9 @@ impl PairProxy {
             own: shared.meters.own.read(),
             unanswered: shared.meters.unanswered.load(Relaxed),
             malformed: shared.meters.malformed.load(Relaxed),
+            turned_away: shared.turned_away(),
+            queued: shared.queued(),
+            unwritten: shared.done.unwritten.load(Relaxed),
             retried: shared.done.retried.load(Relaxed),
             holds_refused: hold.refused,
             holds_abandoned: hold.abandoned,
@@ -448,6 +456,10 @@ impl Shared {
     fn turned_away(&self) -> TurnedAway {
         let shelters = self.shelters.lock().unwrap_or_else(PoisonError::into_inner);
         shelters.iter().map(|shelter| shelter.counts()).fold(TurnedAway::default(), TurnedAway::and)
+    }
+
+    fn queued(&self) -> u64 {
+        self.servers.iter().map(|(_, servers)| servers.queued() as u64).sum()
     }
 
     /// What a client is told with a 503.

@@ -46,6 +46,8 @@ pub struct ProxySettings {
     pub trouble_interval: Duration,
     /// Bad or slow answers of a side have it probed at most this often.
     pub answer_interval: Duration,
+    /// Keep at hand whom the system trusts, which is some 300 KB for each pool: for servers whose certificates are verified by that.
+    pub system_roots: bool,
 }
 
 impl Default for ProxySettings {
@@ -62,6 +64,7 @@ impl Default for ProxySettings {
             resolve_every: Duration::from_secs(30),
             trouble_interval: Duration::from_millis(20),
             answer_interval: Duration::from_millis(250),
+            system_roots: true,
         }
     }
 }

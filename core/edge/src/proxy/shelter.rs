@@ -7,6 +7,7 @@ use super::listen::Patience;
 use super::settings::ListenSettings;
 use ipnet::IpNet;
 use lockstep_policy::At;
+use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
@@ -34,7 +35,7 @@ impl Networks {
 }
 
 /// What a listener has turned away.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TurnedAway {
     /// Connections from networks that may not.
     pub networks: u64,

@@ -3,6 +3,7 @@
 use super::{Family, Kind, PAIR, SIDE, each_pair, each_side, name, pairs};
 use crate::admin::api::SideSeen;
 use crate::metrics::text::seconds;
+use crate::proxy::TurnedAway;
 use lockstep_policy::Side;
 
 const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
@@ -62,6 +63,37 @@ pub(super) const REQUESTS: &[Family] = &[
         unit: "requests",
         help: "What was refused before it was a request: malformed, too long or too slow. Not among those taken.",
         read: |look, samples| each_pair(look, samples, |pair| Some(pair.seen.malformed)),
+    },
+    Family {
+        name: "lockstep_turned_away_total",
+        kind: Kind::Counter,
+        labels: &["pair", "limit"],
+        unit: "connections or requests",
+        help: "What the limits of listeners have turned away: connections by networks and by connections (of one source), requests by requests (of one source in a second).",
+        read: |look, samples| {
+            for pair in pairs(look) {
+                let TurnedAway { networks, connections, requests } = pair.seen.turned_away;
+                for (limit, count) in [("networks", networks), ("connections", connections), ("requests", requests)] {
+                    samples.put(&[("pair", &pair.name), ("limit", limit)], count);
+                }
+            }
+        },
+    },
+    Family {
+        name: "lockstep_queued_requests",
+        kind: Kind::Gauge,
+        labels: PAIR,
+        unit: "requests",
+        help: "Requests that wait for a place at a server now, because each has as many as it may.",
+        read: |look, samples| each_pair(look, samples, |pair| Some(pair.seen.queued)),
+    },
+    Family {
+        name: "lockstep_answers_unwritten_total",
+        kind: Kind::Counter,
+        labels: PAIR,
+        unit: "answers",
+        help: "Answers that a rule of [[pair.rewrite]] was for, and that passed as they were: too large, or coded.",
+        read: |look, samples| each_pair(look, samples, |pair| Some(pair.seen.unwritten)),
     },
     Family {
         name: "lockstep_retries_total",

@@ -38,6 +38,8 @@ pub struct Upstream {
 
 struct Secured {
     ca: Option<Arc<CaType>>,
+    /// Whom the system trusts, where pingora does not know it and `ca` is not given.
+    system: Option<Arc<CaType>>,
     certificate: Option<(Arc<CertKey>, Chain)>,
     name: Option<String>,
     insecure: bool,
@@ -53,6 +55,21 @@ impl Upstream {
     pub fn open(config: &UpstreamConfig) -> Result<Upstream, TlsError> {
         let tls = config.tls.as_ref().map(Secured::open).transpose()?;
         Ok(Upstream { tls, http2: config.http2, announces: config.proxy_protocol })
+    }
+
+    /// Brings along whom the system trusts, where servers are verified by that. With pingora's own knowledge of it connections
+    /// are made with less work.
+    pub(in crate::proxy) fn bring_roots(&mut self) {
+        if let Some(tls) = self.tls.as_mut().filter(|tls| tls.ca.is_none() && !tls.insecure) {
+            let found = rustls_native_certs::load_native_certs().unwrap_or_default();
+            // Read as pingora reads them: what cannot be is left out.
+            let roots: Box<[_]> = found
+                .into_iter()
+                .filter(|root| RootCertStore::empty().add(root.clone()).is_ok())
+                .map(|root| wrapped(&root))
+                .collect();
+            tls.system = (!roots.is_empty()).then(|| roots.into());
+        }
     }
 
     /// Each connection begins with a PROXY header, and so belongs to one client's connection: none may be given to another one.
@@ -102,7 +119,7 @@ impl Upstream {
             Box::new(HttpPeer::new(address, self.tls.is_some(), self.tls.as_ref().map(name).unwrap_or_default()));
         if let Some(tls) = &self.tls {
             peer.options.connection_timeout = Some(handshake);
-            peer.options.ca.clone_from(&tls.ca);
+            peer.options.ca = tls.ca.clone().or_else(|| tls.system.clone());
             peer.client_cert_key = tls.certificate.as_ref().map(|(certificate, _)| Arc::clone(certificate));
             peer.options.verify_cert = !tls.insecure;
             peer.options.verify_hostname = !tls.insecure;
@@ -121,7 +138,6 @@ impl Upstream {
 impl Secured {
     fn open(config: &UpstreamTls) -> Result<Secured, TlsError> {
         let UpstreamTls { ca, name, certificate, insecure } = config;
-        let wrapped = |der: &[u8]| WrappedX509::new(der.to_vec(), parse_x509);
         let ca = match ca {
             Some(file) => {
                 let (_, certificates) = files::roots(file)?;
@@ -135,8 +151,12 @@ impl Secured {
             (Arc::new(CertKey::new(der, chain.secret.secret_der().to_vec())), chain)
         });
         let streams = TlsConnector::from(Arc::new(client(config, certificate.as_ref().map(|(_, chain)| chain))?));
-        Ok(Secured { ca, certificate, name: name.clone(), insecure: *insecure, streams })
+        Ok(Secured { ca, certificate, name: name.clone(), insecure: *insecure, streams, system: None })
     }
+}
+
+fn wrapped(der: &[u8]) -> WrappedX509 {
+    WrappedX509::new(der.to_vec(), parse_x509)
 }
 
 /// How streams speak TLS with servers: as requests do, without the protocols that these agree on.

@@ -179,16 +179,15 @@ async fn who_is_silent_on_a_kept_connection_is_asked_on_a_new_one_in_time() {
     assert_eq!(verdict(&http, &origin).await, Verdict::Good);
     let server = Server { turn: 0, address: origin.address };
     // Whoever waits for it ends it after its timeout; here nobody does, and half of it is enough.
-    let asked = http.probe(&Trust::new(None), server, false, Duration::from_millis(100));
+    let trust = Trust::new(None);
+    let asked = http.probe(&trust, server, false, Duration::from_millis(100));
     assert_eq!(tokio::time::timeout(PATIENT, asked).await.unwrap().verdict, Verdict::Good);
     assert_eq!(origin.seen(), (2, 3));
 }
 
 #[tokio::test]
 async fn a_server_that_is_ill_is_ill_on_a_new_connection_too() {
-    let ill = |connection, _| if connection == 1 { Does::Say(OK) } else { Does::Say(ILL) };
-    let then =
-        |connection, request| if connection == 1 && request > 1 { Does::Say(ILL) } else { ill(connection, request) };
+    let then = |connection, request| if (connection, request) == (1, 1) { Does::Say(OK) } else { Does::Say(ILL) };
     let (origin, http) = (origin(None, then).await, probe(ONE_IN_TEN));
     assert_eq!(verdict(&http, &origin).await, Verdict::Good);
     let finding = ask(&http, &origin, false).await;
