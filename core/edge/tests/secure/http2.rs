@@ -4,8 +4,8 @@ use super::rig::{self, Client, PATIENCE, Rig, eventually, long};
 use super::{Page, Pki, Web, ask, connect, page, secured};
 use bytes::Bytes;
 use h2::Reason;
-use lockstep_edge::proxy::{ListenSettings, Termination};
-use lockstep_policy::{Epoch, Side};
+use lockstep_edge::proxy::{ListenSettings, ProxySettings, Termination};
+use lockstep_policy::{Epoch, Side, Sides};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -415,12 +415,48 @@ async fn bodies_by_http2_have_a_largest_size() {
     // Dropped with its body unread, the stream may be reset behind the answer.
     assert_eq!(web.begin("POST", "/", Some(Bytes::from(vec![b'x'; 1001]))).await.unwrap().await.unwrap().status(), 413);
     assert_eq!(secure.rig.a.count(), before, "what says that it is too long reaches no server");
-    let (answer, mut body) = begin_body(&mut web, None).await;
-    body.send_data(Bytes::from(vec![b'x'; 700]), false).unwrap();
-    body.send_data(Bytes::from(vec![b'x'; 700]), false).unwrap();
-    let answer = tokio::time::timeout(PATIENCE, answer).await.unwrap();
-    assert_eq!(answer.unwrap().status(), 413);
     assert_eq!(web.get("/").await.unwrap().status, 200, "the connection's other requests go on");
+}
+
+/// A server that answers when it has all of a chunked body, and no sooner.
+async fn patient_server() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = listener.accept().await.unwrap();
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                while !read.ends_with(b"\r\n0\r\n\r\n") {
+                    if !matches!(socket.read_buf(&mut read).await, Ok(1..)) {
+                        return;
+                    }
+                }
+                let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+            });
+        }
+    });
+    address
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_by_http2_that_does_not_say_its_size_has_a_largest_one() {
+    let (pki, there) = (Pki::new(), patient_server().await.to_string());
+    let (a, b) = (rig::Server::start("a").await, rig::Server::start("b").await);
+    let servers = Sides { a: vec![there.clone()], b: vec![there] };
+    let rig = Rig::of(a, b, servers, ProxySettings::default(), ListenSettings::default());
+    rig.serve(Side::A, 1);
+    let tls = Arc::new(Termination::open(&pki.listener(&[pki.issue("vip.pem", &["pair"])])).unwrap());
+    let at = secured(&rig, &tls, ListenSettings { body_bytes: 1000, ..ListenSettings::default() });
+    let secure = Secure { rig, pki, at };
+    let mut web = secure.web().await;
+    for (last, status) in [(300, 200), (301, 413)] {
+        let (answer, mut body) = begin_body(&mut web, None).await;
+        body.send_data(Bytes::from(vec![b'x'; 700]), false).unwrap();
+        body.send_data(Bytes::from(vec![b'x'; last]), true).unwrap();
+        let answer = tokio::time::timeout(PATIENCE, answer).await.expect("an answer in time");
+        assert_eq!(answer.unwrap().status(), status, "{last}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 
 /// More than all sockets and buffers on the way hold.
-const LONG: usize = 8 << 20;
+const LONG: usize = 4 << 20;
 
 /// A server. It reads `skip` bytes before TLS, if it speaks that; then it repeats what it hears, until it has heard all, and ends.
 async fn server(tls: Option<TlsAcceptor>, skip: usize) -> SocketAddr {
