@@ -23,7 +23,9 @@ fn bed(dir: &Path, edge: &str) -> Bed {
     let text = configuration::edge(dir, STAYS).replace("profile = \"lan\"", "profile = \"default\"");
     let listener = format!("[[pair.listener]]\nlisten = [\"{VIP}:{STREAMS}\"]\nprotocol = \"tcp\"\n[pair.policy]");
     // Who is idle leaves the old process by then; its client has connections that it hardly needs.
-    let listener = format!("[pair.limits]\nidle_timeout = \"8s\"\n{listener}");
+    // And no busy machine makes probes fail: nobody is to move here but by an order.
+    let listener =
+        format!("[pair.detect]\ntimeout = \"3s\"\nfailures = 9\n[pair.limits]\nidle_timeout = \"8s\"\n{listener}");
     let text = text.replacen("\n[[pair]]", &format!("\n{edge}\n[[pair]]"), 1).replacen("[pair.policy]", &listener, 1);
     bed.configure_edge(&text);
     bed
