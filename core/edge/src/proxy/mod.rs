@@ -6,7 +6,7 @@
 //! - I2, a request goes to a side only while the route of the current epoch names it: `table` (the route stands still
 //!   while a request takes off, and nothing is served after `serve_until`), `flight` (a drained side has no request that
 //!   could still reach it), `links` (no connection outlives its epoch).
-//! - I6, a held request is answered, and none is sent twice unless that is safe: `hold` (bounded waiting), `choose` and `forward`
+//! - I6, a held request is answered, and none is sent twice unless that is safe: `hold` (bounded waiting), `choose` and `passage`
 //!   (attempts), `again` (what may be sent again), `answer` (what is said when nothing may).
 //!
 //! In a pair in which both sides may serve there is no epoch to keep: a request goes to the side of its session, which
@@ -25,7 +25,8 @@
 //! answers `rewrite`: all of it as the pair's `manner` says. `shelter` turns clients away, `seats` spares servers.
 //!
 //! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), and follows its body (`chunks`, `pace`), within limits that pingora does
-//! not have, and hands whole heads to pingora.
+//! not have. Whole heads go to `exchange`, which carries most requests, or to pingora (`forward`). What follows from what happens to a request is the
+//! same for both: `passage`; they show it, and its answer, as `request` says, and `outline` is how a head is looked at where it stands.
 
 mod again;
 mod announce;
