@@ -48,7 +48,7 @@ pub enum EdgeError {
         /// The pair.
         pair: String,
         /// Why.
-        source: BindError,
+        source: Box<BindError>,
     },
     /// The admin API cannot be bound.
     #[error("{}: edge.admin: cannot listen on {address}: {source}: is another edge running? give each an address of its own", file.display())]
@@ -113,7 +113,7 @@ impl EdgeError {
         let (file, pair) = (file.to_owned(), pair.to_owned());
         match unready {
             Unready::Encryption(key, source) => EdgeError::Encryption { file, key, pair, source },
-            Unready::Listen(key, source) => EdgeError::Listen { file, key, pair, source },
+            Unready::Listen(key, source) => EdgeError::Listen { file, key, pair, source: Box::new(source) },
         }
     }
 }

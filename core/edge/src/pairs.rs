@@ -175,8 +175,8 @@ pub(crate) struct Turn {
 /// What one door is to be.
 enum Next {
     /// As it is, but for certificates that were read anew.
-    Same(Plan, Option<Arc<Termination>>),
-    Other(Door),
+    Same(Box<Plan>, Option<Arc<Termination>>),
+    Other(Box<Door>),
 }
 
 /// What a change of doors was.
@@ -211,12 +211,12 @@ impl AtWork {
         let encryption = Encryption::open(config).map_err(|(key, error)| Unready::Encryption(key, error))?;
         let stays = |plan: &Plan| !all && self.doors.iter().any(|door| door.plan == *plan);
         let plans = doors::plans(config, &encryption).into_iter();
-        let doors =
-            plans.map(
-                |(plan, tls)| {
-                    if stays(&plan) { Ok(Next::Same(plan, tls)) } else { bind(plan, tls, sockets).map(Next::Other) }
-                },
-            );
+        let doors = plans.map(|(plan, tls)| {
+            if stays(&plan) {
+                return Ok(Next::Same(Box::new(plan), tls));
+            }
+            bind(plan, tls, sockets).map(|door| Next::Other(Box::new(door)))
+        });
         let doors = doors.collect::<Result<_, _>>()?;
         Ok(Turn { config: config.clone(), upstream: encryption.upstream, doors })
     }
@@ -231,7 +231,7 @@ impl AtWork {
         for next in doors {
             match next {
                 Next::Same(plan, fresh) => {
-                    let Some(same) = before.iter().position(|door| door.plan == plan) else { continue };
+                    let Some(same) = before.iter().position(|door| door.plan == *plan) else { continue };
                     let same = before.swap_remove(same);
                     // One that has several doors reads once.
                     if let (Some(live), Some(fresh)) = (&same.tls, fresh)
