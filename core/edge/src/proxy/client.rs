@@ -25,10 +25,11 @@ use pingora_core::protocols::{
     GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest, UniqueID,
 };
 use rustix::net::sockopt;
+use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -216,16 +217,23 @@ impl Client {
             return true;
         }
         let place = self.place.take();
-        let closed = async {
-            // A sender that is gone closes the listener as well.
-            let _ = closing.wait_for(|closing| *closing).await;
-            if let Some(place) = &place {
-                place.no_longer().await;
-            }
-        };
-        let came = tokio::select! {
-            read = timeout(limits.idle_timeout, self.read_ahead()) => matches!(read, Ok(Ok(1..))),
-            () = closed => false,
+        let deadline = Instant::now() + limits.idle_timeout;
+        let came = {
+            let mut closed = pin!(async {
+                // A sender that is gone closes the listener as well.
+                let _ = closing.wait_for(|closing| *closing).await;
+                if let Some(place) = &place {
+                    place.no_longer().await;
+                }
+            });
+            poll_fn(|cx| {
+                if let Poll::Ready(read) = self.poll_read_ahead(cx) {
+                    return Poll::Ready(matches!(read, Ok(1..)));
+                }
+                let is_over = self.alarm.poll(cx, deadline).is_ready() || closed.as_mut().poll(cx).is_ready();
+                if is_over { Poll::Ready(false) } else { Poll::Pending }
+            })
+            .await
         };
         self.place = place;
         came
@@ -274,11 +282,15 @@ impl Client {
     }
 
     async fn read_ahead(&mut self) -> io::Result<usize> {
+        poll_fn(|cx| self.poll_read_ahead(cx)).await
+    }
+
+    fn poll_read_ahead(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
         self.ahead.reserve(READ_STEP);
         let socket = self.socket.as_mut().expect("the socket is taken out in drop only");
-        let read = socket.read_buf(&mut self.ahead).await?;
+        let read = ready!(pin!(socket.read_buf(&mut self.ahead)).poll(cx))?;
         self.ended |= read == 0;
-        Ok(read)
+        Poll::Ready(Ok(read))
     }
 
     /// Takes the head that has come; nobody else will read it.

@@ -26,6 +26,11 @@ impl Pace {
 
     /// So many bytes have come, of so many that could have been taken.
     pub(super) fn came(&mut self, bytes: usize, room: usize) {
+        if self.since.is_none() {
+            // Nobody has waited: the time does not matter.
+            self.came += bytes as u64;
+            return;
+        }
         self.came_at(Instant::now(), bytes, room);
     }
 

@@ -26,6 +26,9 @@ const HEAD_MAX: usize = 72 * 1024;
 /// What is left of an answer's body from which on the kernel moves it from one socket to the other.
 const SPLICE_MIN: u64 = 64 * 1024;
 
+/// Heads of 1xx before one answer.
+const INTERIM_MAX: u32 = 64;
+
 /// Moves of one body before others of the same thread have their turn.
 const TURN: usize = 16;
 
@@ -112,7 +115,7 @@ impl Exchange<'_> {
     /// Has the request answered over a connection.
     pub(super) async fn attempt(&mut self, passage: &mut Passage, linked: &mut Linked) -> Result<Done> {
         self.ask(passage, linked).await?;
-        let mut room = None;
+        let (mut room, mut interim) = (None, 0);
         loop {
             let start = self.hear_head(linked, &mut room).await?;
             let Some(held) = &mut room else { return Err(Error::new_in(ErrorType::InternalError)) };
@@ -125,6 +128,10 @@ impl Exchange<'_> {
             }
             self.forward.answered(passage, self, &mut head)?;
             if head.status() < 200 {
+                interim += 1;
+                if interim > INTERIM_MAX {
+                    return Err(Error::explain(ErrorType::InvalidHTTPHeader, "1xx without end").into_up());
+                }
                 head.write_interim(&mut text);
                 held.done(start.length);
                 // RFC 9110 section 15.2: HTTP/1.0 has none of these.
