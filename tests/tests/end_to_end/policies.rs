@@ -349,6 +349,8 @@ fn users_are_known_by_their_tokens_and_may_what_they_have_a_right_to() {
             &["policy", "shadow", PAIR, "--set", "detect.failures=9"][..],
             &["policy", "promote", PAIR],
             &["pause", PAIR, "--reason", "x"],
+            &["reload"],
+            &["upgrade"],
         ] {
             let (code, said) = as_user("adam", words);
             assert!(code == REFUSED && said.contains("has no right"), "{words:?}: {said}");
@@ -357,6 +359,8 @@ fn users_are_known_by_their_tokens_and_may_what_they_have_a_right_to() {
         assert_eq!(bed.active(), Some(A));
         assert_eq!(raw(dir, "adam"), 403);
 
+        let (code, said) = as_user("eva", &["upgrade", "--program", "/bin/true"]);
+        assert!(code == REFUSED && said.contains("asks for the right \"all\""), "{said}");
         let (code, said) = as_user("eva", &["switch", PAIR, "--to", "b"]);
         assert_eq!(code, DONE, "{said}");
         bed.wait_well(B);

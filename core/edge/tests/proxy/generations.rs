@@ -27,6 +27,13 @@ struct Two {
 
 /// With clients of the first generation, who have been answered once.
 async fn two(clients: usize) -> (Two, Vec<Client>) {
+    let (two, came) = strangers(clients).await;
+    two.new.replaces(&two.old);
+    (two, came)
+}
+
+/// The same, but neither knows of the other.
+async fn strangers(clients: usize) -> (Two, Vec<Client>) {
     let (a, b) = (Server::start("a").await, Server::start("b").await);
     let servers = || Sides { a: vec![a.address.to_string()], b: vec![b.address.to_string()] };
     let proxy = || PairProxy::new("pair", servers(), ProxySettings::default(), |_| {});
@@ -46,7 +53,6 @@ async fn two(clients: usize) -> (Two, Vec<Client>) {
     }
     let second = Listener::over(socket, ListenSettings::default()).unwrap();
     let (second_closing, closed) = watch::channel(false);
-    new.replaces(&old);
     tokio::spawn(second.serve(Arc::clone(&new), closed));
     patient.send_replace(true);
     closing.send_replace(true);
@@ -132,6 +138,16 @@ async fn i2_a_drain_waits_for_the_one_before_and_a_cut_reaches_it() {
     two.route(3, RouteKind::Serve(Side::B));
     assert_eq!(get(two.at, "/").await.unwrap().body, "b");
     assert_eq!(two.b.count(), 1);
+}
+
+/// That the tests above can fail.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_told_nothing_goes_its_own_way() {
+    let (two, mut clients) = strangers(1).await;
+    two.new.serve_until(FOREVER);
+    two.route(2, RouteKind::Serve(Side::B));
+    assert_eq!(clients[0].get("/").await.unwrap().body, "a", "a side that the role has left");
+    assert!(!two.new.has_formers());
 }
 
 /// One that is not in this process, as far as a proxy is concerned.
