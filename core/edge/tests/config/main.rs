@@ -141,7 +141,7 @@ fn unknown_keys() {
         "name = \"edge-1\"",
         "address = \"edge-1\"",
         "edge.toml:2:1: edge.address: is not a known key; known: name, state, admin, journal, probe, \
-         policies, users, tls, metrics, trace, request_id, access_log, plugins",
+         policies, users, tls, metrics, trace, request_id, access_log, drain, plugins",
     );
 }
 
