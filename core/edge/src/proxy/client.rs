@@ -368,9 +368,13 @@ impl AsyncRead for Client {
         if let Some(fault) = &this.fault {
             return Poll::Ready(Err(Refused::error(fault.clone())));
         }
-        if let Some(end) = this.upgrade.as_mut().filter(|end| end.is_open()) {
-            let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
-            return end.poll_read(cx, socket, &mut this.ahead, into);
+        match &mut this.upgrade {
+            Some(end) if end.is_open() => {
+                let socket = this.socket.as_mut().expect("the socket is taken out in drop only");
+                return end.poll_read(cx, socket, &mut this.ahead, into);
+            }
+            Some(end) => end.lets_go(cx),
+            None => {}
         }
         let allowed = match this.open {
             Open::Bytes(0) => return this.poll_left(cx),

@@ -8,7 +8,7 @@ use super::h2::Upload;
 use super::links::Link;
 use super::passage::{Broken, Forward, Passage, sound};
 use super::seen::Carried;
-use super::websocket::Watch;
+use super::websocket::{Upgrade, Watch};
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header;
@@ -77,14 +77,18 @@ impl ProxyHttp for Forward {
 
     async fn connected_to_upstream(
         &self,
-        _: &mut Session,
+        session: &mut Session,
         reused: bool,
         _: &HttpPeer,
         _: RawFd,
         digest: Option<&Digest>,
         passage: &mut Passage,
     ) -> Result<()> {
-        self.reached(passage, digest.and_then(Link::of), reused)
+        let link = digest.and_then(Link::of);
+        if let Some(link) = &link {
+            Upgrade::hold_back(session, link);
+        }
+        self.reached(passage, link, reused)
     }
 
     async fn upstream_request_filter(

@@ -93,6 +93,12 @@ impl Link {
         self.asked.notified().await;
     }
 
+    /// Whether what is written waits in the kernel for more, for a fifth of a second at most.
+    pub(super) fn holds_back(&self, holds: bool) {
+        // A socket that cannot sends at once, as all others do.
+        let _ = rustix::net::sockopt::set_tcp_cork(&self.socket, holds);
+    }
+
     /// The server has answered on it: it has left the backlog.
     pub(super) fn answered(&self) {
         self.answered.notify_one();

@@ -476,12 +476,14 @@ async fn clients_that_talk_all_the_time_hear_whole_frames_and_then_why() {
     }
     let mut clients = tokio::task::JoinSet::new();
     for (mut client, server) in ends {
-        let (mut read, mut write) = server.tcp.into_split();
-        tokio::spawn(async move { while matches!(read.read(&mut [0; 4096]).await, Ok(1..)) {} });
         let (frames, spoken) = (Arc::clone(&frames), Arc::clone(&spoken));
         tokio::spawn(async move {
-            for frame in frames.iter().cycle() {
-                if write.write_all(frame).await.is_err() {
+            let Socket { mut tcp, .. } = server;
+            // Some are always on their way, and never more than a busy machine can carry in time.
+            for some in frames.chunks(4).cycle() {
+                let answers = some.len() * frame(TEXT, b"go on", true).len();
+                if tcp.write_all(&some.concat()).await.is_err() || tcp.read_exact(&mut vec![0; answers]).await.is_err()
+                {
                     return;
                 }
             }
@@ -509,4 +511,43 @@ async fn clients_that_talk_all_the_time_hear_whole_frames_and_then_why() {
         assert_eq!(ended.unwrap(), (SERVICE_RESTART, vec![Heard::End(End::Fin)]));
     }
     rig.nothing_left().await;
+}
+
+/// A server whose consent is there as soon as it was asked, and many that ask.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_quick_consent_is_no_end() {
+    let rig = Rig::new(OnSwitch::Close).await;
+    rig.route(1, RouteKind::Serve(Side::A));
+    let server = rig.server;
+    tokio::spawn(async move {
+        loop {
+            let (mut socket, _) = server.accept().await.unwrap();
+            tokio::spawn(async move {
+                head(&mut socket).await;
+                socket.write_all(&[AGREED.as_bytes(), &frame(TEXT, b"at once", false)].concat()).await.unwrap();
+                let mut socket = Socket { tcp: socket, masks: false };
+                while let Heard::Text(text) = socket.next().await {
+                    socket.text(&text).await;
+                }
+            });
+        }
+    });
+    let mut clients = tokio::task::JoinSet::new();
+    for _ in 0..16 {
+        let at = rig.at;
+        clients.spawn(async move {
+            for _ in 0..20 {
+                let mut tcp = TcpStream::connect(at).await.unwrap();
+                tcp.write_all(ASK.as_bytes()).await.unwrap();
+                head(&mut tcp).await;
+                let mut client = Socket { tcp, masks: true };
+                assert_eq!(client.hears().await, Heard::Text("at once".to_owned()));
+                client.text("and more").await;
+                assert_eq!(client.hears().await, Heard::Text("and more".to_owned()));
+            }
+        });
+    }
+    while let Some(ended) = clients.join_next().await {
+        ended.unwrap();
+    }
 }

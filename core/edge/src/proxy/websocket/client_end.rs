@@ -94,6 +94,11 @@ impl ClientEnd {
         matches!(self.down, Down::Frames(_))
     }
 
+    /// Pingora is at work on the request: what was held back of it goes.
+    pub(in crate::proxy) fn lets_go(&self, cx: &Context<'_>) {
+        self.upgrade.lets_go(cx);
+    }
+
     /// What the server is to be given: what the client has said, and a Close where it has to be told. Nothing, at the end.
     pub(in crate::proxy) fn poll_read(
         &mut self,

@@ -43,6 +43,8 @@ pub(super) struct Upgrade {
     finish_within: Duration,
     /// What the client's connection carries for all of its requests.
     carried: Option<Arc<ProxyDigest>>,
+    /// A connection whose server has not been asked yet, and whether pingora has begun to wait for the answer.
+    held_back: Mutex<Option<(Arc<Link>, bool)>>,
     /// The server's connection, once it has agreed.
     link: OnceLock<Arc<Link>>,
     /// An [`Order`].
@@ -68,6 +70,7 @@ impl Upgrade {
             on_switch,
             finish_within,
             carried,
+            held_back: Mutex::default(),
             link: OnceLock::new(),
             order: AtomicU8::new(Order::GoOn as u8),
             waker: Mutex::default(),
@@ -92,6 +95,34 @@ impl Upgrade {
     /// What the connection carries whose request this digest came with.
     pub(super) fn carried_within(digest: &ProxyDigest) -> Option<&ProxyDigest> {
         Upgrade::within(digest)?.carried.as_deref()
+    }
+
+    /// The request is about to be written on this connection, and may not reach the server at once.
+    ///
+    /// Pingora (0.9.1, `proxy_handle_upstream`) takes the end of the request's body for the end of the changed connection when it finds
+    /// the server's consent first. It looks for both in whatever order as soon as it has written the head, and on a busy machine a quick
+    /// server's consent is there by then. So the head stays here until pingora has been polled a second time: the first time it takes
+    /// the end of the body.
+    pub(super) fn hold_back(session: &Session, link: &Arc<Link>) {
+        if let Some(upgrade) = Upgrade::of(session) {
+            link.holds_back(true);
+            *upgrade.held_back.lock().unwrap_or_else(PoisonError::into_inner) = Some((Arc::clone(link), false));
+        }
+    }
+
+    fn lets_go(&self, cx: &Context<'_>) {
+        let mut held_back = self.held_back.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *held_back {
+            Some((link, true)) => {
+                link.holds_back(false);
+                *held_back = None;
+            }
+            Some((_, waits)) => {
+                *waits = true;
+                cx.waker().wake_by_ref();
+            }
+            None => {}
+        }
     }
 
     fn tell(&self, order: Order) {
