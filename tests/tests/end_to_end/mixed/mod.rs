@@ -22,7 +22,7 @@ const SOCKETS_FINISH: usize = 50;
 const SOCKETS: usize = SOCKETS_CLOSE + SOCKETS_RESET + SOCKETS_FINISH;
 const POLLS: usize = 500;
 /// A poll's time: longer than the drain, so that most of them are at the old side when that stands down.
-const POLL: Duration = Duration::from_secs(4);
+const POLL: Duration = Duration::from_secs(6);
 const LINES_EACH: usize = 50;
 const DOWNLOADS: usize = 3;
 /// Short requests in a second.
@@ -112,8 +112,8 @@ fn bed(dir: &Path) -> Bed {
         listener(LINES_CLOSE, "protocol = \"tcp\"\npool = \"lines\"\non_switch = \"close\""),
         listener(LINES_RESET, "protocol = \"tcp\"\npool = \"lines\"\non_switch = \"reset\""),
     ];
-    // All that was closed, reset and cut comes back within the hold, and finds room.
-    let hold = "[pair.hold]\nmax_requests = 5000\n[pair.handover]\ndrain = \"300ms\"\n";
+    // All that was closed, reset and cut comes back within the hold, and finds room. Downloads have time to end, and polls have not.
+    let hold = "[pair.hold]\nmax_requests = 5000\n[pair.handover]\ndrain = \"3s\"\n";
     let edge = configuration::edge(dir, policy);
     let edge = edge.replace("[pair.policy]", &format!("{}{hold}[pair.policy]", listeners.concat()));
     let pools = [A, B].map(|side| format!("[pair.{side}.pools]\nlines = [\"{}:{LINES}\"]\n", address(side))).concat();
