@@ -96,7 +96,7 @@ fn what_of_1_1() -> impl Strategy<Value = What> {
                 What::Command(Command { order, name, side, argument, confirmed, by, rights })
             }
         ),
-        (any::<u64>(), any::<[u32; 6]>(), any::<bool>(), texts()).prop_map(
+        (any::<u64>(), any::<[u32; 5]>(), any::<bool>(), texts()).prop_map(
             |(share, [a, b, moved, left, failed], ended, names)| {
                 What::Sessions(Sessions { share, on: Sides { a, b }, moved, left, failed, ended, names })
             }
@@ -137,7 +137,7 @@ fn what() -> impl Strategy<Value = What> {
             connection,
             up
         })),
-        (side(), duration(), any::<[u32; 5]>()).prop_map(
+        (side(), duration(), any::<[u32; 6]>()).prop_map(
             |(side, window, [good, server_errors, refused, resets, timeouts, slow])| {
                 What::Traffic(Traffic { side, window, good, server_errors, refused, resets, timeouts, slow })
             }
