@@ -66,8 +66,9 @@ impl Forward {
                 }
                 Look::Refuse(why) => return self.refuse(passage, why),
                 Look::Redirect(side) => return self.redirect(request, passage, side),
-                Look::Wait(_) => self.wait(request, passage).await?,
-                Look::Queue(crowd) => self.queue(request, passage, &crowd).await?,
+                // In boxes: a connection has no room for them as long as nobody waits.
+                Look::Wait(_) => Box::pin(self.wait(request, passage)).await?,
+                Look::Queue(crowd) => Box::pin(self.queue(request, passage, &crowd)).await?,
             };
         }
     }

@@ -353,8 +353,9 @@ async fn converse(
     settings: ListenSettings,
     mut closing: watch::Receiver<bool>,
 ) {
+    // In a box: connections that do not speak it have no room for it.
     if client.agreed_on_http2() {
-        return h2::converse(client, pair, pool, settings, closing).await;
+        return Box::pin(h2::converse(client, pair, pool, settings, closing)).await;
     }
     let mut first = true;
     loop {
@@ -369,7 +370,7 @@ async fn converse(
                 client.refuse(&answer, &settings).await;
                 return client.leave().await;
             }
-            Err(Over::Http2) => return h2::converse(client, pair, pool, settings, closing).await,
+            Err(Over::Http2) => return Box::pin(h2::converse(client, pair, pool, settings, closing)).await,
         };
         if let Err(retry_after) = client.asks() {
             let answer = Answer::too_often(retry_after);

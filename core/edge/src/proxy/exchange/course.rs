@@ -317,7 +317,7 @@ impl Exchange<'_> {
                 && matches!(out, Framing::Length(_))
                 && !self.client.is_encrypted()
             {
-                self.splice(linked, left).await?;
+                Box::pin(self.splice(linked, left)).await?;
                 self.forward.passes(passage, &mut None, true)?;
                 return Ok(true);
             }

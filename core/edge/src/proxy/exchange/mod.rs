@@ -180,7 +180,8 @@ impl<'c> Exchange<'c> {
                 return Ok((linked, true));
             }
         }
-        let linked = target.dial.open(to).await?;
+        // In a box: most requests find a connection, and need no room for this.
+        let linked = Box::pin(target.dial.open(to)).await?;
         // A small request must not wait for the acknowledgement of the one before.
         let _ = linked.socket.set_nodelay(true);
         Ok((linked, false))
