@@ -427,8 +427,9 @@ async fn bodies_by_http2_have_a_largest_size() {
     };
     assert_eq!(post(&mut web, 1000).await, 200);
     let before = secure.rig.a.count();
-    // Dropped with its body unread, the stream may be reset behind the answer.
-    assert_eq!(web.begin("POST", "/", Some(Bytes::from(vec![b'x'; 1001]))).await.unwrap().await.unwrap().status(), 413);
+    let (answer, _body) = begin_body(&mut web, Some(1001)).await;
+    let answer = tokio::time::timeout(PATIENCE, answer).await.expect("it is answered before its body comes");
+    assert_eq!(answer.unwrap().status(), 413);
     assert_eq!(secure.rig.a.count(), before, "what says that it is too long reaches no server");
     assert_eq!(web.get("/").await.unwrap().status, 200, "the connection's other requests go on");
 }
@@ -482,7 +483,8 @@ async fn a_body_by_http2_that_does_not_come_ends_its_request_only() {
     let mut web = secure.web().await;
     let hanging = web.begin("GET", "/hang", None).await.unwrap();
     let (answer, mut body) = begin_body(&mut web, Some(1000)).await;
-    body.send_data(Bytes::from_static(b"a part"), false).unwrap();
+    // On a busy machine its time may be over already.
+    let _ = body.send_data(Bytes::from_static(b"a part"), false);
     let ended = tokio::time::timeout(PATIENCE, answer).await.expect("it is ended").unwrap_err();
     assert!(ended.is_reset() && ended.is_remote(), "{ended:?}");
     assert_eq!(web.get("/").await.unwrap().status, 200);
