@@ -185,7 +185,9 @@ impl Plan {
             }
             said.push(format!("pair \"{name}\": is gone"));
         }
-        running.let_leave(closed);
+        if !closed.is_empty() {
+            running.let_leave(closed);
+        }
         let place = |pair: &AtWork| new.pairs.iter().position(|wanted| wanted.name == pair.config.name);
         running.pairs.sort_by_key(place);
         let doors = running.pairs.iter().map(|pair| Arc::clone(&pair.door)).collect();

@@ -100,8 +100,11 @@ impl PairProxy {
         self.formers.with(|formers| formers.push(former));
     }
 
-    /// The same, for one in this process.
+    /// The same, for one in this process, which is told nothing by anybody else any more, and for those before it: they may have
+    /// clients for longer than it has.
     pub fn replaces(&self, former: &Arc<PairProxy>) {
+        let before = former.formers.with(std::mem::take);
+        self.formers.with(|formers| formers.extend(before));
         self.comes_after(Arc::new(Here(Arc::downgrade(former))));
     }
 

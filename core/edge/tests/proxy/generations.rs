@@ -140,6 +140,21 @@ async fn i2_a_drain_waits_for_the_one_before_and_a_cut_reaches_it() {
     assert_eq!(two.b.count(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn i2_one_that_is_over_does_not_come_between_others() {
+    let nowhere = || Sides { a: vec!["127.0.0.1:1".to_owned()], b: vec!["127.0.0.1:2".to_owned()] };
+    let proxy = || PairProxy::new("pair", nowhere(), ProxySettings::default(), |_| {});
+    let (first, second, third) = (proxy(), proxy(), proxy());
+    second.replaces(&first);
+    third.replaces(&second);
+    let route = |epoch| Route { epoch: Epoch(epoch), kind: RouteKind::Serve(Side::B) };
+    third.set_route(route(1));
+    assert_eq!([first.route(), second.route()], [route(1); 2]);
+    drop(second);
+    third.set_route(route(2));
+    assert_eq!(first.route(), route(2));
+}
+
 /// That the tests above can fail.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_told_nothing_goes_its_own_way() {
