@@ -110,10 +110,23 @@ fn every_test_that_the_guarantees_name_is_there() {
 #[test]
 fn every_test_that_is_named_to_who_replaces_a_balancer_is_there() {
     let rows = last_column("docs/replacing.md", "| shown by |");
-    let sources =
-        ["core/edge/tests/secure", "core/edge/tests/proxy", "core/edge/tests/proxy/streams", "tests/tests/end_to_end"];
-    are_there("docs/replacing.md", &rows, &sources);
+    are_there("docs/replacing.md", &rows, &OF_THE_DATA_PLANE);
 }
+
+/// And to those who ask what becomes of their connections.
+#[test]
+fn every_test_that_says_what_becomes_of_connections_is_there() {
+    let rows = last_column("docs/operating.md", "| failover, or a lease that is over | shown by |");
+    are_there("docs/operating.md", &rows, &OF_THE_DATA_PLANE);
+}
+
+const OF_THE_DATA_PLANE: [&str; 5] = [
+    "core/edge/tests/secure",
+    "core/edge/tests/proxy",
+    "core/edge/tests/proxy/streams",
+    "tests/tests/end_to_end",
+    "tests/tests/end_to_end/mixed",
+];
 
 /// The last column of the table with this head.
 fn last_column(page: &str, head: &str) -> Vec<String> {
