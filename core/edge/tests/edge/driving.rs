@@ -18,7 +18,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, sleep, timeout};
 
 /// The policy that does as it is told: an example of this crate, beside the tests.
-fn told() -> PathBuf {
+pub(crate) fn told() -> PathBuf {
     let tests = std::env::current_exe().unwrap();
     let target = tests.parent().and_then(|deps| deps.parent()).expect("tests lie in target/PROFILE/deps");
     let file = target.join("examples/libtold.so");

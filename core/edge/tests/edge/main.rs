@@ -7,5 +7,6 @@ mod node;
 mod operators;
 mod place;
 mod shared;
+mod signals;
 #[path = "../workers/mod.rs"]
 mod workers;
