@@ -33,6 +33,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::mpsc::error::SendError;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 /// The longest body of a request.
@@ -43,6 +45,10 @@ const REQUESTS: usize = 64;
 
 /// Entries of a journal in one answer.
 const JOURNAL_MAX: u32 = 10_000;
+
+/// How often, and after how long, somebody is asked again whose driver has left.
+const TRIES: u32 = 40;
+const AGAIN: Duration = Duration::from_millis(25);
 
 /// The longest name or reason of a person, in characters.
 const WORDS_MAX: usize = 500;
@@ -326,8 +332,16 @@ impl PairDoor {
             Refusal(StatusCode::SERVICE_UNAVAILABLE, why)
         };
         let (reply, answer) = oneshot::channel();
-        self.feeds.load_full().send(Feed::Ask(ask(reply))).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())
+        let mut feed = Feed::Ask(ask(reply));
+        for _ in 0..TRIES {
+            match self.feeds.load_full().send(feed).await {
+                Ok(()) => return answer.await.map_err(|_| gone()),
+                // A driver that has left is followed by another one, unless the edge ends.
+                Err(SendError(back)) => feed = back,
+            }
+            tokio::time::sleep(AGAIN).await;
+        }
+        Err(gone())
     }
 }
 
@@ -336,7 +350,12 @@ impl Edge {
     async fn status(&self) -> Result<Status, Refusal> {
         let mut pairs: Vec<PairStatus> = Vec::new();
         for pair in self.pairs.load_full().iter() {
-            pairs.push(pair.ask(Ask::Status).await?);
+            // It may have been asked for in the moment in which a driver leaves.
+            let mut status = pair.ask(Ask::Status).await;
+            if status.is_err() {
+                status = pair.ask(Ask::Status).await;
+            }
+            pairs.push(status?);
         }
         let access_log = self.access_log.load_full().map(|log| log.counts());
         Ok(Status {
