@@ -202,7 +202,7 @@ async fn a_body_that_comes_drop_by_drop_is_ended_with_408() {
 
 #[tokio::test]
 async fn a_client_that_takes_its_answer_drop_by_drop_is_left() {
-    let rig = limited(ListenSettings { answer_rate: 10_000_000, ..ListenSettings::default() }).await;
+    let rig = limited(ListenSettings { answer_rate: 1_000_000_000, ..ListenSettings::default() }).await;
     let mut client = Client::connect(rig.at).await;
     // More than all sockets on the way hold.
     client.send("GET /long/64000000 HTTP/1.1\r\nHost: pair\r\n\r\n").await;
