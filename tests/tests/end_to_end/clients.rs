@@ -76,7 +76,6 @@ fn a_browser_is_told_of_a_switch_and_comes_back() {
         bed.switch(B);
         browser.hear("page: closed 1012 service restart clean");
         browser.hear("page: hears side b, CTI active");
-        browser.hear("page: answered 200 side b, CTI active");
         assert!(!browser.has("broken"), "{:?}", browser.lines.lock().unwrap());
         judge_logs(&bed, |_| false);
     });
