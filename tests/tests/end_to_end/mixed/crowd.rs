@@ -96,13 +96,11 @@ impl Crowd {
         self.come(count, download);
     }
 
-    fn come<F: Future<Output = ()> + Send>(
+    fn come<F: Future<Output = ()> + Send + 'static>(
         &self,
         count: usize,
         life: impl Fn(Arc<Mutex<Book>>) -> F + Send + Sync + 'static,
-    ) where
-        F: 'static,
-    {
+    ) {
         let life = Arc::new(life);
         for _ in 0..count {
             let (book, life) = (Arc::clone(&self.book), Arc::clone(&life));
