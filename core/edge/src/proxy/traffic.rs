@@ -306,7 +306,7 @@ mod tests {
         };
         assert_eq!([5, 10, 25, 26, 45].map(|ms| probed(Trouble::Reset, ms)), [true, false, true, false, true]);
         assert_eq!([46, 295, 296].map(|ms| probed(Trouble::ServerError, ms)), [true, false, true]);
-        assert_eq!(probed(Trouble::Slow, 300), false, "by what it answers");
+        assert!(!probed(Trouble::Slow, 300), "by what it answers");
         let counts = traffic.take();
         assert_eq!(counts.a, TrafficCounts { resets: 5, server_errors: 3, slow: 1, ..TrafficCounts::default() });
         assert_eq!(traffic.take(), Sides::default());

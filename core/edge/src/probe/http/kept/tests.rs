@@ -30,6 +30,9 @@ enum Does {
     Nothing,
 }
 
+/// What it does with a request of a connection, by the numbers of both.
+type Script = fn(usize, usize) -> Does;
+
 /// A server, and what it has seen.
 struct Origin {
     address: SocketAddr,
@@ -45,7 +48,7 @@ impl Origin {
 }
 
 /// Does with the requests of each connection, counted from 1, what the script says of both numbers.
-async fn origin(tls: Option<TlsAcceptor>, script: fn(usize, usize) -> Does) -> Origin {
+async fn origin(tls: Option<TlsAcceptor>, script: Script) -> Origin {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (connections, requests) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<Vec<String>>>::default());
@@ -71,7 +74,7 @@ async fn origin(tls: Option<TlsAcceptor>, script: fn(usize, usize) -> Does) -> O
 async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     connection: usize,
-    script: fn(usize, usize) -> Does,
+    script: Script,
     noted: &Mutex<Vec<String>>,
 ) {
     let mut head = [0; 2048];
@@ -146,7 +149,7 @@ async fn probes_that_come_seldom_or_beside_the_others_connect_each_time() {
 /// Whatever a server does to a connection that was good before, it is not blamed for while it answers on a new one.
 #[tokio::test]
 async fn what_a_kept_connection_has_come_to_is_no_failure_of_the_server() {
-    let scripts: [(&str, fn(usize, usize) -> Does); 6] = [
+    let scripts: [(&str, Script); 6] = [
         ("it closes after each answer", |_, _| Does::SayLast(OK)),
         ("it closes when it is asked again", |_, request| if request == 1 { Does::Say(OK) } else { Does::End }),
         ("it is not as it was", |_, request| if request == 1 { Does::Say(OK) } else { Does::Say(ILL) }),
