@@ -70,12 +70,15 @@ impl Curl {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-        let lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        let mut said = BufReader::new(process.stderr.take().unwrap());
         let got = Arc::<Mutex<Vec<Got>>>::default();
         let told = Arc::clone(&got);
         std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                told.lock().unwrap().push(read(&line));
+            let mut line = String::new();
+            // One that is killed may have said half a line.
+            while said.read_line(&mut line).is_ok() && line.ends_with('\n') {
+                told.lock().unwrap().push(read(line.trim_end()));
+                line.clear();
             }
         });
         Curl { side, process, got }

@@ -4,11 +4,15 @@ use super::judge::{self, Finding};
 use super::tls::Trust;
 use lockstep_policy::action::Tls;
 use lockstep_policy::event::Verdict;
+use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use std::io;
 use std::net::SocketAddr;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+
+/// For so long, in milliseconds, a server may leave bytes or the end of a connection without an acknowledgement.
+const UNTOLD_MS: u32 = 5_000;
 
 /// A connection that can be read and written, whatever it consists of.
 pub(super) trait Channel: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -30,6 +34,8 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Finding> {
     let stream = TcpStream::connect(address).await.map_err(|error| judge::broken(&error))?;
     // A probe works without it, only later.
     let _ = stream.set_nodelay(true);
+    // Of what was closed while its server was out of reach, the kernel would keep trying to tell it for minutes.
+    let _ = sockopt::set_tcp_user_timeout(&stream, UNTOLD_MS);
     Ok(stream)
 }
 

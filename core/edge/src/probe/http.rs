@@ -92,7 +92,7 @@ impl Http {
         found.unwrap_or_else(|finding| finding)
     }
 
-    /// Asks on a kept connection, and on a new one when that is not good, or has not been for so long.
+    /// Asks on a kept connection, and on a new one when that has come to its end, or has no answer for so long.
     async fn ask_again(
         &self,
         connection: Connection,
@@ -100,11 +100,10 @@ impl Http {
         server: Server,
         patience: Duration,
     ) -> Result<Finding, Finding> {
-        let is_good = |found: &Result<Finding, Finding>| matches!(found, Ok(Finding { verdict: Verdict::Good, .. }));
         let on_kept = self.ask(connection, server);
         tokio::pin!(on_kept);
         let late = match tokio::time::timeout(patience, &mut on_kept).await {
-            Ok(found) if is_good(&found) => return found,
+            Ok(Ok(found)) => return Ok(found),
             Ok(_) => false,
             Err(_) => true,
         };
@@ -112,7 +111,7 @@ impl Http {
         if late {
             tokio::select! {
                 found = &mut on_new => return found,
-                found = &mut on_kept => if is_good(&found) { return found },
+                found = &mut on_kept => if found.is_ok() { return found },
             }
         }
         on_new.await
