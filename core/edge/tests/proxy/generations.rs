@@ -118,8 +118,9 @@ async fn i2_a_drain_waits_for_the_one_before_and_a_cut_reaches_it() {
     two.new.serve_until(FOREVER);
     two.route(1, RouteKind::Serve(Side::A));
     let (mut finishing, mut hung) = (clients.pop().unwrap(), clients.pop().unwrap());
+    let before = two.a.count();
     finishing.send("GET /hang HTTP/1.1\r\nHost: pair\r\n\r\n").await;
-    eventually("it is on its way", || two.old.in_flight(Side::A) == 1).await;
+    eventually("it has arrived", || two.a.count() == before + 1).await;
     two.route(2, RouteKind::Hold);
     let drain = Arc::clone(&two.new);
     let drained = tokio::spawn(async move { drain.drained(Side::A).await });
@@ -131,7 +132,7 @@ async fn i2_a_drain_waits_for_the_one_before_and_a_cut_reaches_it() {
 
     two.route(2, RouteKind::Serve(Side::A));
     hung.send("POST /hang HTTP/1.1\r\nHost: pair\r\nContent-Length: 1\r\n\r\nx").await;
-    eventually("it is on its way", || two.old.in_flight(Side::A) == 1).await;
+    eventually("it has arrived", || two.a.count() == before + 2).await;
     two.new.cut(Side::A, Epoch(3));
     assert_eq!(hung.reply().await.unwrap().status, 502, "a cut ends what the one before has");
     eventually("none is left", || two.a.open() == 0).await;
