@@ -19,6 +19,7 @@
 //! - `admin`: the operator's API and its client.
 //! - `access`: the access log.
 //! - `metrics`: what monitoring reads.
+//! - `unchunk`: chunks of answers, for proxy and probes.
 //! - `rehearsal`: what of these decides without I/O, for the simulation.
 #![forbid(unsafe_code)]
 
@@ -46,6 +47,7 @@ mod store;
 mod succession;
 mod threads;
 mod trust;
+mod unchunk;
 mod wall;
 
 pub use failure::EdgeError;

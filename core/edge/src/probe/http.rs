@@ -6,7 +6,6 @@
 //! `connect_every` connects, as does each that is sent beside the others, and each that follows one that was not good.
 
 mod answer;
-mod chunks;
 mod kept;
 
 use super::connect::{self, at_port};

@@ -1,7 +1,7 @@
 //! An answer to a GET, read from bytes as they come (RFC 9112): bounded, and no kinder than it must be. Touches no socket.
 
 use super::super::judge::BODY_MAX;
-use super::chunks::Chunks;
+use crate::unchunk::Unchunk;
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 /// The longest head, with those of interim answers before it, in bytes.
@@ -27,7 +27,7 @@ pub(super) struct Head {
 pub(super) enum Body {
     /// So many bytes.
     Length(u64),
-    Chunked(Chunks),
+    Chunked(Unchunk),
     /// All that comes until the connection ends.
     ToTheEnd,
 }
@@ -78,7 +78,7 @@ impl Head {
             // Where both are given somebody may be cheating (section 6.3): the connection is not used again.
             length if chunked => {
                 persists &= length.is_none();
-                Body::Chunked(Chunks::default())
+                Body::Chunked(Unchunk::new())
             }
             Some(length) => Body::Length(length),
             None => Body::ToTheEnd,
@@ -123,7 +123,12 @@ impl Body {
                 data.extend_from_slice(&bytes[..taken]);
                 Ok(taken)
             }
-            Body::Chunked(chunks) => chunks.take(bytes, data),
+            Body::Chunked(chunks) => {
+                let mut bytes = bytes.to_vec();
+                let part = chunks.take(&mut bytes).map_err(|_| "its chunks are malformed".to_owned())?;
+                data.extend_from_slice(&bytes[part.data]);
+                Ok(part.taken)
+            }
             Body::ToTheEnd => {
                 data.extend_from_slice(bytes);
                 Ok(bytes.len())
@@ -233,9 +238,9 @@ mod tests {
         fn any_bytes_are_judged(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = Head::read(&bytes, true);
             let mut data = Vec::new();
-            let _ = Chunks::default().take(&bytes, &mut data);
+            let _ = Body::Chunked(Unchunk::new()).take(&bytes, &mut data);
             let digits: Vec<u8> = bytes.iter().map(|byte| b"0fF;\r\n x"[usize::from(byte % 8)]).collect();
-            let _ = Chunks::default().take(&digits, &mut data);
+            let _ = Body::Chunked(Unchunk::new()).take(&digits, &mut data);
         }
     }
 }

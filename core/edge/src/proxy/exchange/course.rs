@@ -3,12 +3,12 @@
 use super::Exchange;
 use super::answer::{self, Framing, Head};
 use super::room::{Room, Text};
-use super::unchunk::Unchunk;
 use crate::proxy::links::Linked;
 use crate::proxy::outline::Lines;
 use crate::proxy::passage::{Passage, sound};
 use crate::proxy::request::{AnswerHead, Edit};
 use crate::proxy::stream::Between;
+use crate::unchunk::{Malformed, Unchunk};
 use bytes::Bytes;
 use pingora_core::{Error, ErrorType, Result};
 use std::future::poll_fn;
@@ -92,7 +92,7 @@ impl Rest {
                 Part { data: 0..here, taken: here, end: *left == 0 }
             }
             Rest::Chunks(chunks) => {
-                let part = chunks.take(held)?;
+                let part = chunks.take(held).map_err(malformed)?;
                 Part { data: part.data, taken: part.taken, end: chunks.is_over() }
             }
             Rest::Close { ended } => Part { data: 0..all, taken: all, end: *ended },
@@ -448,6 +448,10 @@ fn poll_fill(
             Err(error) => return Poll::Ready(Err(from_server(error))),
         }
     }
+}
+
+fn malformed(_: Malformed) -> Box<Error> {
+    Error::explain(ErrorType::InvalidHTTPHeader, "an answer's chunks are malformed").into_up()
 }
 
 fn from_server(error: io::Error) -> Box<Error> {

@@ -4,7 +4,7 @@
 //! code, pingora carries, on the same connection of the client's (`listen`). Both follow the same rules (`passage`).
 //!
 //! - `course`: one attempt's way from the request's first byte to the answer's last.
-//! - `answer`, `unchunk`: what servers say, and where it ends.
+//! - `answer`: what servers say, and where it ends (with [`crate::unchunk`]).
 //! - `shelf`: their connections, while nobody uses them.
 //! - `room`, `alarm`: what is used again by one request after the other.
 
@@ -13,7 +13,6 @@ mod answer;
 mod course;
 mod room;
 mod shelf;
-mod unchunk;
 
 pub(super) use alarm::Alarm;
 pub(super) use shelf::Shelf;

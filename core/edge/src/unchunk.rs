@@ -1,9 +1,8 @@
-//! The chunks of an answer (RFC 9112 section 7.1), taken apart where they stand. Touches no socket.
+//! The chunks of a server's answer (RFC 9112 section 7.1), taken apart where they stand: for clients, and for probes. Touches no socket.
 //!
-//! Kinder than what clients may send (`chunks`): servers pad sizes with blanks. What cannot be told apart is refused. Trailers are
+//! Kinder than what clients may send (`proxy::chunks`): servers pad sizes with blanks. What cannot be told apart is refused. Trailers are
 //! read past: nobody who asked through us was told that there would be any.
 
-use pingora_core::{Error, ErrorType, Result};
 use std::ops::Range;
 
 /// The longest line with a chunk's size, extensions included, in bytes.
@@ -15,7 +14,7 @@ const DIGITS_MAX: u32 = 15;
 
 /// One chunked answer, as far as it has come.
 #[derive(Debug)]
-pub(super) struct Unchunk {
+pub(crate) struct Unchunk {
     state: State,
     /// Bytes of the present line, or of the trailers.
     line: u32,
@@ -35,27 +34,31 @@ enum State {
     Over,
 }
 
+/// What is no chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Malformed;
+
 /// What stood in some bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Part {
+pub(crate) struct Part {
     /// Where the data stands now, all of it together.
-    pub(super) data: Range<usize>,
+    pub(crate) data: Range<usize>,
     /// Bytes that belong to the body: all, but at its end.
-    pub(super) taken: usize,
+    pub(crate) taken: usize,
 }
 
 impl Unchunk {
-    pub(super) fn new() -> Unchunk {
+    pub(crate) fn new() -> Unchunk {
         Unchunk { state: State::Size { size: 0, digits: 0 }, line: 0 }
     }
 
     /// The body has come to its end.
-    pub(super) fn is_over(&self) -> bool {
+    pub(crate) fn is_over(&self) -> bool {
         self.state == State::Over
     }
 
     /// Takes more bytes apart. The data of several chunks is moved together.
-    pub(super) fn take(&mut self, bytes: &mut [u8]) -> Result<Part> {
+    pub(crate) fn take(&mut self, bytes: &mut [u8]) -> Result<Part, Malformed> {
         let mut data: Option<Range<usize>> = None;
         let mut at = 0;
         while at < bytes.len() && !self.is_over() {
@@ -79,7 +82,7 @@ impl Unchunk {
         Ok(Part { data: data.unwrap_or(0..0), taken: at })
     }
 
-    fn step(&mut self, byte: u8) -> Result<()> {
+    fn step(&mut self, byte: u8) -> Result<(), Malformed> {
         self.line += 1;
         let in_trailers = matches!(self.state, State::TrailerStart | State::Trailer | State::LastLf);
         if self.line > if in_trailers { TRAILERS_MAX } else { LINE_MAX } {
@@ -112,8 +115,8 @@ impl Unchunk {
     }
 }
 
-fn bad<T>() -> Result<T> {
-    Err(Error::explain(ErrorType::InvalidHTTPHeader, "an answer's chunks are malformed").into_up())
+fn bad<T>() -> Result<T, Malformed> {
+    Err(Malformed)
 }
 
 #[cfg(test)]
