@@ -10,6 +10,7 @@
 //! - `agents`: two connections to each side's agent.
 //! - `probe`: what the policy asked to be watched.
 //! - `remote`: sides that admit no agent, and what turns a node off.
+//! - `address`: where a server takes connections, for proxy and probes.
 //! - `proxy`: requests, by the route of the moment.
 //! - `encryption`: the files of TLS with clients and servers.
 //! - `driver`: the pair's one loop.
@@ -24,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 pub mod access;
+mod address;
 pub mod admin;
 mod agents;
 pub mod config;
@@ -50,6 +52,7 @@ mod trust;
 mod unchunk;
 mod wall;
 
+pub use address::Address;
 pub use failure::EdgeError;
 pub use lockstep_policy::Side;
 pub use run::{run, succeed};

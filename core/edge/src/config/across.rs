@@ -88,12 +88,12 @@ fn servers(pairs: &[Read], problems: &RefCell<Problems<'_>>) {
                     "" => format!("pair.{side}.servers"),
                     pool => format!("pair.{side}.pools.{pool}"),
                 };
-                if listeners.contains(&server.value) {
+                if server.value.inet().is_some_and(|address| listeners.contains(&address)) {
                     let what = format!("{} is a listener of this edge: requests would go in a ring", server.value);
                     problems.borrow_mut().add(server.at, Finding::new(&key, what).valid("the server's own address"));
                 }
-                let others = takes_requests(pool).then(|| served.insert(server.value, server.at)).flatten();
-                if let Some(at) = own.insert(server.value, server.at).or(others) {
+                let others = takes_requests(pool).then(|| served.insert(&server.value, server.at)).flatten();
+                if let Some(at) = own.insert(&server.value, server.at).or(others) {
                     let line = problems.borrow().line(at);
                     let what = format!("{} is a server of this pair in line {line} already", server.value);
                     problems.borrow_mut().add(server.at, Finding::new(&key, what).valid("each server once"));

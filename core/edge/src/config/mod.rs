@@ -39,6 +39,7 @@ pub use secrets::SecretFiles;
 pub use seen::SeenConfig;
 pub use tls::Security;
 
+use crate::address::Address;
 use crate::proxy::{Manner, SessionSettings};
 use lockstep_pair::coordinator::Settings;
 use lockstep_policy::host::{Plugin, Terms};
@@ -189,7 +190,7 @@ pub struct HoldConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SideConfig {
     /// Its servers, of all pools: those without a pool first, then pool after pool in the order of the names.
-    pub servers: Vec<SocketAddr>,
+    pub servers: Vec<Address>,
     /// The pool of each server; empty when it has none.
     pub pools: Vec<String>,
     /// Its agent; it may have none in a pair in which both sides may serve, or where the edge itself calls.
@@ -205,9 +206,9 @@ pub struct SideConfig {
 impl SideConfig {
     /// The servers of a pool; of the empty name, those without a pool.
     #[must_use]
-    pub fn pool(&self, name: &str) -> Vec<SocketAddr> {
+    pub fn pool(&self, name: &str) -> Vec<Address> {
         let of = self.servers.iter().zip(&self.pools).filter(|(_, pool)| *pool == name);
-        of.map(|(server, _)| *server).collect()
+        of.map(|(server, _)| server.clone()).collect()
     }
 }
 

@@ -6,11 +6,18 @@ use super::pair::ADDRESS;
 use super::remote::{self, FenceConfig, RemoteConfig};
 use super::table::{Listed, Placed, Table};
 use super::{PoolListeners, SideConfig};
+use crate::address::Address;
 use crate::proxy::POOL_MAX;
 use lockstep_policy::setup::SideSetup;
 use lockstep_policy::{Side, Sides};
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::net::SocketAddr;
+use std::str::FromStr;
+
+/// What a server must be.
+const SERVER: &str = "an address \"IP:PORT\", such as \"10.0.0.1:80\" (names are not looked up), or a socket of the file \
+                      system, such as \"unix:/run/app.sock\"";
 
 /// What a pool's name must be.
 const NAME: &str = "a name of 1 to 64 letters, digits, `-`, `_` or `.`";
@@ -24,11 +31,11 @@ pub(super) struct Listening {
 }
 
 /// Servers, or listeners, of one pool.
-pub(super) struct Named {
+pub(super) struct Named<A = SocketAddr> {
     /// Empty for the pool without a name.
     pub name: String,
     pub at: usize,
-    pub addresses: Vec<Placed<SocketAddr>>,
+    pub addresses: Vec<Placed<A>>,
 }
 
 /// A side as it was read.
@@ -36,7 +43,7 @@ pub(super) struct ReadSide {
     /// Where its table stands.
     pub at: usize,
     /// The pool without a name first, then the others in the order of their names.
-    pub pools: Vec<Named>,
+    pub pools: Vec<Named<Address>>,
     pub agent: Option<Placed<SocketAddr>>,
     /// Whether the key is there, whatever its value.
     pub has_agent: bool,
@@ -50,7 +57,7 @@ pub(super) struct ReadSide {
 }
 
 impl ReadSide {
-    pub fn servers(&self) -> impl Iterator<Item = (&str, &Placed<SocketAddr>)> {
+    pub fn servers(&self) -> impl Iterator<Item = (&str, &Placed<Address>)> {
         self.pools.iter().flat_map(|pool| pool.addresses.iter().map(|server| (pool.name.as_str(), server)))
     }
 
@@ -60,7 +67,7 @@ impl ReadSide {
     }
 
     pub fn config(&self) -> SideConfig {
-        let (pools, servers) = self.servers().map(|(pool, server)| (pool.to_owned(), server.value)).unzip();
+        let (pools, servers) = self.servers().map(|(pool, server)| (pool.to_owned(), server.value.clone())).unzip();
         let agent = self.agent.map(|agent| agent.value);
         SideConfig {
             servers,
@@ -93,9 +100,9 @@ pub(super) fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side
     let example = "at least one, such as `servers = [\"10.0.0.1:80\"]`";
     let at = table.at();
     let path = if side == Side::A { "pair.a.pools" } else { "pair.b.pools" };
-    let mut pools = named(table.table("pools", path), &format!("a pool of side {side}"));
+    let mut pools = named::<Address>(table.table("pools", path), SERVER, &format!("a pool of side {side}"));
     pools.sort_by(|one, other| one.name.cmp(&other.name));
-    match table.list("servers", ADDRESS) {
+    match table.list("servers", SERVER) {
         None if pools.is_empty() => table.missing("servers", example),
         Some(Listed { at, is_empty: true, .. }) => {
             table.refuse(at, "servers", format!("side {side} has no server"), example);
@@ -110,8 +117,8 @@ pub(super) fn side(read: Option<Table<'_, '_>>, pair: &Table<'_, '_>, side: Side
             table.refuse(pool.at, &key, what, format!("at most {POOL_MAX}"));
         }
         for server in &pool.addresses {
-            if server.value.port() == 0 || server.value.ip().is_unspecified() {
-                table.refuse(server.at, &key, format!("{} cannot be connected to", server.value), ADDRESS);
+            if server.value.inet().is_some_and(|address| address.port() == 0 || address.ip().is_unspecified()) {
+                table.refuse(server.at, &key, format!("{} cannot be connected to", server.value), SERVER);
             }
         }
     }
@@ -135,15 +142,15 @@ pub(super) fn sound_name(table: &Table<'_, '_>, key: &str, name: &Placed<String>
 }
 
 /// A table of pools' names, each with addresses.
-fn named(table: Option<Table<'_, '_>>, what: &str) -> Vec<Named> {
+fn named<A: FromStr<Err: Display>>(table: Option<Table<'_, '_>>, valid: &str, what: &str) -> Vec<Named<A>> {
     let Some(table) = table else { return Vec::new() };
     let mut read = Vec::new();
-    for (name, listed) in table.lists::<SocketAddr>(ADDRESS) {
+    for (name, listed) in table.lists::<A>(valid) {
         if !sound_name(&table, &name.value, &name) {
             continue;
         }
         if listed.is_empty {
-            table.refuse(listed.at, &name.value, format!("{what} has no address"), ADDRESS);
+            table.refuse(listed.at, &name.value, format!("{what} has no address"), valid);
         }
         read.push(Named { name: name.value, at: name.at, addresses: listed.items });
     }
@@ -153,7 +160,7 @@ fn named(table: Option<Table<'_, '_>>, what: &str) -> Vec<Named> {
 /// `listen` and `[pair.listeners]`. The pool without a name first.
 pub(super) fn listeners(table: &mut Table<'_, '_>) -> Vec<Named> {
     let example = "the VIP's listeners, such as `listen = [\"10.0.0.100:80\"]`";
-    let mut listeners = named(table.table("listeners", "pair.listeners"), "a listener of the pair");
+    let mut listeners = named(table.table("listeners", "pair.listeners"), ADDRESS, "a listener of the pair");
     match table.list("listen", ADDRESS) {
         None if listeners.is_empty() && !table.has("listener") => table.missing("listen", example),
         Some(Listed { at, is_empty: true, .. }) => table.refuse(at, "listen", "the pair has no listener", example),

@@ -2,6 +2,7 @@
 
 use super::judge::{self, Finding};
 use super::tls::Trust;
+use crate::address::Address;
 use lockstep_policy::action::Tls;
 use lockstep_policy::event::Verdict;
 use rustix::net::sockopt;
@@ -21,6 +22,11 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Channel for T {}
 
 pub(super) type Stream = Box<dyn Channel>;
 
+/// The same server at another port; 0: its own. A socket of the file system has none.
+pub(super) fn of_server(server: &Address, port: u16) -> Address {
+    server.inet().map_or_else(|| server.clone(), |address| at_port(address, port).into())
+}
+
 /// An address with another port; 0: its own.
 pub(super) fn at_port(server: SocketAddr, port: u16) -> SocketAddr {
     let mut address = server;
@@ -30,8 +36,8 @@ pub(super) fn at_port(server: SocketAddr, port: u16) -> SocketAddr {
     address
 }
 
-pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Finding> {
-    let stream = TcpStream::connect(address).await.map_err(|error| judge::broken(&error))?;
+pub(super) async fn plain(address: &Address) -> Result<TcpStream, Finding> {
+    let stream = address.connect().await.map_err(|error| judge::broken(&error))?;
     // A probe works without it, only later.
     let _ = stream.set_nodelay(true);
     // Of what was closed while its server was out of reach, the kernel would keep trying to tell it for minutes.
@@ -41,12 +47,12 @@ pub(super) async fn tcp(address: SocketAddr) -> Result<TcpStream, Finding> {
 
 pub(super) async fn open(
     trust: &Trust,
-    address: SocketAddr,
+    address: impl Into<Address>,
     tls: Tls,
     name: &ServerName<'static>,
 ) -> Result<Stream, Finding> {
     let connector = trust.connector(tls).await?;
-    let stream = tcp(address).await?;
+    let stream = plain(&address.into()).await?;
     match connector {
         None => Ok(Box::new(stream)),
         Some(connector) => {

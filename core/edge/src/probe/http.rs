@@ -8,11 +8,12 @@
 mod answer;
 mod kept;
 
-use super::connect::{self, at_port};
+use super::connect::{self, of_server};
 use super::exchange::AGENT;
 use super::facts::Facts;
 use super::judge::{self, BODY_MAX, Finding};
 use super::tls::{Trust, name_of};
+use crate::address::Address;
 use answer::{Body, HEAD_MAX, Head};
 use http::{HeaderValue, Uri};
 use kept::{Connection, Kept};
@@ -42,10 +43,10 @@ pub(super) struct Http {
 
 /// One of the side's servers.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Server {
+pub(super) struct Server<'s> {
     /// Which, counted from 0.
     pub turn: usize,
-    pub address: SocketAddr,
+    pub address: &'s Address,
 }
 
 /// How often probes come, and make connections.
@@ -81,8 +82,13 @@ impl Http {
         self.address
     }
 
+    /// The port at which it asks the side's servers; 0: their own.
+    pub fn port(&self) -> u16 {
+        self.probe.port
+    }
+
     /// Asks a server; `anew`: on a new connection. Who calls ends it when the time is over.
-    pub async fn probe(&self, trust: &Trust, server: Server, anew: bool, timeout: Duration) -> Finding {
+    pub async fn probe(&self, trust: &Trust, server: Server<'_>, anew: bool, timeout: Duration) -> Finding {
         let kept = if anew { None } else { self.kept.take(self.place(server)) };
         let found = match kept {
             None => self.connect_and_ask(trust, server).await,
@@ -96,7 +102,7 @@ impl Http {
         &self,
         connection: Connection,
         trust: &Trust,
-        server: Server,
+        server: Server<'_>,
         patience: Duration,
     ) -> Result<Finding, Finding> {
         let on_kept = self.ask(connection, server);
@@ -116,15 +122,15 @@ impl Http {
         on_new.await
     }
 
-    async fn connect_and_ask(&self, trust: &Trust, server: Server) -> Result<Finding, Finding> {
-        let address = self.address.unwrap_or_else(|| at_port(server.address, self.probe.port));
-        let name = self.name.clone().unwrap_or_else(|| ServerName::from(address.ip()));
+    async fn connect_and_ask(&self, trust: &Trust, server: Server<'_>) -> Result<Finding, Finding> {
+        let address = self.address.map_or_else(|| of_server(server.address, self.probe.port), Address::from);
+        let name = self.name.clone().unwrap_or_else(|| own_name(&address));
         let stream = connect::open(trust, address, self.probe.tls, &name).await?;
         self.ask(Connection::new(stream), server).await
     }
 
     /// One request, and as much of its answer as tells what it is. A connection that was good is kept.
-    async fn ask(&self, mut connection: Connection, server: Server) -> Result<Finding, Finding> {
+    async fn ask(&self, mut connection: Connection, server: Server<'_>) -> Result<Finding, Finding> {
         connection.probes += 1;
         let again = self.kept.wants(connection.probes);
         let request = self.request(server, again);
@@ -165,15 +171,18 @@ impl Http {
         Ok(finding)
     }
 
-    fn place(&self, server: Server) -> usize {
+    fn place(&self, server: Server<'_>) -> usize {
         if self.address.is_some() { 0 } else { server.turn }
     }
 
-    fn request(&self, server: Server, again: bool) -> Vec<u8> {
+    fn request(&self, server: Server<'_>, again: bool) -> Vec<u8> {
         let mut text = String::with_capacity(128 + self.path.len() + self.probe.host.len());
         let _ = write!(text, "GET {} HTTP/1.1\r\nhost: ", self.path);
         let _ = match self.probe.host.as_str() {
-            "" => write!(text, "{}", self.address.unwrap_or(server.address)),
+            "" => match self.address.or(server.address.inet()) {
+                Some(address) => write!(text, "{address}"),
+                None => write!(text, "localhost"),
+            },
             host => write!(text, "{host}"),
         };
         let close = if again { "" } else { "\r\nconnection: close" };
@@ -202,6 +211,14 @@ async fn body(
         if read(connection, &mut bytes).await? == 0 {
             return if body.is_framed() { Err(ended("within its answer")) } else { Ok(false) };
         }
+    }
+}
+
+/// The name that a server's certificate is to be for when the policy names none.
+fn own_name(address: &Address) -> ServerName<'static> {
+    match address.inet() {
+        Some(address) => ServerName::from(address.ip()),
+        None => ServerName::try_from("localhost").expect("it is a host's name"),
     }
 }
 

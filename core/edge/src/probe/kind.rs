@@ -5,14 +5,19 @@ use super::cti::Cti;
 use super::http::{Http, Pace, Server};
 use super::icmp::Icmp;
 use super::means::Means;
+use super::target::target;
 use super::xmpp::Xmpp;
 use super::{connect, judge::Finding};
+use crate::address::Address;
 use lockstep_policy::Side;
 use lockstep_policy::action::{AgentProbe, ProbeKind, Watch};
 use lockstep_policy::event::{Connection, Verdict};
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+/// No server's address.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 /// Code points have six bits.
 pub(super) const DSCP_MAX: u8 = 63;
@@ -28,7 +33,33 @@ pub(super) enum Kind {
 
 impl Kind {
     /// An error is a sentence for the policy's author or the operator.
-    pub fn new(watch: &Watch, servers: usize, means: &Means, agents: &dyn AgentPing) -> Result<Kind, String> {
+    pub fn new(watch: &Watch, addresses: &[Address], means: &Means, agents: &dyn AgentPing) -> Result<Kind, String> {
+        let servers = addresses.len();
+        let kind = Kind::of(watch, servers, means, agents)?;
+        let asked = addresses.iter().zip(1..).filter(|(_, number)| [0, *number].contains(&watch.server));
+        let unfit = asked.map(|(address, _)| address).find(|address| address.inet().is_none());
+        match unfit.filter(|_| kind.needs_internet()) {
+            Some(address) => Err(format!(
+                "the probe \"{}\" needs a server's address IP:PORT, and side {} has one at {address}",
+                target(&watch.kind),
+                watch.side
+            )),
+            None => Ok(kind),
+        }
+    }
+
+    /// Whether a socket of the file system cannot be asked: it has no port, and no packets.
+    fn needs_internet(&self) -> bool {
+        match self {
+            Kind::Http(http) => http.elsewhere().is_none() && http.port() != 0,
+            Kind::Tcp { port } => *port != 0,
+            Kind::Icmp(icmp) => icmp.is_for_the_server(),
+            Kind::Agent(..) => false,
+            Kind::Xmpp(_) | Kind::Cti(_) => true,
+        }
+    }
+
+    fn of(watch: &Watch, servers: usize, means: &Means, agents: &dyn AgentPing) -> Result<Kind, String> {
         Ok(match &watch.kind {
             ProbeKind::Http(probe) => {
                 let pace = Pace { interval: watch.interval, connect_every: means.connect_every };
@@ -66,22 +97,24 @@ impl Kind {
         &self,
         means: &Means,
         agents: &Arc<dyn AgentPing>,
-        (turn, server): (usize, SocketAddr),
+        (turn, server): (usize, &Address),
         (timeout, beside): (Duration, bool),
     ) -> Finding {
         let began = Instant::now();
+        // Who needs an address and has none was refused.
+        let inet = server.inet().unwrap_or(NOWHERE);
         let asked = async {
             // What is large and rare lies apart: every probe would need its room.
             match self {
                 Kind::Http(http) => http.probe(&means.trust, Server { turn, address: server }, beside, timeout).await,
                 Kind::Tcp { port } => {
-                    let connected = connect::tcp(connect::at_port(server, *port)).await;
+                    let connected = connect::plain(&connect::of_server(server, *port)).await;
                     connected.map_or_else(|finding| finding, |_| Finding::good(0, ""))
                 }
-                Kind::Icmp(icmp) => Box::pin(icmp.probe(&means.pinger, server.ip())).await,
                 Kind::Agent(probe, side) => Box::pin(agent::probe(&**agents, *side, probe, timeout)).await,
-                Kind::Xmpp(xmpp) => Box::pin(xmpp.probe(means, turn, server, timeout)).await,
-                Kind::Cti(cti) => Box::pin(cti.probe(means, turn, server)).await,
+                Kind::Icmp(icmp) => Box::pin(icmp.probe(&means.pinger, inet.ip())).await,
+                Kind::Xmpp(xmpp) => Box::pin(xmpp.probe(means, turn, inet, timeout)).await,
+                Kind::Cti(cti) => Box::pin(cti.probe(means, turn, inet)).await,
             }
         };
         let silent = || Finding::new(Verdict::Silent, 0, format!("no answer within {timeout:?}"));

@@ -29,6 +29,7 @@ pub(crate) use means::{CONNECT_EVERY, Means};
 pub(crate) use target::target;
 pub(crate) use tls::{Anybody, roots_of};
 
+use crate::address::Address;
 use agent::NoAgents;
 use kind::Kind;
 use lockstep_policy::Side;
@@ -37,7 +38,6 @@ use lockstep_policy::event::{ProbeId, ProbeResult};
 use rhythm::Rhythm;
 use sender::{Sender, Shared};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
@@ -99,7 +99,7 @@ impl Probes {
     }
 
     /// Sends a probe from now on. An error says why it is refused; what was declared before stays then.
-    pub fn watch(&mut self, watch: Watch, servers: &[SocketAddr]) -> Result<(), String> {
+    pub fn watch(&mut self, watch: Watch, servers: &[impl Clone + Into<Address>]) -> Result<(), String> {
         if !self.watched.contains_key(&watch.probe) && self.watched.len() >= PROBES {
             return Err(format!("a policy may declare {PROBES} probes"));
         }
@@ -117,7 +117,8 @@ impl Probes {
         if watch.server != 0 && matches!(watch.kind, ProbeKind::Agent(_)) {
             return Err("an agent is asked for its side, not for one of the side's servers".to_owned());
         }
-        let kind = Kind::new(&watch, servers.len(), &self.means, &*self.agents)?;
+        let servers: Vec<Address> = servers.iter().cloned().map(Into::into).collect();
+        let kind = Kind::new(&watch, &servers, &self.means, &*self.agents)?;
         self.declared += 1;
         let shared = Shared {
             means: Arc::clone(&self.means),

@@ -6,9 +6,9 @@ use super::kind::Kind;
 use super::means::Means;
 use super::rhythm::Rhythm;
 use super::{Deliver, FASTEST, SLOWEST};
+use crate::address::Address;
 use lockstep_policy::action::Watch;
 use lockstep_policy::event::ProbeResult;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::sync::Semaphore;
@@ -21,7 +21,7 @@ pub(super) struct Sender {
     declaration: u64,
     watch: Watch,
     kind: Kind,
-    servers: Vec<SocketAddr>,
+    servers: Vec<Address>,
     means: Arc<Means>,
     agents: Arc<dyn AgentPing>,
     turn: AtomicUsize,
@@ -40,10 +40,10 @@ pub(super) struct Shared {
 
 impl Sender {
     /// The servers are all of the side's; there is at least one.
-    pub fn new(declaration: u64, watch: Watch, kind: Kind, servers: &[SocketAddr], shared: Shared) -> Sender {
+    pub fn new(declaration: u64, watch: Watch, kind: Kind, servers: Vec<Address>, shared: Shared) -> Sender {
         let Shared { means, agents, deliver, rhythm } = shared;
         let (turn, places) = (AtomicUsize::new(0), Arc::new(Semaphore::new(UNDER_WAY)));
-        Sender { declaration, watch, kind, servers: servers.to_vec(), means, agents, turn, places, deliver, rhythm }
+        Sender { declaration, watch, kind, servers, means, agents, turn, places, deliver, rhythm }
     }
 
     pub async fn send_at_intervals(self: Arc<Sender>) {
@@ -66,7 +66,7 @@ impl Sender {
         let sender = Arc::clone(self);
         tokio::spawn(async move {
             let turn = sender.next();
-            let server = sender.servers[turn];
+            let server = &sender.servers[turn];
             let timeout = sender.watch.timeout.min(SLOWEST);
             let finding = sender.kind.probe(&sender.means, &sender.agents, (turn, server), (timeout, beside)).await;
             drop(place);

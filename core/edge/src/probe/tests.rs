@@ -3,6 +3,7 @@ use super::*;
 use lockstep_policy::Side;
 use lockstep_policy::action::{AgentProbe, HttpProbe};
 use lockstep_policy::event::{Connection, Verdict};
+use std::net::SocketAddr;
 use std::sync::Mutex;
 use std::time::Instant;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,8 +21,8 @@ fn http(body: &str) -> ProbeKind {
 async fn probe(kind: &ProbeKind, server: SocketAddr, timeout: Duration) -> Finding {
     let (means, agents): (_, Arc<dyn AgentPing>) = (Means::default(), Arc::new(NoAgents));
     let watch = Watch { kind: kind.clone(), ..watch(1, 60_000, 0) };
-    let kind = Kind::new(&watch, 1, &means, &*agents).unwrap();
-    kind.probe(&means, &agents, (0, server), (timeout, false)).await
+    let kind = Kind::new(&watch, &[server.into()], &means, &*agents).unwrap();
+    kind.probe(&means, &agents, (0, &server.into()), (timeout, false)).await
 }
 
 /// An address of loopback at which nothing ever listens.

@@ -8,6 +8,7 @@ use super::seats::{Crowd, Seat};
 use super::servers::Unpicked;
 use super::sessions::Visit;
 use super::table::Way;
+use crate::address::Address;
 use lockstep_policy::Side;
 use lockstep_wire::clock;
 use pingora_core::{Error, ErrorType, Result};
@@ -30,7 +31,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What a request can do now.
 enum Look {
-    Go(Attempt, SocketAddr),
+    Go(Attempt, Address),
     /// And look again after that time at the latest, if there is one.
     Wait(Option<Duration>),
     /// All servers are given as many requests as they may have.
@@ -56,7 +57,7 @@ impl Forward {
     }
 
     /// Begins an attempt as soon as there is a server for it, and says where that is.
-    pub(super) async fn choose(&self, request: &mut impl Waiter, passage: &mut Passage) -> Result<SocketAddr> {
+    pub(super) async fn choose(&self, request: &mut impl Waiter, passage: &mut Passage) -> Result<Address> {
         let mut look = self.look(request, &mut passage.visit);
         loop {
             look = match look {

@@ -9,6 +9,7 @@ use super::links::Link;
 use super::passage::{Broken, Forward, Passage, sound};
 use super::seen::Carried;
 use super::websocket::{Upgrade, Watch};
+use crate::address::Address;
 use async_trait::async_trait;
 use bytes::Bytes;
 use http::header;
@@ -19,17 +20,16 @@ use pingora_core::upstreams::peer::HttpPeer;
 use pingora_core::{Error, Result};
 use pingora_http::{RequestHeader, ResponseHeader};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
-use std::net::SocketAddr;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 impl Forward {
     /// Where pingora finds the server of the present attempt.
-    fn peer(&self, passage: &Passage, address: SocketAddr) -> Result<Box<HttpPeer>> {
+    fn peer(&self, passage: &Passage, address: &Address) -> Result<Box<HttpPeer>> {
         let Some(attempt) = &passage.attempt else { return Err(Error::new_in(pingora_core::ErrorType::InternalError)) };
         let (settings, target) = (&self.pair.settings, &attempt.target);
-        let mut peer = self.pair.upstream.load().peer(&attempt.server, address, settings.connect_timeout);
+        let mut peer = self.pair.upstream.load().peer(&attempt.server, address, settings.connect_timeout)?;
         peer.group_key = target.group();
         peer.options.read_timeout = Some(settings.read_timeout);
         peer.options.write_timeout = Some(settings.write_timeout);
@@ -58,7 +58,7 @@ impl ProxyHttp for Forward {
     async fn upstream_peer(&self, session: &mut Session, passage: &mut Passage) -> Result<Box<HttpPeer>> {
         self.pause(passage).await;
         let address = self.choose(session, passage).await?;
-        let mut peer = self.peer(passage, address)?;
+        let mut peer = self.peer(passage, &address)?;
         self.announce(session, passage, &mut peer);
         Ok(peer)
     }

@@ -4,6 +4,7 @@
 //! Pingora's pool cannot be told to let go of a connection. So we make the connections ourselves, keep a second handle
 //! to each socket, and end it through that: whoever reads from it, request or pool, sees its end.
 
+use crate::address::{self, Address};
 use async_trait::async_trait;
 use lockstep_policy::{Epoch, Side, Sides};
 use pingora_core::connectors::L4Connect;
@@ -358,11 +359,13 @@ impl L4Connect for Announced {
 impl Dial {
     /// Makes a connection for pingora.
     async fn stream(&self, address: &SocketAddr) -> Result<Stream> {
-        let Some(address) = address.as_inet() else {
-            return Error::e_explain(OURS, "a server without an internet address");
+        let Some(address) = ours(address) else { return Error::e_explain(OURS, "a server without an address") };
+        let (socket, link) = self.make(&address).await?;
+        let mut stream = match address {
+            Address::Inet(_) => Stream::from(socket),
+            // Pingora tells sockets of TCP to do what others cannot.
+            Address::Unix(_) => Stream::from(address::as_unix(socket).or_err(OURS, "a connection's other name")?),
         };
-        let (socket, link) = self.make(*address).await?;
-        let mut stream = Stream::from(socket);
         stream.tracer = Some(Tracer(Box::new(Farewell { links: Arc::clone(&self.links), link: Arc::clone(&link) })));
         // The digest is the one thing that travels from here to the request: it carries the link.
         stream.set_proxy_digest(ProxyDigest::new(Box::new(ResponseHeader::build(200, Some(0))?), Some(Box::new(link))));
@@ -374,12 +377,12 @@ impl Dial {
     }
 
     /// Makes a connection for who needs no more than the socket.
-    pub(super) async fn open(&self, address: std::net::SocketAddr) -> Result<Linked> {
+    pub(super) async fn open(&self, address: &Address) -> Result<Linked> {
         let (socket, link) = self.make(address).await?;
         Ok(Linked { socket, kept: Kept { link, links: Arc::clone(&self.links) } })
     }
 
-    async fn make(&self, address: std::net::SocketAddr) -> Result<(TcpStream, Arc<Link>)> {
+    async fn make(&self, address: &Address) -> Result<(TcpStream, Arc<Link>)> {
         let (turn, socket) = tokio::select! {
             (turn, connected) = self.connect_in_turn(address) => match connected {
                 Ok(Ok(socket)) => (turn, socket),
@@ -400,10 +403,10 @@ impl Dial {
         Ok((socket, link))
     }
 
-    async fn connect_in_turn(&self, address: std::net::SocketAddr) -> (Turn, Result<io::Result<TcpStream>, Elapsed>) {
+    async fn connect_in_turn(&self, address: &Address) -> (Turn, Result<io::Result<TcpStream>, Elapsed>) {
         // Nobody closes the semaphore.
         let turn = Arc::clone(&self.turns).acquire_owned().await.ok();
-        (turn, tokio::time::timeout(self.timeout, TcpStream::connect(address)).await)
+        (turn, tokio::time::timeout(self.timeout, address.connect()).await)
     }
 
     /// Resolves when this epoch's connections have been cut.
@@ -417,6 +420,14 @@ impl Dial {
             }
             raised.await;
         }
+    }
+}
+
+/// A server's address, as pingora writes it.
+fn ours(address: &SocketAddr) -> Option<Address> {
+    match address {
+        SocketAddr::Inet(address) => Some(Address::Inet(*address)),
+        SocketAddr::Unix(address) => Some(Address::Unix(address.as_pathname()?.to_str()?.into())),
     }
 }
 

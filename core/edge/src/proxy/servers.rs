@@ -2,10 +2,10 @@
 //! policy allows, and which is worth a connect.
 
 use super::seats::{Crowd, Seats};
+use crate::address::Address;
 use arc_swap::{ArcSwap, ArcSwapOption};
 use lockstep_policy::At;
 use lockstep_policy::action::Pick;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Acquire, Ordering::Relaxed, Ordering::Release};
 use std::time::Duration;
@@ -17,11 +17,11 @@ const ADDRESSES_MAX: usize = 16;
 /// What keeps failing is said this often.
 const TELL_EVERY: Duration = Duration::from_secs(10);
 
-/// One server, as it was configured: `host:port`.
+/// One server, as it was configured: `host:port`, or `unix:/path`.
 #[derive(Debug)]
 pub(super) struct Server {
     name: String,
-    addresses: ArcSwap<Vec<SocketAddr>>,
+    addresses: ArcSwap<Vec<Address>>,
     turn: AtomicUsize,
     /// Zero while it takes connections; else the time before which only a request that claims it may try.
     next_try: AtomicU64,
@@ -32,7 +32,7 @@ pub(super) struct Server {
 
 impl Server {
     fn new(name: String, crowd: &Arc<Crowd>) -> Server {
-        let addresses = name.parse().into_iter().collect::<Vec<SocketAddr>>();
+        let addresses = name.parse().into_iter().collect::<Vec<Address>>();
         Server {
             name,
             addresses: ArcSwap::from_pointee(addresses),
@@ -54,8 +54,11 @@ impl Server {
         now.0 >= until && self.quiet_until.compare_exchange(until, next, Relaxed, Relaxed).is_ok()
     }
 
-    /// Its name, or its address as it was written.
+    /// Its name, or its address as it was written. A socket of the file system is this machine's.
     pub(super) fn host(&self) -> &str {
+        if let [Address::Unix(_)] = self.addresses.load().as_slice() {
+            return "localhost";
+        }
         let host = self.name.rsplit_once(':').map_or(self.name.as_str(), |(host, _)| host);
         host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
     }
@@ -71,7 +74,7 @@ impl Server {
     }
 
     /// Whether this request may try it now; else when one may.
-    fn claim(&self, now: At, interval: Duration) -> Result<SocketAddr, At> {
+    fn claim(&self, now: At, interval: Duration) -> Result<Address, At> {
         let addresses = self.addresses.load();
         if addresses.is_empty() {
             return Err(now + interval);
@@ -88,7 +91,7 @@ impl Server {
             }
         }
         let turn = self.turn.fetch_add(1, Relaxed);
-        Ok(addresses[turn % addresses.len()])
+        Ok(addresses[turn % addresses.len()].clone())
     }
 }
 
@@ -171,7 +174,7 @@ impl Servers {
         client: impl FnOnce() -> u64,
         now: At,
         interval: Duration,
-    ) -> Result<(Arc<Server>, SocketAddr), Unpicked> {
+    ) -> Result<(Arc<Server>, Address), Unpicked> {
         let Some(pool) = self.pools.get(pool) else { return Err(Unpicked::Nobody) };
         if !pool.listed.load(Acquire) {
             return pool.in_turn(&pool.members, now, interval);
@@ -244,7 +247,7 @@ impl Pool {
         servers: &[Arc<Server>],
         now: At,
         interval: Duration,
-    ) -> Result<(Arc<Server>, SocketAddr), Unpicked> {
+    ) -> Result<(Arc<Server>, Address), Unpicked> {
         let start = if servers.len() > 1 { self.turn.fetch_add(1, Relaxed) % servers.len() } else { 0 };
         first_of(servers[start..].iter().chain(&servers[..start]), now, interval)
     }
@@ -255,7 +258,7 @@ fn first_of<'a>(
     servers: impl Iterator<Item = &'a Arc<Server>>,
     now: At,
     interval: Duration,
-) -> Result<(Arc<Server>, SocketAddr), Unpicked> {
+) -> Result<(Arc<Server>, Address), Unpicked> {
     let mut soonest = now + interval;
     let mut crowd = None;
     for server in servers {
@@ -283,7 +286,7 @@ async fn keep_resolved(server: Arc<Server>, every: Duration) {
     loop {
         match tokio::net::lookup_host(&server.name).await {
             Ok(found) => {
-                let found: Vec<_> = found.take(ADDRESSES_MAX).collect();
+                let found: Vec<Address> = found.take(ADDRESSES_MAX).map(Address::from).collect();
                 if !found.is_empty() && **server.addresses.load() != found {
                     tracing::info!(server = server.name, addresses = ?found, "server's name resolved");
                     server.addresses.store(Arc::new(found));
@@ -308,7 +311,7 @@ mod tests {
     }
 
     fn pick(servers: &Servers, at: At) -> Result<u16, Unpicked> {
-        servers.pick(0, || 0, at, INTERVAL).map(|(_, address)| address.port())
+        servers.pick(0, || 0, at, INTERVAL).map(|(_, address)| address.inet().unwrap().port())
     }
 
     #[test]
@@ -345,7 +348,7 @@ mod tests {
         let names = |ports: [u16; 3]| ports.map(|port| format!("127.0.0.1:{port}")).to_vec();
         let servers = Servers::new(vec![names([1, 2, 3]), names([4, 5, 6])], INTERVAL);
         let ports = |pool, count: usize| -> Vec<u16> {
-            (0..count).map(|_| servers.pick(pool, || 0, At(1), INTERVAL).unwrap().1.port()).collect()
+            (0..count).map(|_| servers.pick(pool, || 0, At(1), INTERVAL).unwrap().1.inet().unwrap().port()).collect()
         };
         servers.set_roster(1, Pick::Order, &[6, 4]).unwrap();
         assert_eq!((ports(0, 4), ports(1, 3)), (vec![1, 2, 3, 1], vec![6, 6, 6]));
@@ -366,7 +369,7 @@ mod tests {
     fn e1_each_connection_has_a_shuffled_order_of_its_own_and_keeps_it() {
         let servers = servers(&["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"]);
         servers.set_roster(0, Pick::Shuffle, &[1, 2, 3]).unwrap();
-        let port = |client| servers.pick(0, || client, At(1), INTERVAL).unwrap().1.port();
+        let port = |client| servers.pick(0, || client, At(1), INTERVAL).unwrap().1.inet().unwrap().port();
         let first: Vec<u16> = (0..300).map(port).collect();
         assert_eq!(first, (0..300).map(port).collect::<Vec<_>>());
         for server in 1..=3 {

@@ -27,6 +27,7 @@ use super::request::{Fields, Request, Waiter};
 use super::seen::Carried;
 use super::sessions::{SessionRoom, Visit};
 use super::settings::ListenSettings;
+use crate::address::Address;
 use bytes::BytesMut;
 use http::{Method, Version};
 use lockstep_policy::At;
@@ -143,7 +144,7 @@ impl<'c> Exchange<'c> {
             let Some(target) = passage.attempt.as_ref().map(|attempt| Arc::clone(&attempt.target)) else {
                 return Err(Error::new_in(ErrorType::InternalError));
             };
-            let (mut linked, reused) = match self.reach(&target, to).await {
+            let (mut linked, reused) = match self.reach(&target, &to).await {
                 Ok(reached) => reached,
                 Err(error) => {
                     forward.unreached(passage, &error);
@@ -173,7 +174,7 @@ impl<'c> Exchange<'c> {
     }
 
     /// A connection to the server; true: others have used it.
-    async fn reach(&self, target: &Arc<super::table::Target>, to: SocketAddr) -> Result<(Linked, bool)> {
+    async fn reach(&self, target: &Arc<super::table::Target>, to: &Address) -> Result<(Linked, bool)> {
         while let Some(linked) = target.shelf.take(to) {
             if self.method.is_idempotent() || shelf::is_surely_quiet(&linked) {
                 return Ok((linked, true));

@@ -3,10 +3,10 @@
 //! The one that was used last is taken first. Nobody waits for another one here: a shelf has compartments, each behind a lock that
 //! is only tried, and a thread begins at its own.
 
+use crate::address::Address;
 use crate::proxy::links::Linked;
 use crate::proxy::table::Target;
 use std::collections::VecDeque;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ const TIDY_EVERY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 struct Unused {
     linked: Linked,
-    to: SocketAddr,
+    to: Address,
     since: Instant,
 }
 
@@ -48,14 +48,14 @@ impl Shelf {
     }
 
     /// A connection to the server that can be used. One that has bytes, or has ended, while nobody uses it, cannot.
-    pub(super) fn take(&self, to: SocketAddr) -> Option<Linked> {
+    pub(super) fn take(&self, to: &Address) -> Option<Linked> {
         if self.count.load(Relaxed) == 0 {
             return None;
         }
         let begin = own();
         for number in 0..COMPARTMENTS {
             let Some(mut compartment) = open(&self.compartments[(begin + number) % COMPARTMENTS]) else { continue };
-            while let Some(at) = compartment.iter().rposition(|unused| unused.to == to) {
+            while let Some(at) = compartment.iter().rposition(|unused| unused.to == *to) {
                 let Some(unused) = compartment.remove(at) else { break };
                 self.count.fetch_sub(1, Relaxed);
                 if self.is_good(&unused) {
@@ -71,7 +71,7 @@ impl Shelf {
     }
 
     /// Keeps a connection for the next request, unless there are enough.
-    fn put(&self, linked: Linked, to: SocketAddr) {
+    fn put(&self, linked: Linked, to: Address) {
         if self.count.fetch_add(1, Relaxed) >= self.most {
             self.count.fetch_sub(1, Relaxed);
             return;
@@ -99,7 +99,7 @@ impl Shelf {
 }
 
 /// Keeps a connection of the target for its next request.
-pub(super) fn put(target: &Arc<Target>, linked: Linked, to: SocketAddr) {
+pub(super) fn put(target: &Arc<Target>, linked: Linked, to: Address) {
     let shelf = &target.shelf;
     shelf.put(linked, to);
     if !shelf.is_tended.load(Relaxed) && !shelf.is_tended.swap(true, SeqCst) {

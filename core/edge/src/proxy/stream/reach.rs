@@ -8,6 +8,7 @@ use super::super::sessions::{Presence, Visit};
 use super::super::table::{Table, Target, Way};
 use super::super::traffic::{ProxyEvent, Trouble, trouble_of};
 use super::end::End;
+use crate::address::Address;
 use lockstep_wire::clock;
 use pingora_core::{Error, ErrorType, Result};
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -41,7 +42,7 @@ pub(super) struct Missed {
 
 /// What the route and the servers allow now.
 enum Look {
-    Try(Arc<Target>, u64, Arc<Server>, SocketAddr),
+    Try(Arc<Target>, u64, Arc<Server>, Address),
     /// And look again after that time at the latest, if there is one.
     Wait(Option<Duration>),
     Refuse(&'static str),
@@ -86,7 +87,7 @@ impl Asking<'_> {
             let again = match self.look(presence.as_ref(), &mut visit) {
                 Look::Try(target, generation, server, address) => {
                     attempts += 1;
-                    let Some((server, kept)) = self.connect(&target, generation, &server, address, visit).await else {
+                    let Some((server, kept)) = self.connect(&target, generation, &server, &address, visit).await else {
                         continue;
                     };
                     let waited = ticket.map(Ticket::released).unwrap_or_default();
@@ -154,7 +155,7 @@ impl Asking<'_> {
         target: &Target,
         generation: u64,
         server: &Server,
-        address: SocketAddr,
+        address: &Address,
         visit: Option<Visit>,
     ) -> Option<(End, Kept)> {
         let pair = self.pair;

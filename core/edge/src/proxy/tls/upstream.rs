@@ -5,6 +5,7 @@
 //! pooled, and a side that takes the role has sessions of nobody.
 
 use super::files::{self, Chain, TlsError};
+use crate::address::Address;
 use crate::config::{ProxyVersion, UpstreamConfig, UpstreamTls};
 use crate::probe::Anybody;
 use crate::proxy::servers::Server;
@@ -16,7 +17,6 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, RootCertStore};
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio_rustls::TlsConnector;
@@ -113,10 +113,18 @@ impl Upstream {
     }
 
     /// Where an attempt goes, and how it is spoken to. `handshake` bounds that of TLS.
-    pub(in crate::proxy) fn peer(&self, server: &Server, address: SocketAddr, handshake: Duration) -> Box<HttpPeer> {
+    pub(in crate::proxy) fn peer(
+        &self,
+        server: &Server,
+        address: &Address,
+        handshake: Duration,
+    ) -> pingora_core::Result<Box<HttpPeer>> {
         let name = |tls: &Secured| tls.name.clone().unwrap_or_else(|| server.host().to_owned());
-        let mut peer =
-            Box::new(HttpPeer::new(address, self.tls.is_some(), self.tls.as_ref().map(name).unwrap_or_default()));
+        let name = self.tls.as_ref().map(name).unwrap_or_default();
+        let mut peer = Box::new(match address {
+            Address::Inet(address) => HttpPeer::new(address, self.tls.is_some(), name),
+            Address::Unix(path) => HttpPeer::new_uds(path, self.tls.is_some(), name)?,
+        });
         if let Some(tls) = &self.tls {
             peer.options.connection_timeout = Some(handshake);
             peer.options.ca = tls.ca.clone().or_else(|| tls.system.clone());
@@ -131,7 +139,7 @@ impl Upstream {
             peer.options.h2_stream_window_size = Some(STREAM_WINDOW);
             peer.options.h2_connection_window_size = Some(STREAMS * STREAM_WINDOW);
         }
-        peer
+        Ok(peer)
     }
 }
 

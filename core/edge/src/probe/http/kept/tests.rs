@@ -101,7 +101,7 @@ fn probe(pace: Pace) -> Http {
 const ONE_IN_TEN: Pace = Pace { interval: Duration::from_secs(1), connect_every: 10 };
 
 async fn ask(http: &Http, origin: &Origin, beside: bool) -> Finding {
-    let server = Server { turn: 0, address: origin.address };
+    let server = Server { turn: 0, address: &origin.address.into() };
     tokio::time::timeout(PATIENT, http.probe(&Trust::new(None), server, beside, PATIENT)).await.unwrap()
 }
 
@@ -179,7 +179,7 @@ async fn who_is_silent_on_a_kept_connection_is_asked_on_a_new_one_in_time() {
     let silent = |_, request| if request == 1 { Does::Say(OK) } else { Does::Nothing };
     let (origin, http) = (origin(None, silent).await, probe(ONE_IN_TEN));
     assert_eq!(verdict(&http, &origin).await, Verdict::Good);
-    let server = Server { turn: 0, address: origin.address };
+    let server = Server { turn: 0, address: &origin.address.into() };
     // Whoever waits for it ends it after its timeout; here nobody does, and half of it is enough.
     let trust = Trust::new(None);
     let asked = http.probe(&trust, server, false, Duration::from_millis(100));
