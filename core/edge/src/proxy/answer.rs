@@ -1,7 +1,7 @@
 //! What the edge itself says when no server can: a status, a sentence, and an end of the connection.
 
 use super::notice::Notice;
-use super::request::{Fields, Request};
+use super::request::Fields;
 use bytes::Bytes;
 use http::Method;
 use lockstep_policy::Side;
@@ -24,10 +24,39 @@ pub(super) struct Answer {
 }
 
 /// An answer, as it is given.
-struct Said {
+pub(super) struct Said {
     status: u16,
     fields: Vec<(&'static str, String)>,
     body: Bytes,
+}
+
+impl Said {
+    /// For pingora, and for HTTP/2.
+    pub(super) fn head(&self) -> Result<ResponseHeader> {
+        let mut header = ResponseHeader::build(self.status, Some(self.fields.len() + 2))?;
+        for (name, value) in &self.fields {
+            header.insert_header(*name, value.as_str())?;
+        }
+        Ok(header)
+    }
+
+    /// What follows the head; nothing where only that was asked for.
+    pub(super) fn body(self, is_head: bool) -> Bytes {
+        if is_head { Bytes::new() } else { self.body }
+    }
+
+    /// For HTTP/1, and how much of it is body. The connection ends with it.
+    pub(super) fn to_wire(self, is_head: bool) -> (Vec<u8>, u64) {
+        let status = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+        let mut wire = format!("HTTP/1.1 {status}\r\n");
+        for (name, value) in &self.fields {
+            wire.extend([*name, ": ", value, "\r\n"]);
+        }
+        let date = get_cached_date();
+        wire.extend(["Date: ", date.to_str().unwrap_or_default(), "\r\nConnection: close\r\n\r\n"]);
+        let body = self.body(is_head);
+        ([wire.as_bytes(), &body].concat(), body.len() as u64)
+    }
 }
 
 /// An answer on its way through an error: what a client's connection found wrong with a body, pingora hands on as an error of
@@ -115,7 +144,7 @@ impl Answer {
     }
 
     /// What a request is answered; with the notice's status and page, where there is one.
-    fn said(&self, request: &impl Fields, notice: Option<&Notice>) -> Said {
+    pub(super) fn said(&self, request: &impl Fields, notice: Option<&Notice>) -> Said {
         let accept = std::str::from_utf8(request.value("accept")).ok().filter(|accept| !accept.is_empty());
         let page = notice.and_then(|notice| notice.page(accept));
         let plain = || ("text/plain; charset=utf-8".to_owned(), Bytes::from(self.body()));
@@ -136,27 +165,10 @@ impl Answer {
 
     /// Answers a request that pingora has read.
     pub(super) async fn give(&self, session: &mut Session, notice: Option<&Notice>) -> Result<()> {
-        let Said { status, fields, body } = self.said(session, notice);
-        let mut header = ResponseHeader::build(status, Some(fields.len() + 2))?;
-        for (name, value) in fields {
-            header.insert_header(name, value)?;
-        }
+        let said = self.said(session, notice);
+        let header = said.head()?;
         // It also ends the connection after the answer, and says so.
-        session.downstream_session.write_error_response(header, body).await
-    }
-
-    /// The answer to a request that we carry ourselves, and how much of it is body. The connection ends with it.
-    pub(super) fn to_client(&self, request: &impl Request, notice: Option<&Notice>) -> (Vec<u8>, u64) {
-        let Said { status, fields, body } = self.said(request, notice);
-        let status = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-        let mut wire = format!("HTTP/1.1 {status}\r\n");
-        for (name, value) in fields {
-            wire.extend([name, ": ", &value, "\r\n"]);
-        }
-        let date = get_cached_date();
-        wire.extend(["Date: ", date.to_str().unwrap_or_default(), "\r\nConnection: close\r\n\r\n"]);
-        let body = if request.method() == Method::HEAD { Bytes::new() } else { body };
-        ([wire.as_bytes(), &body].concat(), body.len() as u64)
+        session.downstream_session.write_error_response(header, said.body).await
     }
 
     /// The answer to a request that never got as far as pingora.

@@ -13,7 +13,7 @@ use super::sessions::Presence;
 use super::settings::{ListenSettings, StreamSettings};
 use super::shelter::{Networks, Place, Shelter, Turned};
 use super::stream;
-use super::tls::{Termination, Wire};
+use super::tls::{Mark, Termination, Wire};
 use ipnet::IpNet;
 use lockstep_wire::clock;
 use pingora_core::apps::HttpServerApp;
@@ -170,11 +170,13 @@ impl Listener {
         // Who speaks TLS could not read it.
         let busy = tls.is_none().then_some(BUSY);
         let converse = move |met: Met| {
-            let presence = sessions.as_ref().and_then(Presence::digest);
+            let sessions = sessions.clone();
             let (tls, pair, closed) = (tls.clone(), Arc::clone(&pair), closed.clone());
             async move {
                 let Met { socket, client, asked, place } = met;
-                if let Some(wire) = greeted(socket, client, tls, settings.head_timeout).await {
+                let marked = sessions.as_ref().is_some_and(|sessions| sessions.is_by_tls());
+                if let Some((wire, mark)) = greeted(socket, client, tls, settings.head_timeout, marked).await {
+                    let presence = sessions.as_ref().and_then(|sessions| Presence::digest(sessions, mark));
                     let client = Client::new(wire, client, presence, place).that_asked_for(asked);
                     converse(client, pair, pool, settings, closed).await;
                 }
@@ -285,10 +287,11 @@ async fn greeted(
     client: SocketAddr,
     tls: Option<Arc<Termination>>,
     within: Duration,
-) -> Option<Wire> {
-    let Some(tls) = tls else { return Some(Wire::Plain(socket)) };
-    match tls.accept(socket, within).await {
-        Ok(stream) => Some(Wire::Tls(Box::new(stream))),
+    marked: bool,
+) -> Option<(Wire, Option<Mark>)> {
+    let Some(tls) = tls else { return Some((Wire::Plain(socket), None)) };
+    match tls.accept(socket, within, marked).await {
+        Ok((stream, mark)) => Some((Wire::Tls(Box::new(stream)), mark)),
         Err(error) => {
             tracing::debug!(%client, %error, "a client's TLS handshake has failed");
             None
@@ -380,7 +383,10 @@ async fn converse(
         }
         first = false;
         if exchange::is_for(&client, &head, pair.shared()) {
-            if exchange::carry(&mut client, &head, pair.forward(pool), &settings, &closing).await {
+            let asked = client.begin_exchange(head.length);
+            let (lasts, asked) = exchange::carry(&mut client, asked, pair.forward(pool), &settings, &closing).await;
+            client.end_exchange(asked);
+            if lasts {
                 continue;
             }
             return client.leave().await;

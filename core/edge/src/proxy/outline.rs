@@ -3,6 +3,7 @@
 //! Nothing is copied until a head is written on.
 
 use super::request::{Edit, Fields};
+use bytes::BytesMut;
 use pingora_core::Result;
 use std::ops::Range;
 
@@ -22,6 +23,14 @@ impl Span {
         let start = (part.as_ptr() as usize).wrapping_sub(whole.as_ptr() as usize);
         let start = u32::try_from(start).unwrap_or(0);
         Span { start, end: start.saturating_add(u32::try_from(part.len()).unwrap_or(0)) }
+    }
+
+    /// Writes a part behind others, and says where it stands.
+    pub(super) fn behind(whole: &mut BytesMut, part: &[u8]) -> Span {
+        let at = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+        let start = at(whole.len());
+        whole.extend_from_slice(part);
+        Span { start, end: at(whole.len()) }
     }
 
     /// What stands there.
@@ -46,6 +55,11 @@ pub(super) struct Line {
 impl Line {
     pub(super) fn of(field: &httparse::Header<'_>, whole: &[u8]) -> Line {
         Line { name: Span::of(field.name.as_bytes(), whole), value: Span::of(field.value, whole) }
+    }
+
+    /// Writes a field behind others.
+    pub(super) fn behind(whole: &mut BytesMut, name: &[u8], value: &[u8]) -> Line {
+        Line { name: Span::behind(whole, name), value: Span::behind(whole, value) }
     }
 }
 
@@ -114,7 +128,7 @@ impl<'b> Lines<'b> {
             into.extend_from_slice(b": ");
             let value = line.value.within(self.bytes);
             if is_folded {
-                into.extend(value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+                into.extend(unfolded(value));
             } else {
                 into.extend_from_slice(value);
             }
@@ -123,11 +137,33 @@ impl<'b> Lines<'b> {
         into.extend_from_slice(self.added);
     }
 
+    /// Name and value of each field, as `write` writes them.
+    pub(super) fn each(&self, is_folded: bool, mut one: impl FnMut(&[u8], &[u8]) -> Result<()>) -> Result<()> {
+        for line in self.kept() {
+            let (name, value) = (line.name.within(self.bytes), line.value.within(self.bytes));
+            if is_folded {
+                one(name, &unfolded(value).collect::<Vec<u8>>())?;
+            } else {
+                one(name, value)?;
+            }
+        }
+        for line in self.added.split(|byte| *byte == b'\n').filter_map(|line| line.strip_suffix(b"\r")) {
+            let Some(at) = line.windows(2).position(|two| two == b": ") else { continue };
+            one(&line[..at], &line[at + 2..])?;
+        }
+        Ok(())
+    }
+
     /// Names, values, and what stands between them, in bytes.
     pub(super) fn length(&self) -> usize {
         let of = |span: Span| (span.end - span.start) as usize;
         self.kept().map(|line| of(line.name) + of(line.value) + 4).sum::<usize>() + self.added.len()
     }
+}
+
+/// A value of several lines as one.
+fn unfolded(value: &[u8]) -> impl Iterator<Item = u8> {
+    value.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte })
 }
 
 impl Fields for Lines<'_> {
@@ -187,6 +223,14 @@ mod tests {
         let mut written = Vec::new();
         lines.write(&mut written, false);
         assert_eq!(written, b"Host: h\r\nx-two: 3\r\nX-Three: 4\r\n");
+        let mut each = Vec::new();
+        lines
+            .each(false, |name, value| {
+                each.push([name, b"=", value].concat());
+                Ok(())
+            })
+            .unwrap();
+        assert_eq!(each, [&b"Host=h"[..], b"x-two=3", b"X-Three=4"]);
     }
 
     #[test]

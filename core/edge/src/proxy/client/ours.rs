@@ -2,10 +2,13 @@
 
 use super::Client;
 use super::open::Open;
-use crate::proxy::exchange::Alarm;
-use crate::proxy::outline::{Line, Outline};
+use crate::proxy::answer::Said;
+use crate::proxy::exchange::{Alarm, AnswerHead, Asked, Framing, Portion, Taker, gone};
+use crate::proxy::outline::Outline;
+use crate::proxy::settings::ListenSettings;
 use crate::proxy::stream::Between;
-use bytes::BytesMut;
+use http::Version;
+use pingora_core::{Error, Result};
 use rustix::net::sockopt;
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -20,37 +23,20 @@ impl Client {
         (&self.ahead[..length], &self.outline)
     }
 
-    /// Takes the head of a request without a body, with what is used again by one request after the other.
-    pub(in crate::proxy) fn begin_exchange(&mut self, length: usize) -> (BytesMut, Outline, Vec<Line>) {
+    /// Takes the head of a request without a body.
+    pub(in crate::proxy) fn begin_exchange(&mut self, length: usize) -> Asked {
         self.open = Open::Bytes(0);
-        (self.take(length), std::mem::take(&mut self.outline), std::mem::take(&mut self.heard))
+        let head = self.take(length);
+        Asked { head, outline: std::mem::take(&mut self.outline), heard: std::mem::take(&mut self.heard) }
     }
 
     /// Gives back what was taken to be used again.
-    pub(in crate::proxy) fn end_exchange(&mut self, outline: Outline, heard: Vec<Line>) {
-        (self.outline, self.heard) = (outline, heard);
-    }
-
-    pub(in crate::proxy) fn is_encrypted(&self) -> bool {
-        self.encryption.is_some()
-    }
-
-    /// Where it has connected to.
-    pub(in crate::proxy) fn listener(&self) -> Option<SocketAddr> {
-        self.digest.local_addr()?.as_inet().copied()
-    }
-
-    /// The alarm of whoever waits for something on its behalf.
-    pub(in crate::proxy) fn alarm(&mut self) -> &mut Alarm {
-        &mut self.alarm
+    pub(in crate::proxy) fn end_exchange(&mut self, asked: Asked) {
+        (self.outline, self.heard) = (asked.outline, asked.heard);
     }
 
     /// Writes what is taken of these parts.
-    pub(in crate::proxy) fn poll_give(
-        &mut self,
-        cx: &mut Context<'_>,
-        parts: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write_parts(&mut self, cx: &mut Context<'_>, parts: &[IoSlice<'_>]) -> Poll<io::Result<usize>> {
         let socket = self.socket();
         if !socket.buffer().is_empty() {
             ready!(Pin::new(&mut *socket).poll_flush(cx))?;
@@ -62,18 +48,54 @@ impl Client {
         self.taking.came(written, usize::MAX);
         Poll::Ready(Ok(written))
     }
+}
 
-    /// Ready when all that was written has left.
-    pub(in crate::proxy) fn poll_given(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+impl Taker for Client {
+    fn version(&self, asked: &Outline) -> Version {
+        if asked.version_1_1 { Version::HTTP_11 } else { Version::HTTP_10 }
+    }
+
+    fn address(&self) -> Option<SocketAddr> {
+        Client::address(self)
+    }
+
+    fn listener(&self) -> Option<SocketAddr> {
+        self.digest.local_addr()?.as_inet().copied()
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.encryption.is_some()
+    }
+
+    fn alarm(&mut self) -> &mut Alarm {
+        &mut self.alarm
+    }
+
+    fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<Box<Error>> {
+        self.poll_left(cx).map(gone)
+    }
+
+    fn is_told(&mut self, head: &mut AnswerHead<'_>, out: Framing, lasts: bool, text: &mut Vec<u8>) -> Result<()> {
+        head.write_final(text, out, lasts);
+        Ok(())
+    }
+
+    /// What TLS has of it must have left as well.
+    fn poll_give(&mut self, cx: &mut Context<'_>, portion: &mut Portion<'_>) -> Poll<io::Result<()>> {
+        while !portion.is_gone() {
+            match ready!(self.poll_write_parts(cx, &portion.left()))? {
+                0 => return Poll::Ready(Err(io::ErrorKind::WriteZero.into())),
+                some => portion.goes(some),
+            }
+        }
         if self.encryption.is_none() { Poll::Ready(Ok(())) } else { Pin::new(self).poll_flush(cx) }
     }
 
-    /// Writes what is taken of what lies between a server and this client, who speaks no TLS.
-    pub(in crate::proxy) fn poll_move(
-        &mut self,
-        cx: &mut Context<'_>,
-        between: &mut Between,
-    ) -> Poll<io::Result<usize>> {
+    fn takes_bytes(&self) -> bool {
+        self.encryption.is_none()
+    }
+
+    fn poll_move(&mut self, cx: &mut Context<'_>, between: &mut Between) -> Poll<io::Result<usize>> {
         let socket = self.socket().get_ref().tcp();
         let moved = loop {
             match socket.try_io(Interest::WRITABLE, || between.empty(socket)) {
@@ -90,10 +112,16 @@ impl Client {
         Poll::Ready(Ok(moved))
     }
 
-    /// Ends the connection so that nobody takes what was sent for a whole answer.
-    pub(in crate::proxy) fn break_off(&mut self) {
-        // Closed with this, it is reset.
-        let _ = sockopt::set_socket_linger(self.socket().get_ref().tcp(), Some(Duration::ZERO));
-        self.ended = true;
+    async fn is_refused(&mut self, said: Said, is_head: bool, limits: &ListenSettings) -> Option<u64> {
+        let (wire, body) = said.to_wire(is_head);
+        self.give(&wire, limits).await.then_some(body)
+    }
+
+    fn break_off(&mut self, with_connection: bool) {
+        if with_connection {
+            // Closed with this, it is reset.
+            let _ = sockopt::set_socket_linger(self.socket().get_ref().tcp(), Some(Duration::ZERO));
+            self.ended = true;
+        }
     }
 }

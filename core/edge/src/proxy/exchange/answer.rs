@@ -2,11 +2,15 @@
 
 use crate::proxy::outline::{FIELDS_MAX, Line, Lines, Span};
 use crate::proxy::request::{AnswerHead, Edit, Fields};
-use http::{Method, Version};
+use http::{HeaderName, HeaderValue, Method, Version};
 use httparse::{Header, ParserConfig, Response, Status};
 use pingora_core::protocols::http::date::get_cached_date;
 use pingora_core::{Error, ErrorType, Result};
+use pingora_http::ResponseHeader;
 use std::mem::MaybeUninit;
+
+/// As many fields as most answers have.
+const FIELDS_HINT: usize = 16;
 
 /// How a head begins.
 #[derive(Clone, Copy, Debug)]
@@ -22,14 +26,14 @@ pub(super) struct Start {
 
 /// Where an answer's body ends (RFC 9112 section 6.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Framing {
+pub(in crate::proxy) enum Framing {
     /// There is none.
     Nothing,
     /// After so many bytes.
     Length(u64),
     /// After the last chunk.
     Chunks,
-    /// With the connection.
+    /// With the connection; of HTTP/2, with the stream.
     Close,
 }
 
@@ -68,7 +72,7 @@ fn parse(
 
 /// A head on its way to the client.
 #[derive(Debug)]
-pub(super) struct Head<'b> {
+pub(in crate::proxy) struct Head<'b> {
     start: Start,
     bytes: &'b [u8],
     lines: Lines<'b>,
@@ -125,7 +129,7 @@ impl<'b> Head<'b> {
     }
 
     /// Writes it, with what is ours to say: how the body ends, and whether the connection lasts.
-    pub(super) fn write_final(&mut self, into: &mut Vec<u8>, out: Framing, lasts: bool) {
+    pub(in crate::proxy) fn write_final(&mut self, into: &mut Vec<u8>, out: Framing, lasts: bool) {
         match out {
             Framing::Nothing | Framing::Length(_) => {
                 self.take_out(|name| name.eq_ignore_ascii_case("connection"));
@@ -145,6 +149,21 @@ impl<'b> Head<'b> {
         }
         self.lines.add("Connection", if lasts { b"keep-alive" } else { b"close" });
         self.write(into);
+    }
+
+    /// Writes it for HTTP/2, which has a date and fields of the connection of its own (`HttpSession::write_response_header`).
+    pub(in crate::proxy) fn to_http2(&mut self, out: Framing) -> Result<Box<ResponseHeader>> {
+        if !matches!(out, Framing::Nothing | Framing::Length(_)) {
+            self.take_out(|name| name.eq_ignore_ascii_case("content-length"));
+        }
+        let mut head = ResponseHeader::build_no_case(self.start.status, Some(FIELDS_HINT))?;
+        let bad = |error: http::Error| Error::because(ErrorType::InvalidHTTPHeader, "the head of an answer", error);
+        self.lines.each(self.start.is_folded, |name, value| {
+            let name = HeaderName::from_bytes(name).map_err(|error| bad(error.into()).into_up())?;
+            let value = HeaderValue::from_bytes(value).map_err(|error| bad(error.into()).into_up())?;
+            head.append_header(name, value).map(|_| ())
+        })?;
+        Ok(Box::new(head))
     }
 
     fn write(&self, into: &mut Vec<u8>) {

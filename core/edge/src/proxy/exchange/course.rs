@@ -3,6 +3,7 @@
 use super::Exchange;
 use super::answer::{self, Framing, Head};
 use super::room::{Room, Text};
+use super::taker::{Portion, Taker};
 use crate::proxy::links::Linked;
 use crate::proxy::outline::Lines;
 use crate::proxy::passage::{Passage, sound};
@@ -12,7 +13,7 @@ use crate::unchunk::{Malformed, Unchunk};
 use bytes::Bytes;
 use pingora_core::{Error, ErrorType, Result};
 use std::future::poll_fn;
-use std::io::{self, IoSlice, Write as _};
+use std::io::{self, Write as _};
 use std::ops::Range;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
@@ -111,7 +112,7 @@ impl Rest {
     }
 }
 
-impl Exchange<'_> {
+impl<T: Taker> Exchange<'_, T> {
     /// Has the request answered over a connection.
     pub(super) async fn attempt(&mut self, passage: &mut Passage, linked: &mut Linked) -> Result<Done> {
         self.ask(passage, linked).await?;
@@ -136,7 +137,7 @@ impl Exchange<'_> {
                 held.done(start.length);
                 // RFC 9110 section 15.2: HTTP/1.0 has none of these.
                 if self.outline.version_1_1 {
-                    self.give(linked, [&text, b"", b""]).await?;
+                    self.give(linked, Portion::new([&text, b"", b""], false)).await?;
                 }
                 continue;
             }
@@ -144,7 +145,7 @@ impl Exchange<'_> {
             let is_closing = || self.closing.has_changed().is_err() || *self.closing.borrow();
             let lasts = self.lasts && out != Framing::Close && !is_closing();
             let server_lasts = head.lasts();
-            head.write_final(&mut text, out, lasts);
+            self.client.is_told(&mut head, out, lasts, &mut text)?;
             held.done(start.length);
             self.ends_with_connection = out == Framing::Close;
             let is_clean = self.pass_body(passage, linked, &mut room, text, framing, out).await?;
@@ -255,8 +256,8 @@ impl Exchange<'_> {
                 }
                 Poll::Pending => {}
             }
-            if let Poll::Ready(left) = self.client.poll_left(cx) {
-                return Poll::Ready(Err(gone(left)));
+            if let Poll::Ready(gone) = self.client.poll_gone(cx) {
+                return Poll::Ready(Err(gone));
             }
             if self.is_late(cx, &mut deadline, within) {
                 return Poll::Ready(Err(Error::new_up(ErrorType::ReadTimedout)));
@@ -293,11 +294,11 @@ impl Exchange<'_> {
                 self.forward.passes(passage, &mut rewritten, true)?;
             }
             // A head whose body has yet to come waits for it, unless nobody knows how long that takes.
-            let is_open = matches!(out, Framing::Chunks | Framing::Close) && !text.is_empty();
+            let is_open = matches!(out, Framing::Chunks | Framing::Close) && !self.begun;
             if !data.is_empty() || part.end || is_open {
                 let tail = if out == Framing::Chunks { frame(&mut text, data.len(), part.end) } else { b"" };
                 self.begun = true;
-                self.give(linked, [&text, data, tail]).await?;
+                self.give(linked, Portion::new([&text, data, tail], part.end)).await?;
                 text.clear();
                 self.sent += data.len() as u64;
             }
@@ -313,9 +314,9 @@ impl Exchange<'_> {
             }
             if let Rest::Length(left) = &mut rest
                 && *left >= SPLICE_MIN
-                && text.is_empty()
+                && self.begun
                 && matches!(out, Framing::Length(_))
-                && !self.client.is_encrypted()
+                && self.client.takes_bytes()
             {
                 Box::pin(self.splice(linked, left)).await?;
                 self.forward.passes(passage, &mut None, true)?;
@@ -328,38 +329,20 @@ impl Exchange<'_> {
     }
 
     /// Writes to the client, all of it.
-    async fn give(&mut self, linked: &Linked, parts: [&[u8]; 3]) -> Result<()> {
+    async fn give(&mut self, linked: &Linked, mut portion: Portion<'_>) -> Result<()> {
         let within = self.limits.write_timeout;
-        let mut slices = parts.map(IoSlice::new);
-        let mut left = &mut slices[..];
-        IoSlice::advance_slices(&mut left, 0);
         let mut deadline = None;
         let mut cut = pin!(linked.kept.link.ended());
         poll_fn(|cx| {
-            loop {
-                let given = if left.is_empty() {
-                    match self.client.poll_given(cx) {
-                        Poll::Ready(Ok(())) => return Poll::Ready(Ok(())),
-                        given => given.map_ok(|()| 0),
-                    }
-                } else {
-                    self.client.poll_give(cx, left)
-                };
-                match given {
-                    Poll::Ready(Ok(0)) => return Poll::Ready(Err(Error::new_down(ErrorType::WriteError))),
-                    Poll::Ready(Ok(some)) => IoSlice::advance_slices(&mut left, some),
-                    Poll::Ready(Err(error)) => {
-                        let error = Error::because(ErrorType::WriteError, "to the client", error);
-                        return Poll::Ready(Err(error.into_down()));
-                    }
-                    Poll::Pending => break,
-                }
+            if let Poll::Ready(given) = self.client.poll_give(cx, &mut portion) {
+                let to_client = |error| Error::because(ErrorType::WriteError, "to the client", error).into_down();
+                return Poll::Ready(given.map_err(to_client));
             }
             if cut.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(Error::new_up(ErrorType::ConnectionClosed)));
             }
-            if let Poll::Ready(left) = self.client.poll_left(cx) {
-                return Poll::Ready(Err(gone(left)));
+            if let Poll::Ready(gone) = self.client.poll_gone(cx) {
+                return Poll::Ready(Err(gone));
             }
             if self.is_late(cx, &mut deadline, within) {
                 return Poll::Ready(Err(Error::new_down(ErrorType::WriteTimedout)));
@@ -399,8 +382,8 @@ impl Exchange<'_> {
                         if cut.as_mut().poll(cx).is_ready() {
                             return Poll::Ready(Err(Error::new_up(ErrorType::ConnectionClosed)));
                         }
-                        if let Poll::Ready(left) = self.client.poll_left(cx) {
-                            return Poll::Ready(Err(gone(left)));
+                        if let Poll::Ready(gone) = self.client.poll_gone(cx) {
+                            return Poll::Ready(Err(gone));
                         }
                         return match (
                             self.is_late(cx, &mut deadline, if is_by_client { write } else { read }),
@@ -468,13 +451,5 @@ fn frame(text: &mut Vec<u8>, length: usize, end: bool) -> &'static [u8] {
             let _ = write!(text, "{length:x}\r\n");
             if end { b"\r\n0\r\n\r\n" } else { b"\r\n" }
         }
-    }
-}
-
-/// The client is gone while its answer is awaited.
-pub(super) fn gone(how: io::Result<()>) -> Box<Error> {
-    match how {
-        Ok(()) => Error::explain(ErrorType::ConnectionClosed, "the client has left").into_down(),
-        Err(error) => Error::because(ErrorType::ReadError, "from the client", error).into_down(),
     }
 }

@@ -1,8 +1,9 @@
 //! A request and its answer, carried by ourselves: what most requests need, at the price of reading and writing each byte once.
 //!
-//! That is HTTP/1.1 with clients, with or without TLS, and HTTP/1.1 in the clear with servers. What is rare, and what is large in
-//! code, pingora carries, on the same connection of the client's (`listen`). Both follow the same rules (`passage`).
+//! That is HTTP/1.1 and HTTP/2 with clients, with or without TLS, and HTTP/1.1 in the clear with servers. What is rare, and what is
+//! large in code, pingora carries, on the same connection of the client's (`listen`, `h2`). Both follow the same rules (`passage`).
 //!
+//! - `taker`: whoever is given an answer, a connection of HTTP/1 or a stream of HTTP/2.
 //! - `course`: one attempt's way from the request's first byte to the answer's last.
 //! - `answer`: what servers say, and where it ends (with [`crate::unchunk`]).
 //! - `shelf`: their connections, while nobody uses them.
@@ -13,9 +14,12 @@ mod answer;
 mod course;
 mod room;
 mod shelf;
+mod taker;
 
 pub(super) use alarm::Alarm;
+pub(super) use answer::{Framing, Head as AnswerHead};
 pub(super) use shelf::Shelf;
+pub(super) use taker::{Portion, Taker, gone};
 
 use super::client::Client;
 use super::head::{Body, Head};
@@ -38,9 +42,18 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::watch;
 
+/// A request's head, with what is used again by one request after the other.
+#[derive(Debug, Default)]
+pub(super) struct Asked {
+    pub(super) head: BytesMut,
+    pub(super) outline: Outline,
+    /// Room for the lines of an answer's head.
+    pub(super) heard: Vec<Line>,
+}
+
 /// A request that is being carried.
-pub(super) struct Exchange<'c> {
-    client: &'c mut Client,
+struct Exchange<'c, T> {
+    client: &'c mut T,
     forward: &'c Forward,
     limits: &'c ListenSettings,
     closing: &'c watch::Receiver<bool>,
@@ -71,7 +84,7 @@ pub(super) fn is_for(client: &Client, head: &Head, pair: &Shared) -> bool {
 }
 
 /// A path that anybody reads alike.
-fn is_plain_target(target: &[u8]) -> bool {
+pub(super) fn is_plain_target(target: &[u8]) -> bool {
     let is_plain = |byte: &u8| {
         byte.is_ascii_graphic() && !matches!(byte, b'"' | b'<' | b'>' | b'\\' | b'^' | b'`' | b'{' | b'|' | b'}')
     };
@@ -85,15 +98,15 @@ fn is_plain_connection(lines: &[Line], bytes: &[u8]) -> bool {
     said.next().is_none_or(is_plain) && said.next().is_none()
 }
 
-/// Carries the request whose head is the client's next. True: another one may follow.
-pub(super) async fn carry(
-    client: &mut Client,
-    head: &Head,
+/// Carries a request without a body. True: another one may follow on the client's connection.
+pub(super) async fn carry<T: Taker>(
+    client: &mut T,
+    asked: Asked,
     forward: &Forward,
     limits: &ListenSettings,
     closing: &watch::Receiver<bool>,
-) -> bool {
-    let mut exchange = Exchange::begin(client, head, forward, limits, closing);
+) -> (bool, Asked) {
+    let mut exchange = Exchange::begin(client, asked, forward, limits, closing);
     let mut passage = forward.begin();
     let done = exchange.run(&mut passage).await;
     if let Err(error) = &done {
@@ -101,19 +114,19 @@ pub(super) async fn carry(
     }
     let carried = Carried { status: passage.status, received: 0, sent: exchange.sent };
     forward.over(&mut passage, &exchange, carried, done.as_ref().err().map(|error| &**error));
-    exchange.end();
-    done.unwrap_or(false)
+    let Exchange { head, outline, heard, .. } = exchange;
+    (done.unwrap_or(false), Asked { head, outline, heard })
 }
 
-impl<'c> Exchange<'c> {
+impl<'c, T: Taker> Exchange<'c, T> {
     fn begin(
-        client: &'c mut Client,
-        head: &Head,
+        client: &'c mut T,
+        asked: Asked,
         forward: &'c Forward,
         limits: &'c ListenSettings,
         closing: &'c watch::Receiver<bool>,
-    ) -> Exchange<'c> {
-        let (head, outline, heard) = client.begin_exchange(head.length);
+    ) -> Exchange<'c, T> {
+        let Asked { head, outline, heard } = asked;
         let method = Method::from_bytes(outline.method.within(&head)).unwrap_or_default();
         let lasts = match values(&outline.lines, &head, "connection").next() {
             Some(said) => said.eq_ignore_ascii_case(b"keep-alive"),
@@ -190,42 +203,36 @@ impl<'c> Exchange<'c> {
     /// Tells the client that no answer comes, if it can be told.
     async fn fail(&mut self, passage: &mut Passage, error: &Error) {
         let Some((answer, notice)) = self.forward.failure(passage, error, &self.method, self.begun) else {
-            if self.begun && self.ends_with_connection {
-                self.client.break_off();
+            if self.begun {
+                self.client.break_off(self.ends_with_connection);
             }
             return;
         };
-        let (wire, body) = answer.to_client(self, notice.as_ref());
-        if self.client.give(&wire, self.limits).await {
-            self.sent = body;
-        }
-    }
-
-    /// Gives back what the next request needs.
-    fn end(self) {
-        self.client.end_exchange(self.outline, self.heard);
+        let said = answer.said(self, notice.as_ref());
+        let is_head = self.method == Method::HEAD;
+        self.sent = self.client.is_refused(said, is_head, self.limits).await.unwrap_or(self.sent);
     }
 }
 
-impl Fields for Exchange<'_> {
+impl<T: Taker> Fields for Exchange<'_, T> {
     fn all<'f>(&'f self, name: &'f str) -> impl Iterator<Item = &'f [u8]> {
         values(&self.outline.lines, &self.head, name)
     }
 }
 
-impl Exchange<'_> {
+impl<T: Taker> Exchange<'_, T> {
     fn text(&self, range: Range<usize>) -> &str {
         self.target().get(range).and_then(|part| std::str::from_utf8(part).ok()).unwrap_or_default()
     }
 }
 
-impl Request for Exchange<'_> {
+impl<T: Taker> Request for Exchange<'_, T> {
     fn method(&self) -> &Method {
         &self.method
     }
 
     fn version(&self) -> Version {
-        if self.outline.version_1_1 { Version::HTTP_11 } else { Version::HTTP_10 }
+        self.client.version(&self.outline)
     }
 
     fn target(&self) -> &[u8] {
@@ -259,9 +266,8 @@ impl Request for Exchange<'_> {
     }
 }
 
-impl Waiter for Exchange<'_> {
+impl<T: Taker> Waiter for Exchange<'_, T> {
     async fn left(&mut self) -> Box<Error> {
-        let left = poll_fn(|cx| self.client.poll_left(cx)).await;
-        course::gone(left)
+        poll_fn(|cx| self.client.poll_gone(cx)).await
     }
 }

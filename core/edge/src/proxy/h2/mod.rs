@@ -1,9 +1,11 @@
-//! HTTP/2 with clients: many requests on one connection, each of which goes the way of any other.
+//! HTTP/2 with clients: many requests on one connection, each of which goes the way of any other: carried by ourselves (`stream`), or
+//! by pingora where it has a body, or what else is rare.
 //!
 //! The h2 crate keeps the protocol, and bounds what a peer may send before anybody looks at it: header lists, CONTINUATION
 //! frames, streams that are reset before they were taken, empty frames. What it does not bound is looked at in `flood`.
 
 mod flood;
+mod stream;
 mod told;
 mod upload;
 
@@ -11,12 +13,15 @@ pub(super) use upload::Upload;
 
 use super::answer::Answer;
 use super::client::Client;
+use super::exchange::Alarm;
 use super::head::{FIELDS_MAX, TOO_LARGE};
 use super::pair::{PairProxy, PoolId};
 use super::seen::refused_over_http2;
 use super::settings::ListenSettings;
 use super::shelter::Guest;
 use flood::Flood;
+use futures_util::StreamExt as _;
+use futures_util::stream::FuturesUnordered;
 use h2::Reason;
 use http::Method;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE, COOKIE, RETRY_AFTER};
@@ -27,13 +32,16 @@ use pingora_core::protocols::http::ServerSession;
 use pingora_core::protocols::http::v2::server::{self, H2Accept, H2Options, HttpSession};
 use pingora_core::protocols::{Digest, GetProxyDigest, GetSocketDigest, Ssl};
 use pingora_http::{RequestHeader, ResponseHeader};
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, timeout};
 use told::Told;
 
 /// How each connection begins (RFC 9113 section 3.4).
@@ -53,6 +61,9 @@ const CONNECTION_WINDOW: u32 = 2 * 1024 * 1024;
 /// What may wait of one answer until the client takes it.
 const SEND_BUFFER: usize = 128 * 1024;
 
+/// What is kept of requests for the next ones of their connection: for so many at once.
+const KITS: usize = 8;
+
 /// How long a client has, after GOAWAY, to close.
 const FAREWELL: Duration = Duration::from_secs(2);
 
@@ -64,15 +75,19 @@ pub(super) struct Frames {
     found: Arc<Found>,
 }
 
-/// What was found.
+/// What was found. Bytes pass while the connection is polled, and it is looked at by who does that: nobody needs to be woken.
 #[derive(Debug, Default)]
 pub(super) struct Found {
     /// The client sends more of what is costly than it may.
-    flooded: Notify,
+    flooded: AtomicBool,
     /// So often it was told of a fault of its own, and nobody has counted it yet.
     faults: AtomicUsize,
-    /// There is something to count.
-    faulty: Notify,
+}
+
+impl Found {
+    fn is_something(&self) -> bool {
+        self.flooded.load(Relaxed) || self.faults.load(Relaxed) > 0
+    }
 }
 
 impl Frames {
@@ -83,7 +98,7 @@ impl Frames {
     /// Bytes have come from the client.
     pub(super) fn came(&mut self, bytes: &[u8]) {
         if self.flood.sees(bytes, Instant::now()) {
-            self.found.flooded.notify_one();
+            self.found.flooded.store(true, Relaxed);
         }
     }
 
@@ -92,7 +107,6 @@ impl Frames {
         let faults = self.told.follows(bytes);
         if faults > 0 {
             self.found.faults.fetch_add(faults, Relaxed);
-            self.found.faulty.notify_one();
         }
     }
 }
@@ -133,12 +147,19 @@ pub(super) async fn converse(
     let handshake = server::handshake(Box::new(client), Some(options(&settings)));
     let Ok(Ok(mut connection)) = timeout(settings.head_timeout, handshake).await else { return };
     let closed = closing.clone();
-    let mut requests = JoinSet::new();
+    let mut is_closing = pin!(async {
+        // A sender that is gone closes the listener as well.
+        let _ = closing.wait_for(|closing| *closing).await;
+    });
+    let forward = pair.forward(pool);
+    // Those that we carry run within this task: whatever one of them writes leaves with the next turn of the connection.
+    let (mut ours, mut pingoras) = (FuturesUnordered::new(), JoinSet::new());
+    let mut kits = Vec::new();
+    let mut alarm = Alarm::default();
     let (mut malformed, mut idle_since) = (0, Instant::now());
-    let shared = Arc::clone(&pair);
     let malformed_is_seen = |count| {
         for _ in 0..count {
-            refused_over_http2(shared.shared(), asker.address, None, "what the client sent is malformed");
+            refused_over_http2(pair.shared(), asker.address, None, "what the client sent is malformed");
         }
     };
     // Set when the client has been told that it is over.
@@ -149,13 +170,35 @@ pub(super) async fn converse(
         let faults = found.faults.swap(0, Relaxed);
         malformed_is_seen(faults.saturating_sub(known));
         known = known.saturating_sub(faults);
-        let (leaving, idle) = (farewell.is_some(), requests.is_empty());
+        if found.flooded.swap(false, Relaxed) && farewell.is_none() {
+            tracing::info!(pair = pair.name(), "a client floods its HTTP/2 connection, which is ended");
+            connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
+            farewell = Some(Instant::now() + FAREWELL);
+        }
+        let (leaving, idle) = (farewell.is_some(), pingoras.is_empty() && ours.is_empty());
         let last = farewell.unwrap_or(idle_since + settings.idle_timeout);
+        let mut is_over = |now: Instant| {
+            idle_since = now;
+            // Its answer is still to be taken.
+            farewell = farewell.map(|_| now + FAREWELL);
+        };
         tokio::select! {
+            // What has been written before is what the connection sends.
+            biased;
+            Some(kit) = ours.next() => {
+                if kits.len() < KITS {
+                    kits.push(kit);
+                }
+                is_over(Instant::now());
+            }
             accepted = HttpSession::from_h2_conn(&mut connection, Arc::clone(&digest)) => match accepted {
                 Ok(Some(H2Accept::Session(request))) => {
-                    let (pair, closed, asker) = (Arc::clone(&pair), closed.clone(), asker.clone());
-                    requests.spawn(serve(request, pair, pool, settings, closed, asker));
+                    let Some(request) = admit(request, &pair, &settings, &asker) else { continue };
+                    if stream::is_for(&request, pair.shared()) {
+                        ours.push(stream::carry(request, kits.pop().unwrap_or_default(), forward, &settings, &closed));
+                    } else {
+                        pingoras.spawn(serve(request, Arc::clone(&pair), pool, settings, closed.clone(), asker.address));
+                    }
                 }
                 Ok(Some(H2Accept::Rejected)) => {
                     malformed += 1;
@@ -173,23 +216,13 @@ pub(super) async fn converse(
                     break;
                 }
             },
-            Some(_) = requests.join_next() => {
-                idle_since = Instant::now();
-                // Its answer is still to be taken.
-                farewell = farewell.map(|_| idle_since + FAREWELL);
-            }
-            _ = closing.wait_for(|closing| *closing), if !leaving => {
+            () = poll_fn(|_| if found.is_something() { Poll::Ready(()) } else { Poll::Pending }) => {}
+            Some(_) = pingoras.join_next() => is_over(Instant::now()),
+            () = &mut is_closing, if !leaving => {
                 connection.graceful_shutdown();
                 farewell = Some(Instant::now() + FAREWELL);
             }
-            () = found.flooded.notified(), if !leaving => {
-                tracing::info!(pair = pair.name(), "a client floods its HTTP/2 connection, which is ended");
-                connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
-                farewell = Some(Instant::now() + FAREWELL);
-            }
-            // Counted where the next turn begins.
-            () = found.faulty.notified() => {}
-            () = sleep_until(last), if idle => match farewell {
+            () = poll_fn(|cx| alarm.poll(cx, last)), if idle => match farewell {
                 // It does not even close.
                 Some(_) => break,
                 None => {
@@ -202,33 +235,39 @@ pub(super) async fn converse(
     drop(connection);
     malformed_is_seen(found.faults.swap(0, Relaxed).saturating_sub(known));
     // They see that their client is gone.
-    while requests.join_next().await.is_some() {}
+    while ours.next().await.is_some() {}
+    while pingoras.join_next().await.is_some() {}
 }
 
 /// Whose a connection is.
-#[derive(Clone)]
 struct Asker {
     address: Option<SocketAddr>,
     guest: Option<Arc<Guest>>,
 }
 
+/// A request that goes on, in a form that servers of HTTP/1 understand.
+fn admit(mut request: HttpSession, pair: &PairProxy, settings: &ListenSettings, asker: &Asker) -> Option<HttpSession> {
+    if let Some(answer) = refusal(request.req_header(), settings, asker) {
+        refused_over_http2(pair.shared(), asker.address, Some(answer.status), &answer.text);
+        refuse(&mut request, &answer).unwrap_or_else(|error| tracing::debug!(%error, "a refusal could not be written"));
+        return None;
+    }
+    let joined = join_cookies(request.req_header_mut());
+    debug_assert!(joined.is_ok(), "what came as values are values together");
+    Some(request)
+}
+
+/// Has a request carried by pingora.
 async fn serve(
     mut request: HttpSession,
     pair: Arc<PairProxy>,
     pool: PoolId,
     settings: ListenSettings,
     closing: watch::Receiver<bool>,
-    asker: Asker,
+    client: Option<SocketAddr>,
 ) {
-    if let Some(answer) = refusal(request.req_header(), &settings, &asker) {
-        refused_over_http2(pair.shared(), asker.address, Some(answer.status), &answer.text);
-        return refuse(&mut request, &answer)
-            .unwrap_or_else(|error| tracing::debug!(%error, "a refusal could not be written"));
-    }
     let upload = (!request.is_body_empty()).then(|| Upload::new(&settings));
     let header = request.req_header_mut();
-    let joined = join_cookies(header);
-    debug_assert!(joined.is_ok(), "what came as values are values together");
     // A call of gRPC says nothing for as long as it likes.
     let paced = upload.as_ref().filter(|_| !is_grpc(header)).cloned();
     if let Some(upload) = upload {
@@ -241,7 +280,7 @@ async fn serve(
     let Some(upload) = paced else { return drop(served.await) };
     tokio::select! {
         _ = served => {}
-        () = upload.is_late(&settings) => refused_over_http2(pair.shared(), asker.address, None, "the request's body came too slowly"),
+        () = upload.is_late(&settings) => refused_over_http2(pair.shared(), client, None, "the request's body came too slowly"),
     }
 }
 
