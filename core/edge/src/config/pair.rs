@@ -104,6 +104,7 @@ pub(super) fn read<'i>(
     manner.slow = slow;
     let mut settings = handover(table.table("handover", "pair.handover"), terms);
     let (session_at, session) = session::read(table.table("session", "pair.session"));
+    session::check(&table, session_at, &session, &more);
     let a = side(table.table("a", "pair.a"), &table, Side::A);
     let b = side(table.table("b", "pair.b"), &table, Side::B);
     let sides = Sides { a, b };

@@ -1,5 +1,6 @@
 //! `[pair.session]`: what a session is, in a pair in which both sides may serve.
 
+use super::listener::ReadListener;
 use super::pair::HOUR;
 use super::table::Table;
 use crate::proxy::{SessionBy, SessionSettings};
@@ -8,11 +9,16 @@ use std::str::FromStr;
 use std::time::Duration;
 
 /// What names a session.
-const BY: &str = "\"address\", \"cookie:NAME\", \"insert:NAME\", \"header:NAME\" or \"parameter:NAME\"";
+const BY: &str = "\"address\", \"cookie:NAME\", \"insert:NAME\", \"header:NAME\", \"parameter:NAME\" or \"tls\"";
 
-/// Why nothing of TLS names a session.
-const TLS: &str = "TLS 1.3 has no number that stays a client's: it gets tickets for one use each, and connections that it opens at \
-                   once have nothing in common; `insert:NAME` gives clients a cookie instead";
+/// A session of TLS is one of a listener whose clients may resume: who shows a certificate is asked for it each time.
+pub(super) fn check(pair: &Table<'_, '_>, at: Option<usize>, session: &SessionSettings, listeners: &[ReadListener]) {
+    let resumes = |listener: &ReadListener| listener.config.tls.as_ref().is_some_and(|tls| tls.client_ca.is_none());
+    if let Some(at) = at.filter(|_| session.by == SessionBy::Tls && !listeners.iter().any(resumes)) {
+        let what = "is \"tls\", and no listener of the pair speaks TLS with clients that may resume";
+        pair.refuse(at, "session.by", what, "a [[pair.listener]] with `tls`, without `client_ca`; or another word");
+    }
+}
 
 /// Whether `[pair.session]` is there, where it stands, and what it says; all of it has a default.
 pub(super) fn read(table: Option<Table<'_, '_>>) -> (Option<usize>, SessionSettings) {
@@ -37,11 +43,12 @@ impl FromStr for By {
     type Err = String;
 
     fn from_str(text: &str) -> Result<By, String> {
-        if text == "address" {
-            return Ok(By(SessionBy::Address));
-        }
         let Some((kind, name)) = text.split_once(':') else {
-            return Err(if text == "tls" { TLS } else { NOTHING }.to_owned());
+            return match text {
+                "address" => Ok(By(SessionBy::Address)),
+                "tls" => Ok(By(SessionBy::Tls)),
+                _ => Err(NOTHING.to_owned()),
+            };
         };
         let attribute = |kind: &str| Attribute::read(&format!("{kind}:{name}"));
         match (

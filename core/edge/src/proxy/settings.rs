@@ -100,6 +100,8 @@ pub enum SessionBy {
     Parameter(String),
     /// A cookie of this name, which the edge gives and servers do not see.
     Insert(String),
+    /// The session of TLS that a client resumes. One without TLS, or that may not resume, counts by its address.
+    Tls,
 }
 
 /// What one listener takes from its clients.

@@ -333,7 +333,7 @@ fn sessions_are_named_by_what_requests_carry() {
         assert_eq!(by(sound), [""; 0], "{sound}");
     }
     for (bad, why) in [
-        ("tls", "\"tls\" is refused (TLS 1.3 has no number that stays a client's"),
+        ("tls", "is \"tls\", and no listener of the pair speaks TLS with clients that may resume"),
         ("insert:a b", "does not name an attribute of a request"),
         ("parameter:a=b", "does not name an attribute of a request"),
         ("insert:", "does not name an attribute of a request"),

@@ -15,6 +15,7 @@ mod rig;
 mod seen;
 mod share;
 mod shelter;
+mod sockets;
 mod streams;
 mod switch;
 mod websockets;

@@ -5,6 +5,7 @@ mod http2;
 #[allow(dead_code, reason = "it is that of the tests of the proxy, and not all of it is needed here")]
 #[path = "../proxy/rig.rs"]
 mod rig;
+mod sessions;
 mod streams;
 mod termination;
 mod to_sides;

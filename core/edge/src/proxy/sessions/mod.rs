@@ -7,6 +7,7 @@
 mod names;
 
 use super::settings::{SessionBy, SessionSettings};
+use super::tls::Mark;
 use super::websocket::Upgrade;
 use http::header::SET_COOKIE;
 use lockstep_pair::share::{Attribute, Attributes, Key, Moved, Settings, Sharing};
@@ -59,6 +60,8 @@ enum Named<'r> {
     Own(Value),
     /// The same, which it is to be given.
     Gift(Value),
+    /// What its connection has resumed, or others will.
+    Resumed(Mark),
     /// Where it comes from.
     Address,
 }
@@ -151,8 +154,10 @@ impl SessionRoom {
     /// Where a connection belongs that says nothing of itself but where it comes from.
     fn visit_from(&self, now: At, client: IpAddr, presence: &Presence) -> Option<Visit> {
         let client = client.to_canonical();
-        let key = self.key_of(&Named::Address, client);
-        let placed = self.sharing().request(now, key, &Silent, || client.to_string())?;
+        let named = presence.named();
+        let key = self.key_of(&named, client);
+        let name = || self.name(client, key, !matches!(named, Named::Address), None);
+        let placed = self.sharing().request(now, key, &Silent, name)?;
         let visit = Visit { key, number: placed.number, side: placed.side, gift: None };
         presence.carries(self, &visit, now);
         Some(visit)
@@ -162,6 +167,7 @@ impl SessionRoom {
     fn named<'r>(&self, request: &'r RequestHeader, presence: Option<&Presence>, before: Option<&Visit>) -> Named<'r> {
         let carried = match &self.by {
             SessionBy::Address => None,
+            SessionBy::Tls => return presence.map_or(Named::Address, Presence::named),
             SessionBy::Cookie(name) => {
                 cookies(request).find(|(of, _)| of == name).map(|(_, value)| String::from_utf8_lossy(value))
             }
@@ -186,6 +192,7 @@ impl SessionRoom {
             Named::Address => self.key(0, &client.to_string()),
             Named::By(text) => self.key(1, text),
             Named::Own(value) | Named::Gift(value) => self.key(2, &value.text()),
+            Named::Resumed(mark) => self.key(3, &mark.text()),
         }
     }
 
@@ -223,6 +230,11 @@ impl SessionRoom {
         self.moved.load(Relaxed) && left()
     }
 
+    /// Whether connections are to be marked.
+    pub(super) fn is_by_tls(&self) -> bool {
+        self.by == SessionBy::Tls
+    }
+
     /// Whether neither side has a part.
     pub(super) fn is_shut(&self) -> bool {
         self.shut.load(Relaxed)
@@ -245,6 +257,7 @@ impl SessionRoom {
             (SessionBy::Cookie(name) | SessionBy::Parameter(name) | SessionBy::Insert(name), _) if is_named => {
                 format!("{client} ({name} #{:08x})", key.0 & 0xffff_ffff)
             }
+            (SessionBy::Tls, _) if is_named => format!("{client} (TLS #{:08x})", key.0 & 0xffff_ffff),
             _ => client.to_string(),
         }
     }
@@ -266,6 +279,7 @@ impl fmt::Debug for SessionRoom {
 #[derive(Debug)]
 pub(super) struct Presence {
     room: Arc<SessionRoom>,
+    mark: Option<Mark>,
     carried: Mutex<Carried>,
 }
 
@@ -277,9 +291,14 @@ struct Carried {
 }
 
 impl Presence {
-    /// A connection of which no request comes.
-    pub(super) fn new(room: &Arc<SessionRoom>) -> Presence {
-        Presence { room: Arc::clone(room), carried: Mutex::default() }
+    /// A connection of which no request comes; `mark`: by what its client is known again.
+    pub(super) fn new(room: &Arc<SessionRoom>, mark: Option<Mark>) -> Presence {
+        Presence { room: Arc::clone(room), mark, carried: Mutex::default() }
+    }
+
+    /// What the connection itself is named by.
+    fn named<'r>(&self) -> Named<'r> {
+        self.mark.map_or(Named::Address, Named::Resumed)
     }
 
     /// Where the connection belongs; `None`: it is of no session, and none is let in.
@@ -288,8 +307,8 @@ impl Presence {
     }
 
     /// What a connection is given along, so that its requests find it again.
-    pub(super) fn digest(room: &Arc<SessionRoom>) -> Option<Arc<ProxyDigest>> {
-        let presence = Presence::new(room);
+    pub(super) fn digest(room: &Arc<SessionRoom>, mark: Option<Mark>) -> Option<Arc<ProxyDigest>> {
+        let presence = Presence::new(room, mark);
         let head = ResponseHeader::build(200, Some(0)).ok()?;
         Some(Arc::new(ProxyDigest::new(Box::new(head), Some(Box::new(presence)))))
     }

@@ -21,7 +21,7 @@ use super::proxy_protocol;
 use super::settings::{ListenSettings, StreamSettings};
 use super::shelter::Place;
 use super::table::Target;
-use super::tls::Termination;
+use super::tls::{Mark, Termination};
 use super::traffic::Trouble;
 use crate::config::OnSwitch;
 use course::{Course, Step};
@@ -79,6 +79,8 @@ struct Guest {
     client: SocketAddr,
     asked: SocketAddr,
     place: Place,
+    /// By what it is known again, where sessions are named by that.
+    mark: Option<Mark>,
 }
 
 /// Passes one client's stream on, from its first byte to its last.
@@ -86,7 +88,7 @@ pub(super) async fn pass(met: Met, pair: Arc<PairProxy>, pool: PoolId, rules: Ar
     let pair = pair.shared();
     pair.streams.all.fetch_add(1, Relaxed);
     stay_awake(&met.socket);
-    if let Some(guest) = greeted(met, &rules, &limits).await
+    if let Some(guest) = greeted(met, pair, &rules, &limits).await
         && let Some((guest, ended)) = converse(guest, pair, pool, &rules, &limits).await
     {
         finish(guest, ended).await;
@@ -94,19 +96,20 @@ pub(super) async fn pass(met: Met, pair: Arc<PairProxy>, pool: PoolId, rules: Ar
 }
 
 /// Does the handshake, where there is to be one; `None`: the client has failed in it.
-async fn greeted(met: Met, rules: &Rules, limits: &ListenSettings) -> Option<Guest> {
+async fn greeted(met: Met, pair: &Shared, rules: &Rules, limits: &ListenSettings) -> Option<Guest> {
     let Met { socket, client, asked, place } = met;
-    let end = match &rules.tls {
-        None => End::Plain(socket),
-        Some(tls) => match tls.accept(socket, limits.head_timeout).await {
-            Ok(stream) => End::Secured(Box::new(stream.into())),
+    let marked = pair.sessions.as_ref().is_some_and(|sessions| sessions.is_by_tls());
+    let (end, mark) = match &rules.tls {
+        None => (End::Plain(socket), None),
+        Some(tls) => match tls.accept(socket, limits.head_timeout, marked).await {
+            Ok((stream, mark)) => (End::Secured(Box::new(stream.into())), mark),
             Err(error) => {
                 tracing::debug!(%client, %error, "a client's TLS handshake has failed");
                 return None;
             }
         },
     };
-    Some(Guest { end, client, asked, place })
+    Some(Guest { end, client, asked, place, mark })
 }
 
 /// How a stream ends for its client.
@@ -150,6 +153,7 @@ async fn converse(
         pool: pool.0,
         client: guest.client,
         socket: guest.end.socket(),
+        mark: guest.mark,
         has_spoken: !hello.is_empty(),
         // Before it is encrypted nothing is said but who asks.
         secured: rules.settings.secured.then(|| announcement.clone().unwrap_or_default()),

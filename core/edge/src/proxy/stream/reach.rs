@@ -6,6 +6,7 @@ use super::super::pair::Shared;
 use super::super::servers::{Server, Unpicked};
 use super::super::sessions::{Presence, Visit};
 use super::super::table::{Table, Target, Way};
+use super::super::tls::Mark;
 use super::super::traffic::{ProxyEvent, Trouble, trouble_of};
 use super::end::End;
 use crate::address::Address;
@@ -54,6 +55,8 @@ pub(super) struct Asking<'a> {
     pub(super) pool: usize,
     pub(super) client: SocketAddr,
     pub(super) socket: &'a TcpStream,
+    /// By what it is known again, where sessions are named by that.
+    pub(super) mark: Option<Mark>,
     /// It has said something that was read already.
     pub(super) has_spoken: bool,
     /// TLS is spoken with the server, and this is said before.
@@ -64,7 +67,7 @@ impl Asking<'_> {
     /// Waits for a server within the waiting room's limits, and connects to it.
     pub(super) async fn reach(&self) -> std::result::Result<Reached, Missed> {
         let pair = self.pair;
-        let presence = pair.sessions.as_ref().map(Presence::new);
+        let presence = pair.sessions.as_ref().map(|sessions| Presence::new(sessions, self.mark));
         let mut changes = pair.table.changes();
         let (mut ticket, mut deadline, mut attempts) = (None::<Ticket>, None, 0);
         let refuse = |ticket: Option<Ticket>, why| {

@@ -2,10 +2,11 @@
 
 use super::files::{self, Chain, TlsError};
 use super::names::Names;
+use super::tickets::{Mark, Marked, Tickets};
 use crate::config::{ListenerTls, Protocol};
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
-use rustls::crypto::ring::{self, Ticketer};
+use rustls::crypto::ring;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use std::fmt;
@@ -32,6 +33,8 @@ pub struct Termination {
 struct Fresh {
     config: Arc<ServerConfig>,
     chains: Vec<Chain>,
+    /// None: nobody resumes anything.
+    tickets: Option<Arc<Tickets>>,
 }
 
 impl Termination {
@@ -68,16 +71,30 @@ impl Termination {
         self.live.load().chains.iter().filter_map(|chain| chain.ends_soon(now)).collect()
     }
 
-    /// One client's handshake.
+    /// One client's handshake. `marked`: with by what the client is known again, where it can be.
     pub(in crate::proxy) async fn accept(
         &self,
         socket: TcpStream,
         within: Duration,
-    ) -> io::Result<TlsStream<TcpStream>> {
+        marked: bool,
+    ) -> io::Result<(TlsStream<TcpStream>, Option<Mark>)> {
         let busy = |_| io::Error::new(io::ErrorKind::ResourceBusy, "too many handshakes are under way");
         let _turn = self.handshakes.try_acquire().map_err(busy)?;
-        let acceptor = TlsAcceptor::from(Arc::clone(&self.live.load().config));
-        tokio::time::timeout(within, acceptor.accept(socket)).await?
+        let (config, marked) = self.live.load().config_of_one(marked);
+        let stream = tokio::time::timeout(within, TlsAcceptor::from(config).accept(socket)).await??;
+        Ok((stream, marked.map(|marked| marked.mark())))
+    }
+}
+
+impl Fresh {
+    /// What one connection's handshake goes by, and where its mark will be.
+    fn config_of_one(&self, marked: bool) -> (Arc<ServerConfig>, Option<Arc<Marked>>) {
+        let Some(tickets) = self.tickets.as_ref().filter(|_| marked) else { return (Arc::clone(&self.config), None) };
+        let marked = Arc::new(Marked::new(Arc::clone(tickets)));
+        let mut config = ServerConfig::clone(&self.config);
+        config.ticketer = Arc::clone(&marked) as _;
+        config.session_storage = Arc::clone(&marked) as _;
+        (Arc::new(config), Some(marked))
     }
 }
 
@@ -97,11 +114,14 @@ fn read(files: &ListenerTls) -> Result<Fresh, TlsError> {
         .with_protocol_versions(&[&TLS13, &TLS12])
         .expect("ring knows TLS 1.2 and 1.3");
     let names = Arc::new(Names::new(&chains));
+    let mut tickets = None;
     let mut config = match &files.client_ca {
         None => {
             let mut config = builder.with_no_client_auth().with_cert_resolver(names);
             let nowhere = || TlsError { file: "/dev/urandom".into(), what: "gives no random numbers".to_owned() };
-            config.ticketer = Ticketer::new().map_err(|_| nowhere())?;
+            let own = tickets.insert(Tickets::of(files).map_err(|_| nowhere())?);
+            config.ticketer = own.sealed();
+            config.session_storage = own.stored();
             config
         }
         Some(file) => {
@@ -121,5 +141,5 @@ fn read(files: &ListenerTls) -> Result<Fresh, TlsError> {
         let offered: &[&[u8]] = if files.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
         config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
     }
-    Ok(Fresh { config: Arc::new(config), chains })
+    Ok(Fresh { config: Arc::new(config), chains, tickets })
 }

@@ -3,6 +3,7 @@
 mod announced;
 mod course;
 mod on_switch;
+mod sockets;
 mod wait;
 
 use super::rig::{PATIENCE, eventually};
@@ -120,6 +121,17 @@ impl Rig {
     ) -> Rig {
         let (a, b) = (Server::start("a", "127.0.0.1:0").await, Server::start("b", "[::1]:0").await);
         let servers = Sides { a: vec![a.address.to_string()], b: vec![b.address.to_string()] };
+        Rig::of(a, b, servers, streams, settings, listener)
+    }
+
+    fn of(
+        a: Server,
+        b: Server,
+        servers: Sides<Vec<String>>,
+        streams: StreamSettings,
+        settings: ProxySettings,
+        listener: impl FnOnce(Listener) -> Listener,
+    ) -> Rig {
         let events = Arc::<Mutex<Vec<ProxyEvent>>>::default();
         let told = Arc::clone(&events);
         let pair = PairProxy::new("pair", servers, settings, move |event| told.lock().unwrap().push(event));
