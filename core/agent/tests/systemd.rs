@@ -1,17 +1,18 @@
-//! The driver `systemd` against a real systemd: a user manager in namespaces of its own. Needs root, `unshare`,
-//! `dbus-daemon`, systemd's files and cgroup v2; where one of them is missing, these tests say so and prove nothing, and fail in CI.
+//! The driver `systemd` against a real systemd. Where none can be had, these tests say so and prove nothing, and fail in CI.
 
 #![allow(clippy::unwrap_used, reason = "a test ends where something is not as it must be")]
 
+#[path = "systemd/manager.rs"]
+mod manager;
 mod world;
 
 use lockstep_pair::protocol::{Answer, Lease, ToNode};
 use lockstep_policy::Epoch;
 use lockstep_policy::action::Urgency;
 use lockstep_policy::event::{Role, ServiceState};
+use manager::Manager;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::ops::Deref;
 use std::time::Duration;
 use world::edge::{Edge, TERMS};
 use world::{RIG, wait_until};
@@ -29,88 +30,32 @@ const BOUND: &str =
 
 /// A systemd, and an agent as one of its units.
 struct Systemd {
-    directory: tempfile::TempDir,
-    process: Child,
-    stdin: Option<ChildStdin>,
+    manager: Manager,
     address: String,
 }
 
 impl Systemd {
     /// None where it cannot be run.
     fn start(cti: &str) -> Option<Systemd> {
-        let manager = Path::new("/usr/lib/systemd/systemd").exists() && Path::new("/usr/bin/dbus-daemon").exists();
-        let cgroups = fs::read_to_string("/proc/mounts").unwrap_or_default().contains(" cgroup2 ");
-        if !manager || !cgroups || !rustix::process::geteuid().is_root() {
-            let needs = "needs root, systemd, dbus-daemon and cgroup v2";
-            assert!(std::env::var("CI").as_deref() != Ok("true"), "in CI this must run; it {needs}");
-            eprintln!("not run: {needs}");
-            return None;
-        }
-        let directory = tempfile::tempdir().unwrap();
+        let manager = Manager::start()?;
         let [_, _, high, low] = std::process::id().to_be_bytes();
         let address = format!("127.{}.{low}.250:7401", 1 + high % 250);
-        for path in ["run", "config/systemd/user"] {
-            fs::create_dir_all(directory.path().join(path)).unwrap();
-        }
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/systemd/manager.sh");
-        let mut process = Command::new("unshare")
-            .args(["--mount", "sh", script])
-            .arg(directory.path())
-            .stdin(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let systemd = Systemd { stdin: process.stdin.take(), process, directory, address };
-        systemd.write("cti.service", cti);
-        systemd.write(
-            AGENT,
-            &format!("[Service]\nType=notify\nExecStart={RIG} agent {}\n", systemd.path("agent.toml").display()),
-        );
+        manager.write("cti.service", cti);
+        let agent = manager.path("agent.toml");
+        manager.write(AGENT, &format!("[Service]\nType=notify\nExecStart={RIG} agent {}\n", agent.display()));
         let config = format!(
-            "[agent]\npair = \"telisca\"\nside = \"a\"\nbus = \"session\"\nlisten = \"{}\"\nstate = \"{}\"\ntls = {{ insecure = true }}\n{CTI}",
-            systemd.address,
-            systemd.path("state").display()
+            "[agent]\npair = \"telisca\"\nside = \"a\"\nbus = \"session\"\nlisten = \"{address}\"\nstate = \"{}\"\ntls = {{ insecure = true }}\n{CTI}",
+            manager.path("state").display()
         );
-        fs::write(systemd.path("agent.toml"), config).unwrap();
-        wait_until("systemd", || systemd.ctl(&["daemon-reload"]).is_some());
-        Some(systemd)
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    /// A unit whose processes can be found again: they carry the test's directory in their command line.
-    fn write(&self, unit: &str, text: &str) {
-        let text = text.replace("DIR", self.directory.path().to_str().unwrap());
-        fs::write(self.path("config/systemd/user").join(unit), text).unwrap();
-    }
-
-    /// `systemctl --user`; none when it fails.
-    fn ctl(&self, args: &[&str]) -> Option<String> {
-        let output = Command::new("systemctl")
-            .arg("--user")
-            .args(args)
-            // Over the bus: the manager's private socket does not answer to processes of another namespace.
-            .env_remove("XDG_RUNTIME_DIR")
-            .env("DBUS_SESSION_BUS_ADDRESS", format!("unix:path={}", self.path("run/bus").display()))
-            .output()
-            .unwrap();
-        if !output.status.success() {
-            eprintln!("systemctl {args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        }
-        output.status.success().then(|| String::from_utf8(output.stdout).unwrap())
-    }
-
-    fn is(&self, unit: &str, state: &str) -> bool {
-        self.ctl(&["show", "--value", "-p", "ActiveState", unit]).is_some_and(|text| text.trim() == state)
+        fs::write(agent, config).unwrap();
+        Some(Systemd { manager, address })
     }
 
     /// By the kernel: this manager may not.
     fn freeze(&self, unit: &str) {
         let mounts = fs::read_to_string("/proc/mounts").unwrap();
         let mount = mounts.lines().find(|line| line.split(' ').nth(2) == Some("cgroup2")).unwrap();
-        let group = self.ctl(&["show", "--value", "-p", "ControlGroup", unit]).unwrap();
-        let freeze = format!("{}{}/cgroup.freeze", mount.split(' ').nth(1).unwrap(), group.trim());
+        let freeze = format!("{}{}/cgroup.freeze", mount.split(' ').nth(1).unwrap(), self.of(unit, "ControlGroup"));
         fs::write(&freeze, "1").unwrap();
         wait_until("the freeze", || {
             let events = fs::read_to_string(freeze.replace(".freeze", ".events")).unwrap_or_default();
@@ -134,10 +79,11 @@ impl Systemd {
     }
 }
 
-impl Drop for Systemd {
-    fn drop(&mut self) {
-        self.stdin = None;
-        let _ = self.process.wait();
+impl Deref for Systemd {
+    type Target = Manager;
+
+    fn deref(&self) -> &Manager {
+        &self.manager
     }
 }
 
@@ -208,7 +154,7 @@ async fn a_frozen_agent_is_killed_by_the_kernel_and_takes_a_bound_unit_along() {
     // Frozen, not stopped: the kernel's wake-up before the kill cannot reach it.
     systemd.freeze(AGENT);
     wait_until("the agent's end", || !systemd.is(AGENT, "active"));
-    assert_eq!(systemd.ctl(&["show", "--value", "-p", "ExecMainStatus", AGENT]).unwrap().trim(), "9");
+    assert_eq!(systemd.of(AGENT, "ExecMainStatus"), "9");
     wait_until("the unit's end", || !systemd.cti_runs());
 }
 

@@ -27,6 +27,7 @@ mod rapid;
 mod redirect;
 mod reload;
 mod seen;
+mod service_manager;
 mod shelter;
 mod streams;
 mod the_bed;
