@@ -1,5 +1,6 @@
 # make demo   a simulated pair on this machine, broken in every way (as root or not)
 # make test   everything that a change must pass
+# make dist   what is shipped; make install DESTDIR=/somewhere puts it where a system looks for it
 # make model  every state of the handover, within wide bounds: minutes, and gigabytes of memory
 # make sim    a whole pair under seeded faults, in virtual time: make sim SEEDS=100000; one seed as a story: make sim SEED=7
 # make faults random schedules of real faults: make faults SCHEDULES=1000 SEED=1
@@ -14,7 +15,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := build
-.PHONY: demo build dist docs sdk test test-windows model sim faults fuzz soak unplug rapid cost figures bench lint fmt clean need need-test need-bench
+.PHONY: demo build dist install docs sdk test test-windows model sim faults fuzz soak unplug rapid cost figures bench lint fmt clean need need-test need-bench
 
 # Arguments for the demo: make demo ARGS="--stay"
 ARGS ?=
@@ -24,11 +25,19 @@ demo: need
 	cargo run --quiet --profile demo -p lockstep -- demo $(ARGS)
 
 build: need
-	cargo build -p lockstep -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
+	cargo build -p lockstep -p lockstep-node -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
 
 # What is shipped: minutes of linking for the last third of speed.
 dist: need
-	cargo build --profile dist -p lockstep -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
+	cargo build --profile dist -p lockstep -p lockstep-node -p lockstep-telisca -p lockstep-finesse -p lockstep-cic -p lockstep-eservices
+
+# What `make dist` has built, where a system looks for it. A node without an edge needs `lockstep-agent` and its unit alone.
+DESTDIR ?=
+install:
+	@[ -x target/dist/lockstep-agent ] || { echo "nothing is built to be installed: say make dist first" >&2; exit 1; }
+	install -D -m 755 -t $(DESTDIR)/usr/bin target/dist/lockstep target/dist/lockstep-agent
+	install -D -m 644 -t $(DESTDIR)/usr/lib/lockstep/policies target/dist/liblockstep_{telisca,finesse,cic,eservices}.so
+	install -D -m 644 -t $(DESTDIR)/usr/lib/systemd/system deploy/systemd/lockstep-edge.service deploy/systemd/lockstep-agent.service
 
 test: need-test lint
 	cargo build --workspace
@@ -83,7 +92,7 @@ rapid: figures
 	target/demo/figures rapid --runs $(RUNS) --minutes $(MINUTES) --seed $(SEED)
 
 cost: need-test
-	cargo build --release -p lockstep -p lockstep-telisca
+	cargo build --release -p lockstep -p lockstep-node -p lockstep-telisca
 	cargo build --release -p lockstep-tests --bin figures
 	target/release/figures agent --seconds $(SECONDS_EACH)
 

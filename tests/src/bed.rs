@@ -16,6 +16,7 @@ use lockstep_pair::record::Outcome;
 use lockstep_policy::event::Verdict;
 use lockstep_policy::{Side, Sides};
 use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread::JoinHandle;
@@ -30,6 +31,8 @@ pub struct Bed {
     agents: Sides<Option<Life>>,
     edge_environment: Vec<(String, String)>,
     agent_environments: Sides<Vec<(String, String)>>,
+    /// Agents are those of nodes that have nothing else.
+    lean_agents: bool,
 }
 
 impl Bed {
@@ -60,6 +63,7 @@ impl Bed {
             agents: Sides { a: None, b: None },
             edge_environment: Vec::new(),
             agent_environments: Sides::default(),
+            lean_agents: false,
         }
     }
 
@@ -173,9 +177,23 @@ impl Bed {
         self.begin_agent(side, command, None);
     }
 
+    /// Whichever agent is started from now on is `lockstep-agent`, not `lockstep agent`.
+    pub fn start_lean_agents(&mut self) {
+        self.lean_agents = true;
+    }
+
+    /// A side's agent's process, which runs.
+    pub fn agent_pid(&self, side: Side) -> Pid {
+        self.agents[side].as_ref().expect("an agent runs").pid()
+    }
+
     fn agent_command(&self, side: Side) -> Command {
-        let mut command = self.network.command_on(side, crate::lockstep());
-        command.arg("agent").arg("--config").arg(self.dir.join(format!("agent-{side}.toml")));
+        let program = if self.lean_agents { crate::lockstep_agent() } else { crate::lockstep() };
+        let mut command = self.network.command_on(side, program);
+        command
+            .args((!self.lean_agents).then_some("agent"))
+            .arg("--config")
+            .arg(self.dir.join(format!("agent-{side}.toml")));
         command.env(DEMO, &self.dir).env(NODE, side.to_string());
         command.envs(self.agent_environments[side].iter().cloned());
         command

@@ -48,11 +48,24 @@ pub fn plugin(name: &str) -> PathBuf {
 /// When it is not there.
 #[must_use]
 pub fn lockstep() -> PathBuf {
+    program("lockstep")
+}
+
+/// The agent alone, from the same place.
+///
+/// # Panics
+/// When it is not there.
+#[must_use]
+pub fn lockstep_agent() -> PathBuf {
+    program("lockstep-agent")
+}
+
+fn program(name: &str) -> PathBuf {
     let test = std::env::current_exe().unwrap_or_default();
-    let binary = built(&test).map(|folder| folder.join("lockstep"));
+    let binary = built(&test).map(|folder| folder.join(name));
     match binary.filter(|binary| binary.exists()) {
         Some(binary) => binary,
-        None => panic!("no `lockstep` above or beside {}: say `cargo build --workspace` first", test.display()),
+        None => panic!("no `{name}` above or beside {}: say `cargo build --workspace` first", test.display()),
     }
 }
 

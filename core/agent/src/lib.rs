@@ -7,6 +7,7 @@
 //!                     store (node.json)
 //! ```
 //!
+//! - `process` is an agent that has a process of its own.
 //! - [`config`] reads `agent.toml`.
 //! - `link` serves edges, `store` keeps (epoch, active) on the disk, `keeper` is the one loop around the node.
 //! - `service` starts, watches and stops services.
@@ -27,6 +28,8 @@ mod lan;
 mod link;
 mod noticed;
 mod platform;
+#[cfg(unix)]
+pub mod process;
 mod program;
 mod redirect;
 mod run;
@@ -36,7 +39,7 @@ mod watchdog;
 
 use platform::notify;
 
-pub use config::{Config, ConfigError, load};
+pub use config::{Config, ConfigError, check, load};
 pub use redirect::RedirectError;
 pub use run::{AgentError, run};
 pub use store::StoreError;

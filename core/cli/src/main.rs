@@ -60,7 +60,7 @@ fn run(command: Command, log_json: bool) -> Result<(), Failure> {
         }
         Command::Agent { config } => {
             log::start(log_json);
-            on_a_worker(async move { verbs::agent(&config).await })
+            lockstep_agent::process::run(&config).map_err(Failure::from_error)
         }
         Command::Status { reach, json } => on_one_thread(verbs::status(&reach, json)),
         Command::Top { reach, once } => on_one_thread(top::top(&reach, once)),
@@ -125,14 +125,6 @@ fn policy(verb: PolicyVerb) -> Result<(), Failure> {
 
 fn on_threads(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     block_on(&mut tokio::runtime::Builder::new_multi_thread(), work)
-}
-
-/// On a single worker, which wakes nobody else for what comes: an agent is to be small, and has little to do at a time.
-fn on_a_worker(work: impl Future<Output = Result<(), Failure>> + Send + 'static) -> Result<(), Failure> {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    block_on(runtime.worker_threads(1), async {
-        tokio::spawn(work).await.unwrap_or_else(|error| Err(Failure::failed(format!("the agent has failed: {error}"))))
-    })
 }
 
 fn on_one_thread(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {

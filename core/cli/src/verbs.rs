@@ -153,7 +153,7 @@ pub async fn maintenance(reach: &Reach, pair: &str, on: bool, text: &str) -> Res
 /// `lockstep check FILE`: an edge's configuration, or an agent's.
 pub fn check(file: &Path, lint: bool) -> Result<(), Failure> {
     if is_of_agent(file) {
-        return check_agent(file);
+        return print(&lockstep_agent::check(file).map_err(Failure::failed)?);
     }
     let report = lockstep_edge::config::check(file);
     if !report.is_valid() {
@@ -171,26 +171,11 @@ pub fn check(file: &Path, lint: bool) -> Result<(), Failure> {
     print(&text)
 }
 
-/// What is wrong with an agent's configuration is one thing at a time. What is valid and odd is said unasked: it is little,
-/// and may be dangerous.
-fn check_agent(file: &Path) -> Result<(), Failure> {
-    let config = lockstep_agent::load(file)
-        .map_err(|error| Failure::failed(format!("{} is not valid, 1 error:\n{error}", file.display())))?;
-    let lints: String = config.lints().iter().map(|lint| format!("warning: {lint}\n")).collect();
-    print(&format!("{}: valid\n{lints}", file.display()))
-}
-
 /// By its tables, so that one that cannot be read as a whole is told apart too.
 fn is_of_agent(file: &Path) -> bool {
     let text = std::fs::read_to_string(file).unwrap_or_default();
     let has = |table: &str| text.lines().any(|line| line.trim_start().starts_with(table));
     has("[agent]") && !has("[edge]")
-}
-
-/// `lockstep agent`.
-pub async fn agent(config: &Path) -> Result<(), Failure> {
-    let config = lockstep_agent::load(config).map_err(Failure::from_error)?;
-    lockstep_agent::run(config, lockstep_edge::terminated()).await.map_err(Failure::from_error)
 }
 
 pub fn client(reach: &Reach) -> Result<Client, Failure> {

@@ -55,9 +55,7 @@ fn run(command: Command) -> Result<(), Failure> {
 
 /// `lockstep check`.
 fn check(file: &Path) -> Result<(), Failure> {
-    let config = lockstep_agent::load(file)?;
-    println!("{}: valid", file.display());
-    config.lints().iter().for_each(|lint| println!("warning: {lint}"));
+    print!("{}", lockstep_agent::check(file)?);
     Ok(())
 }
 

@@ -19,6 +19,7 @@ mod faults;
 mod hostile;
 mod journal;
 mod knocks;
+mod lean;
 mod mixed;
 mod neighbours;
 mod planned;

@@ -1,8 +1,21 @@
 //! What is valid, and odd or not there: said by `lockstep check`, and at the agent's start.
 
-use super::{Config, Driver, Service};
+use super::{Config, Driver, Service, load};
 use crate::service::http::{read_login, trusted};
 use crate::watchdog::Watchdog;
+use std::path::Path;
+
+/// What there is to say of a configuration, for a person: that it is valid, and what is odd in it, unasked, because it is little and may
+/// be dangerous.
+///
+/// # Errors
+///
+/// It is not valid: the sentence says why. What is wrong with an agent's configuration is one thing at a time.
+pub fn check(file: &Path) -> Result<String, String> {
+    let config = load(file).map_err(|error| format!("{} is not valid, 1 error:\n{error}", file.display()))?;
+    let lints: String = config.lints().iter().map(|lint| format!("warning: {lint}\n")).collect();
+    Ok(format!("{}: valid\n{lints}", file.display()))
+}
 
 impl Service {
     /// Whether nothing on the node ends it when the agent hangs or dies, although it may run on the active side only.

@@ -14,6 +14,7 @@ mod watch;
 
 pub use error::ConfigError;
 pub use file::load;
+pub use lints::check;
 
 use http::StatusCode;
 use http::uri::{Authority, Scheme};

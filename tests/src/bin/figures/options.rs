@@ -54,6 +54,8 @@ pub struct Options {
     pub profile: String,
     /// More lines of `[pair.lease]`.
     pub lease: String,
+    /// Of an agent's cost: whether it is `lockstep-agent`, not `lockstep agent`.
+    pub lean: bool,
     /// Processes that want a processor all the time, or a part of it.
     pub busy: usize,
     pub percent: u32,
@@ -76,6 +78,7 @@ impl Options {
             forms: ["loss", "load", "stalls"].map(str::to_owned).to_vec(),
             profile: "lan".to_owned(),
             lease: String::new(),
+            lean: false,
             busy: 0,
             percent: 100,
             side: Side::B,
@@ -97,6 +100,7 @@ impl Options {
             "--forms" => self.forms = value.split(',').map(str::to_owned).collect(),
             "--profile" => value.clone_into(&mut self.profile),
             "--lease" => value.clone_into(&mut self.lease),
+            "--lean" => self.lean = value.parse().ok()?,
             "--busy" => self.busy = value.parse().ok()?,
             "--percent" => self.percent = value.parse().ok().filter(|percent| *percent <= 100)?,
             "--side" => self.side = value.parse().ok()?,

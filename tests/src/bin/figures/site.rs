@@ -16,6 +16,11 @@ const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 50));
 
 /// A pair with this lease profile, and more lines in `[pair.lease]`, on which A serves and B could.
 pub fn start(dir: &Path, profile: &str, lease: &str) -> Bed {
+    start_with(dir, profile, lease, |_| {})
+}
+
+/// The same, with something done to the bed before anything is started on it.
+pub fn start_with(dir: &Path, profile: &str, lease: &str, prepare: impl FnOnce(&mut Bed)) -> Bed {
     // T2 would bring the role back to A by itself: no movement is asked for here.
     let policy = "first_server_auto_restart_as_active = false";
     let mut bed = Bed::with_policy(dir, policy);
@@ -23,6 +28,7 @@ pub fn start(dir: &Path, profile: &str, lease: &str) -> Bed {
     let text = configuration::edge(dir, policy);
     assert!(text.contains(given), "the bed's profile is put in the place of another");
     bed.configure_edge(&text.replace(given, &format!("profile = \"{profile}\"\n{lease}\n")));
+    prepare(&mut bed);
     bed.start();
     bed
 }
