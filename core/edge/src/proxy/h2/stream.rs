@@ -8,7 +8,7 @@ use crate::proxy::pair::Shared;
 use crate::proxy::passage::Forward;
 use crate::proxy::settings::ListenSettings;
 use crate::proxy::stream::Between;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use h2::SendStream;
 use http::Version;
 use http::header::{EXPECT, HOST};
@@ -22,6 +22,9 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+/// A longer head is not kept for the next one.
+const HEAD_MAX: usize = 4 * 1024;
 
 /// What is used again by one request of a connection after the other.
 #[derive(Debug, Default)]
@@ -51,7 +54,10 @@ pub(super) async fn carry(
     translate(request.req_header(), &mut kit.asked);
     let taking = Pace::of(limits.answer_rate);
     let mut stream = Stream { request, body: None, head: None, alarm: kit.alarm, taking };
-    let (_, asked) = exchange::carry(&mut stream, kit.asked, forward, limits, closing).await;
+    let (_, mut asked) = exchange::carry(&mut stream, kit.asked, forward, limits, closing).await;
+    if asked.head.capacity() > HEAD_MAX {
+        asked.head = BytesMut::new();
+    }
     Kit { asked, alarm: stream.alarm }
 }
 

@@ -2,125 +2,20 @@
 //!
 //! `Connection: close` said in one word is ours, said twice it is pingora's: that is how a request chooses its way here.
 
+mod http2;
+mod told;
+
 use super::rig::{PATIENCE, Rig, Server, eventually, field};
 use lockstep_edge::access::{AccessLog, Format, Settings, To};
 use lockstep_edge::proxy::{ListenSettings, ProxySettings, Seeing};
 use lockstep_policy::{Side, Sides};
 use serde_json::Value;
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-
-/// How a server gives its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum How {
-    /// In one write.
-    AtOnce,
-    /// Byte by byte.
-    Dripping,
-    /// The head, and a little later the rest.
-    HeadFirst,
-}
-
-/// What a server does after its answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    Stay,
-    Close,
-    Reset,
-    /// What nobody has asked for comes a little later.
-    Mutter,
-}
-
-/// A server that does as it is told, and counts its connections. What is asked for by name is answered soundly.
-#[derive(Clone)]
-struct Told {
-    script: Arc<Mutex<(Vec<u8>, How, Then)>>,
-    connections: Arc<AtomicU64>,
-    seen: Arc<Mutex<Vec<(u64, String)>>>,
-    muttered: Arc<AtomicU64>,
-}
-
-impl Told {
-    async fn start() -> (Told, SocketAddr) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let told = Told {
-            script: Arc::new(Mutex::new((Vec::new(), How::AtOnce, Then::Stay))),
-            connections: Arc::default(),
-            seen: Arc::default(),
-            muttered: Arc::default(),
-        };
-        let of = told.clone();
-        tokio::spawn(async move {
-            while let Ok((socket, _)) = listener.accept().await {
-                tokio::spawn(of.clone().converse(socket));
-            }
-        });
-        (told, address)
-    }
-
-    async fn converse(self, mut socket: TcpStream) {
-        let number = self.connections.fetch_add(1, SeqCst) + 1;
-        socket.set_nodelay(true).unwrap();
-        let mut buffer = Vec::new();
-        loop {
-            while let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&buffer[..at + 4]).into_owned();
-                buffer.drain(..at + 4);
-                let is_told = head.contains(" /told");
-                self.seen.lock().unwrap().push((number, head));
-                if !is_told {
-                    let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
-                    continue;
-                }
-                let (answer, how, then) = self.script.lock().unwrap().clone();
-                give(&mut socket, &answer, how).await;
-                match then {
-                    Then::Stay => {}
-                    Then::Close => return,
-                    Then::Mutter => {
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                        let _ = socket.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil").await;
-                        self.muttered.fetch_add(1, SeqCst);
-                    }
-                    Then::Reset => {
-                        // The client shall have read what came before.
-                        tokio::time::sleep(Duration::from_millis(50)).await;
-                        socket.set_zero_linger().unwrap();
-                        return;
-                    }
-                }
-            }
-            if !matches!(socket.read_buf(&mut buffer).await, Ok(1..)) {
-                return;
-            }
-        }
-    }
-}
-
-async fn give(socket: &mut TcpStream, answer: &[u8], how: How) {
-    let head = answer.windows(4).position(|four| four == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
-    let parts: Vec<&[u8]> = match how {
-        How::AtOnce => vec![answer],
-        How::Dripping => answer.chunks(1).collect(),
-        How::HeadFirst => vec![&answer[..head], &answer[head..]],
-    };
-    for part in parts {
-        // Who has enough of it closes.
-        if socket.write_all(part).await.is_err() {
-            return;
-        }
-        if how == How::HeadFirst {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        tokio::task::yield_now().await;
-    }
-}
+use tokio::net::TcpStream;
+use told::{How, Then, Told};
 
 /// What a client has come to.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -387,7 +282,8 @@ async fn rig() -> (Rig, Told) {
     let (a, b) = (Server::start("a").await, Server::start("b").await);
     let servers = Sides { a: vec![address.to_string()], b: vec![b.address.to_string()] };
     let settings = ProxySettings { retry_interval: Duration::from_millis(1), ..ProxySettings::default() };
-    let rig = Rig::of(a, b, servers, settings, ListenSettings::default());
+    let listen = ListenSettings { prior_knowledge: true, ..ListenSettings::default() };
+    let rig = Rig::of(a, b, servers, settings, listen);
     rig.serve(Side::A, 1);
     (rig, told)
 }
@@ -399,7 +295,6 @@ async fn an_answer_in_any_form_comes_to_the_same_by_both_ways() {
     let file = directory.path().join("access.log");
     let log = AccessLog::open(&Settings { to: To::File(file.clone()), format: Format::Json }).unwrap();
     rig.pair.be_seen(Seeing { log: Some(log.clone()), ..Seeing::default() });
-    let mut wrong = Vec::new();
     let (mut all, mut epoch) = (0_usize, 1);
     let mut outcomes = Vec::new();
     for case in cases() {
@@ -434,6 +329,12 @@ async fn an_answer_in_any_form_comes_to_the_same_by_both_ways() {
     let text = std::fs::read_to_string(&file).unwrap();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines.len(), all, "a line for each request");
+    compare(outcomes, &lines);
+}
+
+/// Outcomes of both ways, by what was asked for, and the log in which each has its line.
+fn compare(outcomes: Vec<(String, Vec<Outcome>)>, lines: &[&str]) {
+    let mut wrong = Vec::new();
     for (name, mut both) in outcomes {
         for outcome in &mut both {
             outcome.logged = said(lines[outcome.line]);
