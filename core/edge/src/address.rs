@@ -107,8 +107,9 @@ impl fmt::Display for Address {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::net::UnixListener;
+    use std::os::unix::net::UnixListener as StdListener;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::UnixListener;
 
     #[test]
     fn what_is_read_is_written_alike_and_what_is_none_is_refused() {
@@ -131,8 +132,7 @@ mod tests {
         refused(address.connect().await.unwrap_err());
         let listener = UnixListener::bind(&path).unwrap();
         let mut ours = address.connect().await.unwrap();
-        listener.set_nonblocking(true).unwrap();
-        let mut theirs = UnixStream::from_std(listener.accept().unwrap().0).unwrap();
+        let (mut theirs, _) = listener.accept().await.unwrap();
         ours.write_all(b"asked").await.unwrap();
         ours.shutdown().await.unwrap();
         let mut heard = String::new();
@@ -158,7 +158,8 @@ mod tests {
         let _first = address.connect().await.unwrap();
         let mut second = std::pin::pin!(address.connect());
         assert!(tokio::time::timeout(Duration::from_millis(50), &mut second).await.is_err(), "there is no place yet");
-        UnixListener::from(listener).accept().unwrap();
+        let listener = StdListener::from(listener);
+        let _accepted = listener.accept().unwrap();
         second.await.unwrap();
     }
 }

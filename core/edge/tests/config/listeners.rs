@@ -36,7 +36,7 @@ fn pools_and_their_listeners() {
     assert_eq!(
         pools("ucs = []", b, listeners),
         ["edge.toml:22:7: pair.a.pools.ucs: a pool of side a has no address; an address \"IP:PORT\", such as \
-          \"10.0.0.1:80\" (names are not looked up)"]
+          \"10.0.0.1:80\" (names are not looked up), or a socket of the file system, such as \"unix:/run/app.sock\""]
     );
     assert_eq!(
         pools("\"a b\" = [\"10.0.0.1:81\"]", "", ""),

@@ -257,14 +257,29 @@ fn bad_addresses() {
         "servers = [\"10.0.0.1:80\"]",
         "servers = [\"10.0.0.1:80\", \"server-two:80\"]",
         "edge.toml:17:27: pair.a.servers: \"server-two:80\" is refused (invalid socket address syntax); an address \
-         \"IP:PORT\", such as \"10.0.0.1:80\" (names are not looked up)",
+         \"IP:PORT\", such as \"10.0.0.1:80\" (names are not looked up), or a socket of the file system, such as \
+         \"unix:/run/app.sock\"",
     );
     refused(
         "servers = [\"10.0.0.1:80\"]",
         "servers = [\"0.0.0.0:80\"]",
         "edge.toml:17:12: pair.a.servers: 0.0.0.0:80 cannot be connected to; an address \"IP:PORT\", such as \
-         \"10.0.0.1:80\" (names are not looked up)",
+         \"10.0.0.1:80\" (names are not looked up), or a socket of the file system, such as \
+         \"unix:/run/app.sock\"",
     );
+    for (path, why) in [
+        ("run/app.sock", "a socket is named by its whole path, which begins with /"),
+        ("/run/", "a socket is named by its whole path, which begins with /"),
+    ] {
+        refused(
+            "servers = [\"10.0.0.1:80\"]",
+            &format!("servers = [\"unix:{path}\"]"),
+            &format!(
+                "edge.toml:17:12: pair.a.servers: \"unix:{path}\" is refused ({why}); an address \"IP:PORT\", such as \
+                 \"10.0.0.1:80\" (names are not looked up), or a socket of the file system, such as \"unix:/run/app.sock\""
+            ),
+        );
+    }
     refused(
         "admin = \"127.0.0.1:7480\"",
         "admin = \"localhost\"",
@@ -303,7 +318,7 @@ fn answers_and_sessions() {
         spoiled("[pair.lease]", "[pair.session]\nby = \"query:x\"\nidle = \"0s\"\nmax = 0\n[pair.lease]")[1..],
         [
             "edge.toml:11:6: pair.session.by: \"query:x\" is refused (it names nothing that a request carries); \
-             \"address\", \"cookie:NAME\", \"insert:NAME\", \"header:NAME\" or \"parameter:NAME\"",
+             \"address\", \"cookie:NAME\", \"insert:NAME\", \"header:NAME\", \"parameter:NAME\" or \"tls\"",
             "edge.toml:12:8: pair.session.idle: \"0s\" is out of range; a duration with its unit from 1s to 2592000s, such \
              as \"500ms\"",
             "edge.toml:13:7: pair.session.max: 0 is out of range; a whole number from 1 to 10000000",

@@ -40,6 +40,37 @@ async fn a_client_is_shown_the_certificate_of_the_name_that_it_asks_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ciphers_are_chosen_by_the_edge_unless_a_client_would_rather_have_chacha() {
+    use rustls::CipherSuite as C;
+    use rustls::version::{TLS12, TLS13};
+    let (pki, rig) = (Pki::new(), Rig::new().await);
+    rig.serve(Side::A, 1);
+    let at = secured(&rig, &open(&pki.listener(&[pki.issue("vip.pem", &["pair"])])), ListenSettings::default());
+    let wants = |first: &'static str| {
+        let mut provider = rustls::crypto::ring::default_provider();
+        provider.cipher_suites.sort_by_key(|suite| !format!("{:?}", suite.suite()).contains(first));
+        provider
+    };
+    for (version, first, agreed) in [
+        (&TLS13, "AES_256", C::TLS13_AES_128_GCM_SHA256),
+        (&TLS13, "CHACHA", C::TLS13_CHACHA20_POLY1305_SHA256),
+        (&TLS12, "AES_256", C::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256),
+        (&TLS12, "CHACHA", C::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256),
+    ] {
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add(pki.root.clone()).unwrap();
+        let builder = rustls::ClientConfig::builder_with_provider(Arc::new(wants(first)));
+        let builder = builder.with_protocol_versions(&[version]).unwrap().with_root_certificates(roots);
+        let client = Arc::new(builder.with_no_client_auth());
+        let mut stream = connect(&client, "pair", at).await.unwrap();
+        assert!(ask(&mut stream, "/").await.unwrap().starts_with("HTTP/1.1 200 "));
+        let session = stream.get_ref().1;
+        assert_eq!(session.negotiated_cipher_suite().unwrap().suite(), agreed, "{version:?}, {first} first");
+        assert_eq!(session.tls13_tickets_received(), u32::from(version.version == TLS13.version), "one each");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn clients_without_a_certificate_are_let_in_only_where_they_may() {
     let (pki, strangers, rig) = (Pki::new(), Pki::new(), Rig::new().await);
     rig.serve(Side::A, 1);

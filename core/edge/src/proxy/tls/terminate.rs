@@ -5,22 +5,55 @@ use super::names::Names;
 use super::tickets::{Mark, Marked, Tickets};
 use crate::config::{ListenerTls, Protocol};
 use arc_swap::ArcSwap;
-use rustls::ServerConfig;
-use rustls::crypto::ring;
-use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::crypto::ring::{self, cipher_suite as suite};
+use rustls::server::{Acceptor, ClientHello, NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
+use rustls::{CipherSuite, ServerConfig, SupportedCipherSuite};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
-use tokio_rustls::TlsAcceptor;
+use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
 
 /// Handshakes of one listener under way at once. Half of the connections that it takes: who never ends a handshake leaves
 /// places to others.
 const HANDSHAKES: usize = 5_000;
+
+/// Tickets that a client of TLS 1.3 is given with each connection. Each costs us as much as a record of its own; a client that opens several
+/// connections at once, before it has more, makes whole handshakes for them.
+const TICKETS: usize = 1;
+/// … where they say which session it is.
+const MARKED_TICKETS: usize = 2;
+
+/// What is spoken, in our order. SHA-256 has instructions of its own in processors, SHA-384 has not: over a handshake that makes more of a
+/// difference than all else that can be chosen, and both are out of anybody's reach.
+static SUITES: [SupportedCipherSuite; 9] = [
+    suite::TLS13_AES_128_GCM_SHA256,
+    suite::TLS13_AES_256_GCM_SHA384,
+    suite::TLS13_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
+    suite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+    suite::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+];
+
+/// Whether a client would rather have ChaCha20 than AES: its processor has no instructions for AES, and it chooses.
+fn prefers_chacha(hello: &ClientHello<'_>) -> bool {
+    use CipherSuite as C;
+    let chacha = [
+        C::TLS13_CHACHA20_POLY1305_SHA256,
+        C::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256,
+        C::TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
+    ];
+    let known = |offered: &&C| SUITES.iter().any(|suite| suite.suite() == **offered);
+    hello.cipher_suites().iter().find(known).is_some_and(|first| chacha.contains(first))
+}
 
 /// One listener's certificates, and how it speaks TLS. Clients that are connected keep what they were shown.
 pub struct Termination {
@@ -31,7 +64,10 @@ pub struct Termination {
 
 /// Files that were read and found sound.
 struct Fresh {
+    /// By our order of ciphers.
     config: Arc<ServerConfig>,
+    /// By the client's.
+    obliging: Arc<ServerConfig>,
     chains: Vec<Chain>,
     /// None: nobody resumes anything.
     tickets: Option<Arc<Tickets>>,
@@ -80,18 +116,24 @@ impl Termination {
     ) -> io::Result<(TlsStream<TcpStream>, Option<Mark>)> {
         let busy = |_| io::Error::new(io::ErrorKind::ResourceBusy, "too many handshakes are under way");
         let _turn = self.handshakes.try_acquire().map_err(busy)?;
-        let (config, marked) = self.live.load().config_of_one(marked);
-        let stream = tokio::time::timeout(within, TlsAcceptor::from(config).accept(socket)).await??;
-        Ok((stream, marked.map(|marked| marked.mark())))
+        let shake_hands = async {
+            let hello = LazyConfigAcceptor::new(Acceptor::default(), socket).await?;
+            let (config, marked) = self.live.load().config_of_one(prefers_chacha(&hello.client_hello()), marked);
+            let stream = hello.into_stream(config).await?;
+            Ok((stream, marked.map(|marked| marked.mark())))
+        };
+        tokio::time::timeout(within, shake_hands).await?
     }
 }
 
 impl Fresh {
     /// What one connection's handshake goes by, and where its mark will be.
-    fn config_of_one(&self, marked: bool) -> (Arc<ServerConfig>, Option<Arc<Marked>>) {
-        let Some(tickets) = self.tickets.as_ref().filter(|_| marked) else { return (Arc::clone(&self.config), None) };
+    fn config_of_one(&self, obliging: bool, marked: bool) -> (Arc<ServerConfig>, Option<Arc<Marked>>) {
+        let config = if obliging { &self.obliging } else { &self.config };
+        let Some(tickets) = self.tickets.as_ref().filter(|_| marked) else { return (Arc::clone(config), None) };
         let marked = Arc::new(Marked::new(Arc::clone(tickets)));
-        let mut config = ServerConfig::clone(&self.config);
+        let mut config = ServerConfig::clone(config);
+        config.send_tls13_tickets = MARKED_TICKETS;
         config.ticketer = Arc::clone(&marked) as _;
         config.session_storage = Arc::clone(&marked) as _;
         (Arc::new(config), Some(marked))
@@ -105,7 +147,7 @@ impl fmt::Debug for Termination {
 }
 
 fn read(files: &ListenerTls) -> Result<Fresh, TlsError> {
-    let provider = Arc::new(ring::default_provider());
+    let provider = Arc::new(CryptoProvider { cipher_suites: SUITES.to_vec(), ..ring::default_provider() });
     let now = SystemTime::now();
     let chains: Result<Vec<Chain>, TlsError> =
         files.certificates.iter().map(|file| Chain::read(file, &provider, now)).collect();
@@ -122,6 +164,7 @@ fn read(files: &ListenerTls) -> Result<Fresh, TlsError> {
             let own = tickets.insert(Tickets::of(files).map_err(|_| nowhere())?);
             config.ticketer = own.sealed();
             config.session_storage = own.stored();
+            config.send_tls13_tickets = TICKETS;
             config
         }
         Some(file) => {
@@ -141,5 +184,7 @@ fn read(files: &ListenerTls) -> Result<Fresh, TlsError> {
         let offered: &[&[u8]] = if files.http2 { &[b"h2", b"http/1.1"] } else { &[b"http/1.1"] };
         config.alpn_protocols = offered.iter().map(|protocol| protocol.to_vec()).collect();
     }
-    Ok(Fresh { config: Arc::new(config), chains, tickets })
+    let obliging = Arc::new(config.clone());
+    config.ignore_client_order = true;
+    Ok(Fresh { config: Arc::new(config), obliging, chains, tickets })
 }
