@@ -185,7 +185,7 @@ impl Coordinator {
     /// Renews the lease of a side that has the right to be active.
     fn renew(&mut self, now: At, side: Side) {
         let Some(epoch) = self.entitlement(side) else { return };
-        if !self.sides[side].is_in(epoch, &[Role::Active, Role::Activating]) {
+        if self.sides[side].is_deaf() || !self.sides[side].is_in(epoch, &[Role::Active, Role::Activating]) {
             return;
         }
         if let Some(lease) = self.sides[side].lease(&self.settings, now) {

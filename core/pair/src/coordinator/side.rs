@@ -14,6 +14,10 @@ const NEVER: At = At(u64::MAX);
 /// So many leases are remembered at most: those of a length of twice as many renewals as any profile has.
 const GRANTS: usize = 32;
 
+/// In such a part of a lease's length, what was granted has arrived: a link that repeats what was lost has time for that twice before the
+/// lease is over.
+const PATIENCE: u32 = 5;
+
 /// One side, as the coordinator sees it. All times are on the edge's clock.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct SideView {
@@ -40,6 +44,8 @@ pub(super) struct SideView {
     turned_off: Epoch,
     /// It said that something exclusive runs although its lease was over, or cannot be stopped.
     defies: bool,
+    /// It speaks, and what it says shows that it has not been reached for a while.
+    deaf: bool,
     delay: Delay,
     /// The leases that this life of the edge has granted: from which stamp, and when. The oldest first; the last, and
     /// of the others only those that may not be over.
@@ -109,6 +115,7 @@ impl SideView {
             stood_down: Epoch(0),
             turned_off: Epoch(0),
             defies: false,
+            deaf: false,
             delay: Delay::default(),
             grants: VecDeque::new(),
         };
@@ -120,6 +127,7 @@ impl SideView {
         self.linked = up;
         self.linked_at = now;
         self.report = None;
+        self.deaf = false;
         self.sure_until = At::ZERO;
     }
 
@@ -135,6 +143,10 @@ impl SideView {
                 _ => self.clear_at,
             };
         }
+        if self.has_outlasted_its_leases(settings, &report) {
+            self.clear_at = self.clear_at.min(now);
+        }
+        self.deaf = pause <= settings.terms.renew * 2 && self.misses_leases(settings, now, &report);
         self.defies = report.running && (now >= self.clear_at || report.role == Role::Failed);
         // The margin stands for what a report is under way at best.
         let mut under_way = self.delay.of(settings, now, report.stamp, pause);
@@ -156,6 +168,32 @@ impl SideView {
         let end = report.stamp.at + report.lease_left;
         let is_it = |stamp: &Stamp| stamp.session == report.stamp.session && stamp.at + settings.terms.ttl == end;
         self.grants.iter().find(|(stamp, _)| is_it(stamp)).map(|(_, at)| *at)
+    }
+
+    /// Whether it stood by, and nothing ran there, when the last lease was over that this life of the edge has granted, on its own clock:
+    /// whatever is still on its way to it is worth nothing.
+    fn has_outlasted_its_leases(&self, settings: &Settings, report: &Report) -> bool {
+        let stands_by = report.role == Role::Standby && !report.running;
+        let is_over = |(stamp, _): &(Stamp, At)| {
+            stamp.session == report.stamp.session && stamp.at + settings.terms.ttl <= report.stamp.at
+        };
+        stands_by && self.ends_by_itself() && self.grants.back().is_some_and(is_over)
+    }
+
+    /// Whether it serves, and does not have a lease that it was granted over this connection a while ago, by both clocks. It may still come;
+    /// a further one would then come with it, and until then makes nothing longer but our own belief.
+    fn misses_leases(&self, settings: &Settings, now: At, report: &Report) -> bool {
+        let (ttl, while_ago) = (settings.terms.ttl, settings.terms.ttl / PATIENCE);
+        let end = report.stamp.at + report.lease_left;
+        let is_missed = |(stamp, at): &&(Stamp, At)| {
+            stamp.session == report.stamp.session && stamp.at + ttl > end && *at > self.linked_at
+        };
+        report.serving
+            && self
+                .grants
+                .iter()
+                .find(is_missed)
+                .is_some_and(|(stamp, at)| now.since(*at) >= while_ago && report.stamp.at.since(stamp.at) >= while_ago)
     }
 
     pub(super) fn stood_down(&mut self, epoch: Epoch) {
@@ -244,6 +282,11 @@ impl SideView {
         let report = self.report.as_ref().filter(|_| self.linked)?;
         let fresh = now.since(self.heard_at) <= settings.terms.ttl / 2;
         fresh.then_some(Lease { stamp: report.stamp, ttl: settings.terms.ttl })
+    }
+
+    /// Whether what it is granted does not arrive: a further lease would only put off the moment from which it surely has none.
+    pub(super) fn is_deaf(&self) -> bool {
+        self.deaf
     }
 
     /// Whether nothing exclusive runs there any more: it confirmed so in this epoch, or its lease is surely over and

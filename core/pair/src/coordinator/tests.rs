@@ -564,6 +564,7 @@ proptest! {
     }
 }
 
+mod deaf;
 mod drift;
 /// How sides are fenced beyond their own word and their lease.
 mod fencing;

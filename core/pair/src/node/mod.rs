@@ -300,6 +300,16 @@ impl Node {
         {
             self.extend(lease);
             self.arm();
+            self.show(now, lease);
+        }
+    }
+
+    /// A lease that came after a later report was written: the edge is shown at once that it has come, before it takes it for lost.
+    fn show(&mut self, now: At, lease: Lease) {
+        let Some(Terms { renew, .. }) = self.terms else { return };
+        let reported = self.next_report - renew;
+        if reported > lease.stamp.at && now >= reported + renew / 2 {
+            self.next_report = now;
         }
     }
 

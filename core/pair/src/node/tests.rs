@@ -442,3 +442,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_lease_that_came_after_a_later_report_is_shown_at_once_and_not_too_often() {
+    let mut rig = Rig::active();
+    let early = rig.lease();
+    rig.now += 200;
+    rig.say(Input::Tick);
+    assert_eq!(reports(&rig.outputs()), 1);
+    let late = rig.lease();
+    rig.now += 210;
+    rig.say(Input::Tick);
+    assert_eq!(reports(&rig.outputs()), 1, "the report that does not show it");
+    let renew = |lease| ToNode::Renew { epoch: Epoch(1), lease };
+    rig.now += 90;
+    rig.message(renew(early));
+    assert_eq!(reports(&rig.outputs()), 0, "one has just been written");
+    rig.now += 20;
+    rig.message(renew(late));
+    assert_eq!(reports(&rig.outputs()), 1);
+    let prompt = rig.lease();
+    rig.now += 150;
+    rig.message(renew(prompt));
+    assert_eq!(reports(&rig.outputs()), 0, "the next report shows it in time");
+}
+
+fn reports(outputs: &[Output]) -> usize {
+    outputs.iter().filter(|output| matches!(output, Output::Send(FromNode::Report(_)))).count()
+}

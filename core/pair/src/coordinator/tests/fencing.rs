@@ -49,7 +49,7 @@ fn alerts(said: &[Output], words: &str) -> bool {
     said.iter().any(|output| matches!(output, Output::Alert(text) if text.contains(words)))
 }
 
-fn last_record(said: &[Output]) -> &HandoverRecord {
+pub(super) fn last_record(said: &[Output]) -> &HandoverRecord {
     let records = said.iter().rev().find_map(|output| match output {
         Output::Record(record) => Some(record),
         _ => None,
