@@ -58,11 +58,39 @@ impl TlsFiles {
         })
     }
 
+    /// What a change of the files would change.
+    pub(super) fn marks(&self) -> Marks {
+        let files = [Some(&self.ca), Some(&self.certificate), Some(&self.key), self.revoked.as_ref()];
+        Marks(files.map(|file| file.and_then(|file| fs::metadata(file).ok()).map(|file| mark(&file))))
+    }
+
     /// Whether certificate and key are one file, which can be replaced as one.
     #[must_use]
     pub fn is_one(&self) -> bool {
         self.certificate == self.key
     }
+}
+
+/// What tells, without reading them, that files are as they were: none of one that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Marks([Option<Mark>; 4]);
+
+/// Which file it is, how long, and when it was last changed.
+#[cfg(unix)]
+type Mark = [i64; 6];
+#[cfg(not(unix))]
+type Mark = (u64, Option<std::time::SystemTime>);
+
+#[cfg(unix)]
+fn mark(file: &fs::Metadata) -> Mark {
+    use std::os::unix::fs::MetadataExt as _;
+    let [inode, size] = [file.ino(), file.size()].map(u64::cast_signed);
+    [inode, size, file.mtime(), file.mtime_nsec(), file.ctime(), file.ctime_nsec()]
+}
+
+#[cfg(not(unix))]
+fn mark(file: &fs::Metadata) -> Mark {
+    (file.len(), file.modified().ok())
 }
 
 /// A file that anybody may read.

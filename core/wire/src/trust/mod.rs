@@ -155,13 +155,22 @@ impl Trust {
     /// Reads the files again whenever they change, for ever, and says when the own certificate comes to its end.
     pub async fn keep_reading(self) {
         let (mut before, mut refused) = (None, None);
+        // What the files looked like when they were last read, and whether they had then been the same twice.
+        let (mut seen, mut still) = (None, false);
         let mut worries = life::Worries::default();
         loop {
             sleep(LOOK).await;
-            let files = self.0.files.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || files.read()).await else { continue };
+            worries.voice(&self.standing(), &self.trouble());
+            let (files, known) = (self.0.files.clone(), seen.clone().filter(|_| still));
+            let look = move || {
+                let marks = files.marks();
+                let read = (known.as_ref() != Some(&marks)).then(|| files.read());
+                (marks, read)
+            };
+            let Ok((marks, Some(read))) = tokio::task::spawn_blocking(look).await else { continue };
             // Files that are being replaced one by one are waited for: what counts has been the same twice.
-            if before.as_ref() == Some(&read) && refused.as_ref() != Some(&read) {
+            let twice = before.as_ref() == Some(&read);
+            if twice && refused.as_ref() != Some(&read) {
                 if let Err(error) = read.clone().and_then(|contents| self.take(contents)) {
                     tracing::error!(%error, "changed certificates are not taken over; those of before stay in force");
                     refused = Some(read.clone());
@@ -169,8 +178,8 @@ impl Trust {
                     refused = None;
                 }
             }
-            before = Some(read);
-            worries.voice(&self.standing(), &self.trouble());
+            still = twice && read.is_ok() && seen.as_ref() == Some(&marks);
+            (before, seen) = (Some(read), Some(marks));
         }
     }
 
