@@ -7,7 +7,7 @@
 # make fuzz   bytes that nobody thought of, for whatever reads a stranger's: a minute each: make fuzz SECONDS_EACH=600 SEED=7
 # make soak   failovers that nobody needed, under loss, load and standstills: make soak MINUTES=20
 # make unplug the active node's cable is pulled: make unplug RUNS=200 PROFILE=lan
-# make rapid  the rapid profile beside an HAProxy, and under load: make rapid RUNS=50 MINUTES=3
+# make rapid  the rapid profile beside an HAProxy, and at which load it begins to fail over falsely: make rapid RUNS=50 MINUTES=0.8
 # make cost   what an agent takes of memory and processor: make cost SECONDS_EACH=60
 # make bench  the data plane beside HAProxy and nginx, into docs/benchmarks.md: make bench ROUNDS=5 SECONDS_EACH=3 (FORCE=1 on a busy machine)
 # make docs   the pages that are generated: the policies' and the ABI's

@@ -182,6 +182,11 @@ impl Bed {
         self.lean_agents = true;
     }
 
+    /// The edge's process, which runs.
+    pub fn edge_pid(&self) -> Pid {
+        self.edge.as_ref().expect("an edge runs").pid()
+    }
+
     /// A side's agent's process, which runs.
     pub fn agent_pid(&self, side: Side) -> Pid {
         self.agents[side].as_ref().expect("an agent runs").pid()

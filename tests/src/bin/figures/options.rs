@@ -56,6 +56,8 @@ pub struct Options {
     pub lease: String,
     /// Of an agent's cost: whether it is `lockstep-agent`, not `lockstep agent`.
     pub lean: bool,
+    /// Whether edge and agents keep the real-time priority that they are given.
+    pub priority: bool,
     /// Processes that want a processor all the time, or a part of it.
     pub busy: usize,
     pub percent: u32,
@@ -79,6 +81,7 @@ impl Options {
             profile: "lan".to_owned(),
             lease: String::new(),
             lean: false,
+            priority: true,
             busy: 0,
             percent: 100,
             side: Side::B,
@@ -101,6 +104,7 @@ impl Options {
             "--profile" => value.clone_into(&mut self.profile),
             "--lease" => value.clone_into(&mut self.lease),
             "--lean" => self.lean = value.parse().ok()?,
+            "--priority" => self.priority = value.parse().ok()?,
             "--busy" => self.busy = value.parse().ok()?,
             "--percent" => self.percent = value.parse().ok().filter(|percent| *percent <= 100)?,
             "--side" => self.side = value.parse().ok()?,

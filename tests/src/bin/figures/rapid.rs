@@ -14,14 +14,10 @@ use std::time::Duration;
 
 /// What unplugging may take beyond the CTI's start.
 const TARGET: Duration = Duration::from_millis(350);
-/// A step of load: its name, busy processes, and what each wants of a processor.
-const LOADS: [(&str, usize, u32); 5] = [
-    ("idle", 0, 0),
-    ("50 % of both", 2, 50),
-    ("100 % of both", 2, 100),
-    ("4 busy processes", 4, 100),
-    ("8 busy processes", 8, 100),
-];
+/// The steps of load: busy processes that each want a whole processor.
+const LOADS: [usize; 6] = [0, 2, 4, 8, 16, 32];
+/// With the priority that edge and agents ask for, and without.
+const PRIORITIES: [bool; 2] = [true, false];
 
 pub fn measure(options: &Options) -> bool {
     let machine = table::machine();
@@ -37,21 +33,41 @@ pub fn measure(options: &Options) -> bool {
     if let Some(ours) = &ours {
         unplug::show(ours);
     }
-    let mut rows = Vec::new();
-    for (name, busy, percent) in LOADS {
-        let (busy, percent) = (busy.to_string(), percent.to_string());
-        let words = ["rapid-world", "--minutes", &minutes, "--seed", &seed, "--busy", &busy, "--percent", &percent];
-        let found = worlds::run(name, &words).unwrap_or_default();
-        let text = |key: &str| found[key].to_string().trim_matches('"').to_owned();
-        rows.push(vec![name.to_owned(), text("false"), text("stood"), text("realtime")]);
-    }
-    println!("{minutes} minutes at each load:");
-    table::print(
-        &["load", "false failovers", "a thread without priority stood still for", "real-time priority"],
-        &rows,
-    );
+    climb(options, &minutes, &seed);
     let p99 = ours.map_or(f64::NAN, |ours| percentile(&mut numbers(&ours, "answer", None), 99.0));
     p99 <= ms(TARGET + CTI_START)
+}
+
+/// One step of load after the other, with and without priority, until each has been held or has moved the role.
+fn climb(options: &Options, minutes: &str, seed: &str) {
+    let mut rows = Vec::new();
+    let mut verdicts = Vec::new();
+    for priority in PRIORITIES {
+        let name = if priority { "with real-time priority" } else { "without real-time priority" };
+        let mut begins = None;
+        for busy in LOADS {
+            let (number, asked) = (busy.to_string(), priority.to_string());
+            let words = ["rapid-world", "--minutes", minutes, "--seed", seed, "--busy", &number, "--priority", &asked];
+            let Some(found) = worlds::run(&format!("{busy} busy, {name}"), &words) else {
+                rows.push(vec![number, name.to_owned(), "not measured".to_owned(), String::new(), String::new()]);
+                continue;
+            };
+            let text = |key: &str| found[key].to_string().trim_matches('"').to_owned();
+            if begins.is_none() && found["false"] != 0 {
+                begins = Some(busy);
+            }
+            rows.push(vec![number, name.to_owned(), text("false"), text("stood"), text("realtime")]);
+        }
+        verdicts.push(match begins {
+            Some(busy) => format!("{name}, false failovers begin at {busy} busy processes"),
+            None => format!("{name}, there was none up to {} busy processes", LOADS[LOADS.len() - 1]),
+        });
+    }
+    println!("{} minutes at each load:", options.minutes);
+    let head =
+        ["busy processes", "priority", "false failovers", "a thread without it stood still for", "the priority was"];
+    table::print(&head, &rows);
+    verdicts.iter().for_each(|verdict| println!("{verdict}"));
 }
 
 fn row(name: &str, found: Option<&Value>) -> Vec<String> {
@@ -66,6 +82,9 @@ fn row(name: &str, found: Option<&Value>) -> Vec<String> {
 /// Nothing fails; how often the role moves all the same.
 pub fn load_in_world(options: &Options, dir: &Path) -> Value {
     let bed = site::start(dir, "rapid", "");
+    if !options.priority {
+        site::take_priority(&bed);
+    }
     let before = site::epoch(&bed).unwrap();
     let witness = Witness::begin();
     let _busy = Busy::start(options.busy, options.percent);
@@ -73,9 +92,14 @@ pub fn load_in_world(options: &Options, dir: &Path) -> Value {
     let why = site::handovers(&bed, before);
     why.iter().for_each(|why| println!("{why}"));
     let given = |name: &str| bed.log(name).contains("realtime: yes");
+    let realtime = match given("edge") && given("agent-a") {
+        _ if !options.priority => "taken away",
+        true => "given",
+        false => "refused",
+    };
     json!({
         "false": why.len(),
         "stood": format!("{:.0} ms", ms(witness.longest_standstill())),
-        "realtime": if given("edge") && given("agent-a") { "given" } else { "refused" },
+        "realtime": realtime,
     })
 }

@@ -2,6 +2,7 @@
 
 use lockstep_demo::play::processes::DEMO;
 use lockstep_demo::tally::{self, Exchange};
+use lockstep_policy::Side;
 use lockstep_tests::bed::Bed;
 use lockstep_tests::configuration::{self, PAIR, vip};
 use lockstep_tests::network::Place;
@@ -103,5 +104,14 @@ pub fn serve_me_first() {
     let served = std::process::Command::new("chrt").args(words).status().is_ok_and(|status| status.success());
     if !served {
         println!("no real-time priority is given here: what is timed may be late");
+    }
+}
+
+/// Takes from edge and agents what real-time priority they were given. Nothing is said of it in their logs.
+pub fn take_priority(bed: &Bed) {
+    for pid in [bed.edge_pid(), bed.agent_pid(Side::A), bed.agent_pid(Side::B)] {
+        let words = ["--all-tasks", "--other", "--pid", "0", &pid.to_string()];
+        let taken = std::process::Command::new("chrt").args(words).status().is_ok_and(|status| status.success());
+        assert!(taken, "chrt takes the priority of process {pid}");
     }
 }
