@@ -135,7 +135,7 @@ pub struct ListenSettings {
     /// How long a client may not take bytes of an answer.
     pub write_timeout: Duration,
     /// What a client must take of an answer, in bytes a second, averaged over the time for which we wait for it; 0: as slowly as
-    /// it likes. With HTTP/1.
+    /// it likes. With HTTP/2, of requests without a body.
     pub answer_rate: u32,
     /// How long requests under way may go on when the listener is closed.
     pub grace: Duration,

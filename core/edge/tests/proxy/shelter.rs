@@ -221,6 +221,39 @@ async fn a_client_that_takes_its_answer_drop_by_drop_is_left() {
 }
 
 #[tokio::test]
+async fn a_stream_whose_answer_is_taken_drop_by_drop_is_ended_alone() {
+    let settings = ListenSettings { answer_rate: 1_000_000_000, prior_knowledge: true, ..ListenSettings::default() };
+    let rig = limited(settings).await;
+    let socket = tokio::net::TcpStream::connect(rig.at).await.unwrap();
+    // What the slow one leaves lying is not to be in the way of others.
+    let mut builder = h2::client::Builder::new();
+    builder.initial_connection_window_size(8_000_000);
+    let (send, connection) = builder.handshake::<_, bytes::Bytes>(socket).await.unwrap();
+    tokio::spawn(connection);
+    let ask = async |path: &str| {
+        let request = http::Request::builder().uri(format!("http://pair{path}")).body(()).unwrap();
+        send.clone().ready().await.unwrap().send_request(request, true).unwrap().0.await.unwrap()
+    };
+    let mut slow = ask("/long/8000000").await.into_body();
+    let begun = Instant::now();
+    let drip = async {
+        loop {
+            match slow.data().await {
+                Some(Ok(_)) => slow.flow_control().release_capacity(100).unwrap(),
+                Some(Err(error)) => return error,
+                None => panic!("it has come whole"),
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let error = tokio::time::timeout(Duration::from_secs(60), drip).await.expect("it is ended");
+    assert!(error.is_reset() && error.is_remote(), "{error:?}");
+    assert!(begun.elapsed() > Duration::from_secs(9), "it has its grace");
+    eventually("the server's connection is free", || rig.pair.in_flight(Side::A) == 0).await;
+    assert_eq!(ask("/").await.status(), 200);
+}
+
+#[tokio::test]
 async fn servers_are_spared_and_who_waits_for_one_is_served_in_turn() {
     let rig = Rig::new().await;
     let crowd = CrowdSettings { connections: Some(2), queue_max: 3, queue_timeout: PATIENCE };

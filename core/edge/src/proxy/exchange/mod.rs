@@ -76,11 +76,15 @@ struct Exchange<'c, T> {
 pub(super) fn is_for(client: &Client, head: &Head, pair: &Shared) -> bool {
     let (bytes, outline) = client.outlined(head.length);
     head.body == Body::Length(0)
-        && pair.sessions.is_none()
-        && pair.upstream.load().is_plain()
+        && is_for_pair(pair)
         && is_plain_target(outline.target.within(bytes))
         && is_plain_connection(&outline.lines, bytes)
         && values(&outline.lines, bytes, "expect").next().is_none()
+}
+
+/// Whether requests of a pair are carried here.
+pub(super) fn is_for_pair(pair: &Shared) -> bool {
+    pair.sessions.is_none() && pair.upstream.load().is_plain()
 }
 
 /// A path that anybody reads alike.

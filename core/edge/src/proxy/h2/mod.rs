@@ -195,7 +195,9 @@ pub(super) async fn converse(
                 Ok(Some(H2Accept::Session(request))) => {
                     let Some(request) = admit(request, &pair, &settings, &asker) else { continue };
                     if stream::is_for(&request, pair.shared()) {
-                        ours.push(stream::carry(request, kits.pop().unwrap_or_default(), forward, &settings, &closed));
+                        let kit = kits.pop().unwrap_or_default();
+                        // In a box: it is large, and would be moved more than once.
+                        ours.push(Box::pin(stream::carry(request, kit, forward, &settings, &closed)));
                     } else {
                         pingoras.spawn(serve(request, Arc::clone(&pair), pool, settings, closed.clone(), asker.address));
                     }

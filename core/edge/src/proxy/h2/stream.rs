@@ -37,8 +37,7 @@ pub(super) struct Kit {
 pub(super) fn is_for(request: &HttpSession, pair: &Shared) -> bool {
     let header = request.req_header();
     request.is_body_empty()
-        && pair.sessions.is_none()
-        && pair.upstream.load().is_plain()
+        && exchange::is_for_pair(pair)
         && exchange::is_plain_target(header.raw_path())
         && !header.headers.contains_key(EXPECT)
 }
