@@ -9,7 +9,6 @@ use crate::proxy::{Manner, ProxyEvent};
 use crate::store::KeptHandover;
 use lockstep_pair::coordinator::Ticket;
 use lockstep_policy::event::{Outcome, ProbeResult};
-use lockstep_policy::host::Report;
 use lockstep_policy::{Epoch, Side};
 use tokio::sync::oneshot;
 
@@ -39,8 +38,8 @@ pub(crate) enum Reply {
     Paused(Option<Pause>, Result<(), String>, oneshot::Sender<Result<Option<Pause>, String>>),
     /// Maintenance, or its end, is durable, or is not.
     Maintained(Option<Maintenance>, Result<(), String>, oneshot::Sender<Result<Option<Maintenance>, String>>),
-    /// What the occupant of this number reports: that of the seat, or that of the policy in shadow.
-    Policy(u64, Report),
+    /// An occupant has reported something: see [`Heard`](super::heard::Heard).
+    Reported,
 }
 
 /// What operators ask.

@@ -9,6 +9,7 @@ mod ask;
 mod change;
 mod course;
 mod feed;
+mod heard;
 mod last_word;
 mod measure;
 mod notes;
@@ -41,6 +42,7 @@ use arc_swap::ArcSwap;
 use change::Changing;
 use course::{Course, Shared};
 use feed::Reply;
+use heard::Heard;
 use lockstep_pair::coordinator::{Input, Stored};
 use lockstep_policy::host::LifeRecord;
 use lockstep_policy::{At, Side, Sides};
@@ -70,6 +72,9 @@ const LEAST_WAIT: Duration = Duration::from_micros(100);
 
 /// The loop looks around now and then, whatever it waits for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+/// What has come together is taken together, up to so much, before time is looked at again.
+const TOGETHER: usize = 16;
 
 /// A pair's way in, before its driver exists: the proxy is made with it.
 pub(crate) fn inlet() -> Inlet {
@@ -143,6 +148,7 @@ pub(crate) struct Driver {
     window: Window,
     feeds: mpsc::Sender<Feed>,
     replies: mpsc::UnboundedSender<Reply>,
+    heard: Arc<Heard>,
     inbox: mpsc::Receiver<Feed>,
     answers: mpsc::UnboundedReceiver<Reply>,
 }
@@ -157,8 +163,9 @@ impl Driver {
         let results = feeds.clone();
         // A probe's result that finds no room is followed by another one.
         let deliver = move |declaration, result| drop(results.try_send(Feed::Probe(declaration, result)));
-        let reports = replies.clone();
-        let tell = Arc::new(move |occupant, report| drop(reports.send(Reply::Policy(occupant, report))));
+        let heard = Arc::new(Heard::new(replies.clone()));
+        let reports = Arc::clone(&heard);
+        let tell = Arc::new(move |occupant, report| reports.put(occupant, report));
         let pings = AgentPings::default();
         Driver {
             edge,
@@ -202,13 +209,20 @@ impl Driver {
             in_force,
             feeds,
             replies,
+            heard,
             inbox,
             answers,
         }
     }
 
     /// Runs until `stop` is true, or until it was told to leave.
-    pub async fn run(mut self, mut stop: watch::Receiver<bool>) {
+    pub fn run(self, stop: watch::Receiver<bool>) -> impl Future<Output = ()> + Send + 'static {
+        // Apart: a future that has it within has room for it once for each future around it.
+        let mut driver = Box::new(self);
+        async move { driver.work(stop).await }
+    }
+
+    async fn work(&mut self, mut stop: watch::Receiver<bool>) {
         if !self.coordinator.is_shared() {
             realtime::ask_once(self.config.settings.terms.ttl, "the edge");
         }
@@ -216,21 +230,42 @@ impl Driver {
         let _links = self.connect(&deliver);
         let _standing = self.stand_for_agents(&deliver);
         self.fill_seat();
+        let stopped = stop.wait_for(|stop| *stop);
+        let alarm = tokio::time::sleep(LEAST_WAIT);
+        tokio::pin!(stopped, alarm);
         loop {
+            self.heard.await_all(self.waits_for_answers());
+            self.hear_reports();
             self.pass_time();
             self.carry_out();
             let wait =
                 self.deadline().map_or(LONGEST_WAIT, |at| at.since(clock::now()).clamp(LEAST_WAIT, LONGEST_WAIT));
+            let until = Instant::now() + wait;
+            // One that rings too early is set anew then: most wake-ups need none.
+            if until < alarm.deadline() || alarm.is_elapsed() {
+                alarm.as_mut().reset(until);
+            }
             tokio::select! {
                 biased;
                 Some(reply) = self.answers.recv() => self.hear(reply),
-                Some(feed) = self.inbox.recv() => self.take(feed),
-                () = tokio::time::sleep_until(Instant::now() + wait) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                Some(feed) = self.inbox.recv() => self.take_all(feed),
+                () = &mut alarm => {}
+                _ = &mut stopped => return,
             }
             if self.leaves {
                 return;
             }
+        }
+    }
+
+    /// Takes what has come, and what has come with it.
+    fn take_all(&mut self, first: Feed) {
+        self.hear_reports();
+        self.take(first);
+        for _ in 1..TOGETHER {
+            let Ok(feed) = self.inbox.try_recv() else { return };
+            self.carry_out();
+            self.take(feed);
         }
     }
 
@@ -288,9 +323,26 @@ impl Driver {
             Reply::Fenced(side, epoch, result) => self.coordinate(Input::Fenced { side, epoch, result }),
             Reply::Paused(pause, result, reply) => self.paused(pause, result, reply),
             Reply::Maintained(wanted, result, reply) => self.maintained(wanted, result, reply),
-            Reply::Policy(occupant, report) if self.seat.is_of(occupant) => self.seat_reported(report),
-            Reply::Policy(occupant, report) => self.shadow_reported(occupant, report),
+            // All reports are heard before anything else is done.
+            Reply::Reported => {}
         }
+    }
+
+    /// What the occupants of both seats have reported.
+    fn hear_reports(&mut self) {
+        while let Some((occupant, report)) = self.heard.take() {
+            if self.seat.is_of(occupant) {
+                self.seat_reported(report);
+            } else {
+                self.shadow_reported(occupant, report);
+            }
+            self.carry_out();
+        }
+    }
+
+    /// Whether an answer without an action changes something at once.
+    fn waits_for_answers(&self) -> bool {
+        self.changing.is_some() || !matches!(self.shadow, Shadow::None)
     }
 
     fn take(&mut self, feed: Feed) {

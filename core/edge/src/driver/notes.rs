@@ -10,12 +10,14 @@ use lockstep_policy::journal::Note;
 use lockstep_policy::{Action, At, Event, Level};
 use serde_json::{Value, json};
 use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Alerts that are shown.
 const ALERTS: usize = 50;
 
-/// Events whose times are remembered, to tell how long before an order its evidence began.
+/// Events whose times are remembered, to tell how long before an order its evidence began: so many, and for so long.
 const REMEMBERED: usize = 16_384;
+const REMEMBERED_FOR: Duration = Duration::from_secs(600);
 
 /// The longest alert, in characters.
 const ALERT_MAX: usize = 1000;
@@ -52,6 +54,10 @@ impl Notes {
     pub fn next_seq(&mut self, now: At) -> u64 {
         if self.times.len() >= REMEMBERED {
             self.times.pop_front();
+        } else if self.times.len() == self.times.capacity() {
+            // Before it takes more memory.
+            let old = self.times.partition_point(|at| now.since(*at) > REMEMBERED_FOR);
+            self.times.drain(..old);
         }
         self.times.push_back(now);
         let seq = self.next_seq;
@@ -187,6 +193,18 @@ mod tests {
         assert_eq!(notes.time_of(20_011), Some(At::from_millis(10)));
         assert_eq!(notes.time_of(notes.last_seq()), Some(At::from_millis(told - 1)));
         assert_eq!(notes.time_of(notes.last_seq() + 1), None);
+    }
+
+    #[test]
+    fn a_quiet_pair_remembers_no_more_than_the_last_minutes() {
+        let directory = TempDir::new().unwrap();
+        let mut notes = notes(&directory, 1);
+        for second in 0..2_000 {
+            notes.next_seq(At::from_millis(1_000 * second));
+        }
+        assert!(notes.times.capacity() < 2_000, "{}", notes.times.capacity());
+        assert_eq!(notes.time_of(1_500), Some(At::from_millis(1_499_000)));
+        assert_eq!(notes.time_of(300), None);
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::standing::Standing;
 use crate::wall;
 use lockstep_policy::Level;
 use lockstep_policy::event::{Event, Start, What};
-use lockstep_policy::host::{LifeRecord, Report, Sent, StepOutcome, Unheard};
+use lockstep_policy::host::{Haste, LifeRecord, Report, Sent, StepOutcome, Unheard};
 use lockstep_wire::clock;
 
 impl Driver {
@@ -93,11 +93,16 @@ impl Driver {
 
     /// Tells the policy, and the journal.
     pub(super) fn tell(&mut self, what: What) {
+        self.tell_with(Haste::AtOnce, what);
+    }
+
+    /// The same for what may have time.
+    pub(super) fn tell_with(&mut self, haste: Haste, what: What) {
         let Some(what) = self.waits_for_promotion(what, false) else { return };
         let now = clock::now();
         let event = Event { seq: self.notes.next_seq(now), at: now, what };
         self.notes.event(&event);
-        let told = self.seat.send(now, &event);
+        let told = self.seat.send(now, &event, haste);
         self.tell_shadow(&event, told == Ok(Sent::Told));
         if let Err(unheard) = told {
             self.notes.skipped(now, event.seq, &unheard.to_string());

@@ -8,7 +8,8 @@ use super::orders::ActionOf;
 use crate::agents::{LinkEvent, Way};
 use lockstep_pair::coordinator::Input;
 use lockstep_pair::protocol::{FromNode, Report};
-use lockstep_policy::event::{ActionResult, Connection, Link, Outcome, ProbeId, ProbeResult, What};
+use lockstep_policy::event::{ActionResult, Connection, Link, Outcome, ProbeId, ProbeResult, Verdict, What};
+use lockstep_policy::host::Haste;
 use lockstep_policy::{At, Level, Side};
 use lockstep_wire::{FromAgent, clock};
 use std::collections::BTreeMap;
@@ -155,7 +156,53 @@ impl Driver {
         if !self.probes.is_current(declaration, result.probe) {
             return;
         }
-        self.sides[result.side].probes.insert(result.probe, (clock::now(), result.clone()));
-        self.tell(What::Probe(result));
+        let haste = if self.sides[result.side].found(clock::now(), &result) { Haste::AtOnce } else { Haste::Together };
+        self.tell_with(haste, What::Probe(result));
+    }
+}
+
+impl SideRoom {
+    /// Remembers what a probe has found; whether it is news. That all is as well as before is none.
+    fn found(&mut self, now: At, result: &ProbeResult) -> bool {
+        let Some((at, before)) = self.probes.get_mut(&result.probe) else {
+            self.probes.insert(result.probe, (now, result.clone()));
+            return true;
+        };
+        *at = now;
+        before.latency = result.latency;
+        if before == result {
+            return result.verdict != Verdict::Good;
+        }
+        before.clone_from(result);
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn only_what_is_as_good_as_before_is_no_news() {
+        let mut room = SideRoom::default();
+        let good = ProbeResult {
+            probe: ProbeId(1),
+            side: Side::A,
+            server: 1,
+            verdict: Verdict::Good,
+            latency: Duration::from_millis(1),
+            status: 200,
+            detail: "ACTIVE".to_owned(),
+            facts: Vec::new(),
+        };
+        let slower = ProbeResult { latency: Duration::from_millis(9), ..good.clone() };
+        let bad = ProbeResult { verdict: Verdict::Silent, status: 0, ..good.clone() };
+        let other = ProbeResult { detail: "STANDBY".to_owned(), ..good.clone() };
+        let found = [&good, &slower, &good, &bad, &bad, &good, &good, &other, &other, &good];
+        let news = found.map(|result| room.found(At::ZERO, result));
+        assert_eq!(news, [true, false, false, true, true, true, false, true, false, true]);
+        room.found(At::from_millis(7), &slower);
+        assert_eq!(room.probes[&ProbeId(1)], (At::from_millis(7), slower));
     }
 }

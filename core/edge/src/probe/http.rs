@@ -12,18 +12,24 @@ use super::connect::{self, of_server};
 use super::exchange::AGENT;
 use super::facts::Facts;
 use super::judge::{self, BODY_MAX, Finding};
+use super::limit::Limit;
 use super::tls::{Trust, name_of};
 use crate::address::Address;
-use answer::{Body, HEAD_MAX, Head};
+use answer::{Body, Head};
 use http::{HeaderValue, Uri};
 use kept::{Connection, Kept};
 use lockstep_policy::action::HttpProbe;
 use lockstep_policy::event::Verdict;
 use rustls::pki_types::ServerName;
 use std::fmt::Write;
+use std::future::poll_fn;
+use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::task::{Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 
 /// What is read at once.
 const READ: usize = 4096;
@@ -87,55 +93,61 @@ impl Http {
         self.probe.port
     }
 
-    /// Asks a server; `anew`: on a new connection. Who calls ends it when the time is over.
-    pub async fn probe(&self, trust: &Trust, server: Server<'_>, anew: bool, timeout: Duration) -> Finding {
+    /// Asks a server; `anew`: on a new connection.
+    pub async fn probe(&self, trust: &Trust, server: Server<'_>, anew: bool, limit: Limit) -> Finding {
         let kept = if anew { None } else { self.kept.take(self.place(server)) };
-        let found = match kept {
-            None => self.connect_and_ask(trust, server).await,
-            Some(connection) => self.ask_again(connection, trust, server, timeout / 2).await,
-        };
-        found.unwrap_or_else(|finding| finding)
+        match kept {
+            // Rare, and large.
+            None => Box::pin(limit.of(self.connect_and_ask(trust, server))).await,
+            Some(connection) => self.ask_again(connection, trust, server, limit).await,
+        }
     }
 
-    /// Asks on a kept connection, and on a new one when that has come to its end, or has no answer for so long.
-    async fn ask_again(
-        &self,
-        connection: Connection,
-        trust: &Trust,
-        server: Server<'_>,
-        patience: Duration,
-    ) -> Result<Finding, Finding> {
+    /// Asks on a kept connection, and on a new one when that has come to its end, or has no answer in half of the time.
+    async fn ask_again(&self, connection: Connection, trust: &Trust, server: Server<'_>, limit: Limit) -> Finding {
         let on_kept = self.ask(connection, server);
         tokio::pin!(on_kept);
-        let late = match tokio::time::timeout(patience, &mut on_kept).await {
-            Ok(Ok(found)) => return Ok(found),
-            Ok(_) => false,
-            Err(_) => true,
+        let late = match limit.of_half(&mut on_kept).await {
+            Some(Ok(found)) => return found,
+            Some(Err(_)) => false,
+            None => true,
         };
-        let mut on_new = Box::pin(self.connect_and_ask(trust, server));
-        if late {
-            tokio::select! {
-                found = &mut on_new => return found,
-                found = &mut on_kept => if found.is_ok() { return found },
+        let asked = async {
+            let mut on_new = pin!(self.connect_and_ask(trust, server));
+            if late {
+                tokio::select! {
+                    found = &mut on_new => return found,
+                    found = &mut on_kept => if let Ok(found) = found { return found },
+                }
             }
-        }
-        on_new.await
+            on_new.await
+        };
+        Box::pin(limit.of(asked)).await
     }
 
-    async fn connect_and_ask(&self, trust: &Trust, server: Server<'_>) -> Result<Finding, Finding> {
+    async fn connect_and_ask(&self, trust: &Trust, server: Server<'_>) -> Finding {
+        match self.connect(trust, server).await {
+            Ok(connection) => self.ask(connection, server).await.unwrap_or_else(|finding| finding),
+            Err(finding) => finding,
+        }
+    }
+
+    async fn connect(&self, trust: &Trust, server: Server<'_>) -> Result<Connection, Finding> {
         let address = self.address.map_or_else(|| of_server(server.address, self.probe.port), Address::from);
         let name = self.name.clone().unwrap_or_else(|| own_name(&address));
         let stream = connect::open(trust, address, self.probe.tls, &name).await?;
-        self.ask(Connection::new(stream), server).await
+        Ok(Connection::new(stream, self.request(server, true)))
     }
 
     /// One request, and as much of its answer as tells what it is. A connection that was good is kept.
     async fn ask(&self, mut connection: Connection, server: Server<'_>) -> Result<Finding, Finding> {
         connection.probes += 1;
         let again = self.kept.wants(connection.probes);
-        let request = self.request(server, again);
-        let stream = &mut connection.stream;
-        stream.write_all(&request).await.map_err(|error| judge::broken(&error))?;
+        if !again {
+            connection.request = self.request(server, false);
+        }
+        let Connection { stream, request, .. } = &mut connection;
+        stream.write_all(request).await.map_err(|error| judge::broken(&error))?;
         stream.flush().await.map_err(|error| judge::broken(&error))?;
         let mut bytes = Vec::new();
         let (mut head, length) = loop {
@@ -222,9 +234,17 @@ fn own_name(address: &Address) -> ServerName<'static> {
     }
 }
 
+/// Adds what has come; how many bytes. 0: the server has closed the connection.
 async fn read(connection: &mut Connection, bytes: &mut Vec<u8>) -> Result<usize, Finding> {
-    bytes.reserve(READ.min(HEAD_MAX));
-    connection.stream.read_buf(bytes).await.map_err(|error| judge::broken(&error))
+    let read = poll_fn(|context| {
+        // What comes is short: it is copied rather than given so much memory of its own while it is waited for.
+        let mut room = [MaybeUninit::uninit(); READ];
+        let mut buffer = ReadBuf::uninit(&mut room);
+        ready!(Pin::new(&mut connection.stream).poll_read(context, &mut buffer))?;
+        bytes.extend_from_slice(buffer.filled());
+        Poll::Ready(Ok(buffer.filled().len()))
+    });
+    read.await.map_err(|error: io::Error| judge::broken(&error))
 }
 
 fn ended(when: &str) -> Finding {

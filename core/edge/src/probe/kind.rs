@@ -4,6 +4,7 @@ use super::agent::{self, AgentPing};
 use super::cti::Cti;
 use super::http::{Http, Pace, Server};
 use super::icmp::Icmp;
+use super::limit::Limit;
 use super::means::Means;
 use super::target::target;
 use super::xmpp::Xmpp;
@@ -11,10 +12,10 @@ use super::{connect, judge::Finding};
 use crate::address::Address;
 use lockstep_policy::Side;
 use lockstep_policy::action::{AgentProbe, ProbeKind, Watch};
-use lockstep_policy::event::{Connection, Verdict};
+use lockstep_policy::event::Connection;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// No server's address.
 const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
@@ -100,26 +101,24 @@ impl Kind {
         (turn, server): (usize, &Address),
         (timeout, beside): (Duration, bool),
     ) -> Finding {
-        let began = Instant::now();
+        let limit = Limit::new(timeout);
         // Who needs an address and has none was refused.
         let inet = server.inet().unwrap_or(NOWHERE);
-        let asked = async {
-            // What is large and rare lies apart: every probe would need its room.
-            match self {
-                Kind::Http(http) => http.probe(&means.trust, Server { turn, address: server }, beside, timeout).await,
-                Kind::Tcp { port } => {
-                    let connected = connect::plain(&connect::of_server(server, *port)).await;
-                    connected.map_or_else(|finding| finding, |_| Finding::good(0, ""))
-                }
-                Kind::Agent(probe, side) => Box::pin(agent::probe(&**agents, *side, probe, timeout)).await,
-                Kind::Icmp(icmp) => Box::pin(icmp.probe(&means.pinger, inet.ip())).await,
-                Kind::Xmpp(xmpp) => Box::pin(xmpp.probe(means, turn, inet, timeout)).await,
-                Kind::Cti(cti) => Box::pin(cti.probe(means, turn, inet)).await,
-            }
+        // What is large and rare lies apart: every probe would need its room.
+        let finding = match self {
+            Kind::Http(http) => http.probe(&means.trust, Server { turn, address: server }, beside, limit).await,
+            Kind::Tcp { port } => limit.of(tcp(server, *port)).await,
+            Kind::Agent(probe, side) => Box::pin(limit.of(agent::probe(&**agents, *side, probe, timeout))).await,
+            Kind::Icmp(icmp) => Box::pin(limit.of(icmp.probe(&means.pinger, inet.ip()))).await,
+            Kind::Xmpp(xmpp) => Box::pin(limit.of(xmpp.probe(means, turn, inet, timeout))).await,
+            Kind::Cti(cti) => Box::pin(limit.of(cti.probe(means, turn, inet))).await,
         };
-        let silent = || Finding::new(Verdict::Silent, 0, format!("no answer within {timeout:?}"));
-        let finding = tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| silent());
-        Finding { latency: began.elapsed(), ..finding }
+        Finding { latency: limit.elapsed(), ..finding }
+    }
+
+    /// Whether one that is under way may be cut off at any time: no server keeps a session for it that would have to be ended.
+    pub fn may_be_cut_off(&self) -> bool {
+        matches!(self, Kind::Http(_) | Kind::Tcp { .. } | Kind::Icmp(_) | Kind::Agent(..))
     }
 
     /// Takes leave of servers with which a session is kept.
@@ -130,4 +129,9 @@ impl Kind {
             Kind::Http(_) | Kind::Tcp { .. } | Kind::Icmp(_) | Kind::Agent(..) => {}
         }
     }
+}
+
+async fn tcp(server: &Address, port: u16) -> Finding {
+    let connected = connect::plain(&connect::of_server(server, port)).await;
+    connected.map_or_else(|finding| finding, |_| Finding::good(0, ""))
 }

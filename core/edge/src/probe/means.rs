@@ -3,6 +3,7 @@
 use super::icmp::Pinger;
 use super::judge::Finding;
 use super::tls::Trust;
+use super::together::Together;
 use super::xmpp::LogIns;
 use crate::config::{ProbeConfig, SecretFiles};
 use lockstep_policy::event::Verdict;
@@ -14,6 +15,7 @@ pub(crate) struct Means {
     pub(super) trust: Arc<Trust>,
     pub(super) pinger: Pinger,
     pub(super) log_ins: LogIns,
+    pub(super) together: Together,
     /// One HTTP probe in so many makes a connection, where they come often.
     pub(super) connect_every: u32,
 }
@@ -29,6 +31,7 @@ impl Means {
             trust: Arc::new(Trust::new(probe.roots.clone())),
             pinger: Pinger::default(),
             log_ins: LogIns::default(),
+            together: Together::default(),
             connect_every: probe.connect_every,
         }
     }

@@ -14,12 +14,14 @@ mod http;
 mod icmp;
 mod judge;
 mod kind;
+mod limit;
 mod means;
 mod rhythm;
 mod sender;
 mod session;
 mod target;
 mod tls;
+mod together;
 mod xml;
 mod xmpp;
 

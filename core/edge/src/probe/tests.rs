@@ -1,3 +1,5 @@
+mod sockets;
+
 use super::judge::Finding;
 use super::*;
 use lockstep_policy::Side;

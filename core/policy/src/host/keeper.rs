@@ -5,7 +5,7 @@
 
 use super::body::Body;
 use super::frame::{Frame, Inbox, is};
-use super::occupant::{Deliver, Sent, Unheard};
+use super::occupant::{Deliver, Haste, Sent, Unheard};
 use super::post::{Fault, LifeOf, Post, State};
 use super::progress::Work;
 use super::talk::{doing, refusal, unconfined};
@@ -24,6 +24,10 @@ use std::time::{Duration, Instant};
 const QUEUE: usize = 8 << 20;
 /// Instances are put into a worker while less than this waits.
 const PLACING: usize = 256 * 1024;
+
+/// Events without haste are written together: one waits for so long, and from then on for whatever wakes the keeper next, which is its
+/// own look at the latest ([`LOOK`]).
+const TOGETHER: Duration = Duration::from_millis(5);
 
 /// A worker that dies sooner than this after its start, and not at an instance's work, is started again at once once.
 const SOON: Duration = Duration::from_secs(5);
@@ -56,6 +60,8 @@ struct Room {
     /// What is to be written, and how much of it is.
     out: Vec<u8>,
     written: usize,
+    /// Since when there is something to be written, when none of it has haste.
+    waits: Option<Instant>,
     posts: BTreeMap<u64, Post>,
     last_post: u64,
     /// To be put into the worker.
@@ -110,7 +116,7 @@ impl Worker {
         post
     }
 
-    pub fn send(&self, post: u64, life: u64, event: &Event) -> Result<Sent, Unheard> {
+    pub fn send(&self, post: u64, life: u64, event: &Event, haste: Haste) -> Result<Sent, Unheard> {
         let room = &mut *self.kept.room();
         let Some(at) = room.posts.get_mut(&post) else { return Err(Unheard::Gone) };
         if at.life() != life || matches!(at.state, State::Empty(_)) {
@@ -126,10 +132,15 @@ impl Worker {
             return Err(Unheard::Full);
         }
         if at.state == State::Placed {
+            let first = room.out.is_empty();
             let frame = Frame::new(is::EVENT, at.instance(post));
             Frame { number: event.seq, body: &room.record, ..frame }.put(&mut room.out);
             at.save_if_due(post, &mut room.out);
-            room.flush();
+            match haste {
+                Haste::AtOnce => room.flush(),
+                Haste::Together if first => room.waits = Some(Instant::now()),
+                Haste::Together => {}
+            }
         }
         Ok(Sent::Told)
     }
@@ -199,12 +210,15 @@ impl Room {
                 self.flush();
             }
         }
-        self.flush();
+        if self.waits.is_none_or(|since| since.elapsed() >= TOGETHER) {
+            self.flush();
+        }
     }
 
     /// Writes what the worker's socket takes; the rest waits for the keeper.
     fn flush(&mut self) {
         let Some(stream) = &self.stream else { return };
+        self.waits = None;
         while self.written < self.out.len() {
             match send(stream, &self.out[self.written..], SendFlags::DONTWAIT | SendFlags::NOSIGNAL) {
                 Ok(written) => self.written += written,
@@ -402,6 +416,7 @@ fn bereave(kept: &Kept, end: &End) -> bool {
     room.stream = None;
     room.out.clear();
     room.written = 0;
+    room.waits = None;
     room.waiting.clear();
     let culprit = end.work.map(|work| (work, work.instance >> 16)).filter(|(work, post)| {
         room.posts.get(post).is_some_and(|at| at.state == State::Placed && at.is_this_time(work.instance))

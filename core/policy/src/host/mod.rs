@@ -71,7 +71,7 @@ pub use file::{Fingerprint, PluginFile};
 pub use instance::{Instance, Snapshot};
 pub use library::Library;
 pub use life::{LifeRecord, NotAFingerprint};
-pub use occupant::{Occupant, Report, Sent, StepOutcome, Unheard};
+pub use occupant::{Haste, Occupant, Report, Sent, StepOutcome, Unheard};
 pub use plugin::Plugin;
 pub use terms::{Isolation, Program, Terms};
 pub use trust::{TrustError, TrustList, Trusted, Unlisted, trust};

@@ -61,6 +61,15 @@ pub struct StepOutcome {
     pub cpu: Duration,
 }
 
+/// How soon an event is to be with the policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Haste {
+    /// At once, with all that waits.
+    AtOnce,
+    /// With others for the same worker, within some 25 ms: it costs a fraction of a wake-up then. The order stays.
+    Together,
+}
+
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {
@@ -117,7 +126,12 @@ impl Occupant {
 
     /// Hands an event to a life of the instance; never blocks.
     pub fn send(&self, life: u64, event: &Event) -> Result<Sent, Unheard> {
-        self.worker.send(self.post, life, event)
+        self.send_with(Haste::AtOnce, life, event)
+    }
+
+    /// The same for an event that may have time.
+    pub fn send_with(&self, haste: Haste, life: u64, event: &Event) -> Result<Sent, Unheard> {
+        self.worker.send(self.post, life, event, haste)
     }
 
     /// Asks for the instance's state now: it comes as [`Report::Saved`], with the last event that was sent before.

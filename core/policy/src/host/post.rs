@@ -19,6 +19,8 @@ const SAVE_PACE: Duration = Duration::from_secs(1);
 /// Events that are kept since the last state, and their bytes.
 const KEPT_EVENTS: usize = 4096;
 const KEPT_BYTES: usize = 1 << 20;
+/// The memory for them grows by so many bytes.
+const GROWTH: usize = 1024;
 
 /// An instance that worked for so long since its last failure has a clean record.
 const PROVEN: Duration = Duration::from_secs(300);
@@ -414,6 +416,13 @@ impl Log {
 
     fn push(&mut self, seq: u64, record: &[u8]) {
         let (kind, _, at) = head(record);
+        // Thousands of pairs have one each: none grows by its own size.
+        if self.entries.len() == self.entries.capacity() {
+            self.entries.reserve_exact(GROWTH / size_of::<Entry>());
+        }
+        if self.bytes.capacity() - self.bytes.len() < record.len() {
+            self.bytes.reserve_exact(record.len().max(GROWTH));
+        }
         self.entries.push_back(Entry { seq, kind, at, size: record.len() });
         self.bytes.extend_from_slice(record);
     }

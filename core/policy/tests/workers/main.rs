@@ -4,6 +4,7 @@
 mod hostile;
 mod restart;
 mod rig;
+mod together;
 mod trust;
 mod unconfined;
 mod versions;

@@ -10,7 +10,7 @@
 mod timers;
 
 use crate::config::PolicyConfig;
-use lockstep_policy::host::{LifeRecord, Occupant, Report, Sent, Snapshot, StepOutcome, Unheard};
+use lockstep_policy::host::{Haste, LifeRecord, Occupant, Report, Sent, Snapshot, StepOutcome, Unheard};
 use lockstep_policy::{At, Event};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -169,9 +169,9 @@ impl Seat {
     }
 
     /// Hands an event over. An error: the policy never sees it.
-    pub fn send(&mut self, now: At, event: &Event) -> Result<Sent, Unheard> {
+    pub fn send(&mut self, now: At, event: &Event, haste: Haste) -> Result<Sent, Unheard> {
         let occupant = self.occupant.as_ref().ok_or(Unheard::Gone)?;
-        let sent = occupant.send(self.life, event)?;
+        let sent = occupant.send_with(haste, self.life, event)?;
         if sent == Sent::Told {
             self.events += 1;
             self.unanswered.push_back((event.seq, now));

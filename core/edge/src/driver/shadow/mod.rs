@@ -10,7 +10,6 @@ mod promotion;
 
 pub(super) use promotion::Promotion;
 
-use super::feed::Reply;
 use super::seat::Seat;
 use super::standing::Standing;
 use super::{Driver, Feed};
@@ -20,7 +19,7 @@ use crate::probe::{Means, Probes};
 use crate::wall;
 use compare::{Both, Comparison, has_a_result};
 use lockstep_policy::event::{ActionResult, Event, Outcome, ProbeId, ProbeResult, What};
-use lockstep_policy::host::{LifeRecord, Report, Sent, Snapshot, StepOutcome};
+use lockstep_policy::host::{Haste, LifeRecord, Report, Sent, Snapshot, StepOutcome};
 use lockstep_policy::{Action, At, Level};
 use lockstep_wire::clock;
 use serde_json::json;
@@ -402,8 +401,8 @@ impl Beside {
     fn new(driver: &Driver, wanted: PolicyConfig, by: String) -> Beside {
         let feeds = driver.feeds.clone();
         let deliver = move |declaration, result| drop(feeds.try_send(Feed::ShadowProbe(declaration, result)));
-        let replies = driver.replies.clone();
-        let tell = Arc::new(move |occupant, report| drop(replies.send(Reply::Policy(occupant, report))));
+        let heard = Arc::clone(&driver.heard);
+        let tell = Arc::new(move |occupant, report| heard.put(occupant, report));
         let means: Arc<Means> = Arc::clone(&driver.means);
         let probes = Probes::new(Arc::new(deliver)).with_means(means).with_agents(Arc::new(driver.pings.clone()));
         Beside {
@@ -429,7 +428,7 @@ impl Beside {
     }
 
     fn hear(&mut self, now: At, event: &Event, compared: bool) {
-        match self.seat.send(now, event) {
+        match self.seat.send(now, event, Haste::AtOnce) {
             Ok(Sent::Told) => {
                 self.told = event.seq;
                 if compared {

@@ -3,6 +3,7 @@
 use super::super::connect::Stream;
 use super::super::judge::BODY_MAX;
 use super::answer::Body;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -26,6 +27,8 @@ pub(super) struct Connection {
     pub probes: u32,
     /// What the last answer had that nobody wanted to wait for.
     pub rest: Body,
+    /// What is asked on it.
+    pub request: Vec<u8>,
 }
 
 impl Kept {
@@ -62,15 +65,15 @@ impl Kept {
 }
 
 impl Connection {
-    pub fn new(stream: Stream) -> Connection {
-        Connection { stream, probes: 0, rest: Body::Length(0) }
+    pub fn new(stream: Stream, request: Vec<u8>) -> Connection {
+        Connection { stream, probes: 0, rest: Body::Length(0), request }
     }
 
     /// Itself, unless it has ended meanwhile, or the server has said more or less than it should. Does not wait.
     fn sound(mut self) -> Option<Connection> {
-        let (mut bytes, mut rest, mut read) = ([0; 4096], Vec::new(), 0);
+        let (mut bytes, mut rest, mut read) = ([MaybeUninit::uninit(); 4096], Vec::new(), 0);
         while read <= BODY_MAX {
-            let mut buffer = ReadBuf::new(&mut bytes);
+            let mut buffer = ReadBuf::uninit(&mut bytes);
             match Pin::new(&mut self.stream).poll_read(&mut Context::from_waker(Waker::noop()), &mut buffer) {
                 Poll::Pending => return self.rest.is_over().then_some(self),
                 Poll::Ready(Ok(())) if !buffer.filled().is_empty() => {}

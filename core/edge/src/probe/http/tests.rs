@@ -71,7 +71,7 @@ async fn server(tls: Option<TlsAcceptor>, answer: String) -> SocketAddr {
 async fn found(probe: HttpProbe, trust: &Trust, server: SocketAddr) -> Finding {
     let http = Http::new(&probe, 1, EACH_ANEW).unwrap();
     let server = Server { turn: 0, address: &server.into() };
-    tokio::time::timeout(PATIENT, http.probe(trust, server, false, PATIENT)).await.unwrap()
+    tokio::time::timeout(PATIENT, http.probe(trust, server, false, Limit::new(PATIENT))).await.unwrap()
 }
 
 fn page() -> HttpProbe {
