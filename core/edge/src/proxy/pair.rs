@@ -29,7 +29,7 @@ use pingora_proxy::{HttpProxy, http_proxy};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 /// Sessions that are moved in one go: what asks for something meanwhile does not wait for more.
@@ -41,12 +41,15 @@ const TURNS: usize = 512;
 /// [`serve_until`](PairProxy::serve_until) must both have been called before a request is given to a side.
 pub struct PairProxy {
     shared: Arc<Shared>,
-    /// One for each pool.
-    http: Vec<Arc<HttpProxy<Forward>>>,
+    /// One for each pool, made for the first request that is pingora's: each takes some 60 KB.
+    http: Vec<LazyLock<Arc<HttpProxy<Forward>>, Make>>,
     /// The same, for requests that are not pingora's.
     forwards: Vec<Forward>,
     pub(super) formers: Formers,
 }
+
+/// Makes pingora's proxy.
+type Make = Box<dyn FnOnce() -> Arc<HttpProxy<Forward>> + Send>;
 
 /// Servers that stand together on both sides, and have listeners of their own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -160,8 +163,15 @@ impl PairProxy {
             ca_file: (!settings.system_roots).then(|| "/dev/null".to_owned()),
             ..ServerConf::default()
         });
-        let http = |pool| Arc::new(http_proxy(&conf, Forward::new(Arc::clone(&shared), pool)));
-        let http = (0..shared.pools.len()).map(http).collect();
+        let http = |pool| -> LazyLock<_, Make> {
+            let (conf, shared) = (Arc::clone(&conf), Arc::clone(&shared));
+            LazyLock::new(Box::new(move || Arc::new(http_proxy(&conf, Forward::new(shared, pool)))))
+        };
+        let http: Vec<_> = (0..shared.pools.len()).map(http).collect();
+        if settings.system_roots {
+            // Files are read for them: no request waits for that.
+            http.iter().for_each(|proxy| drop(Arc::clone(proxy)));
+        }
         let forwards = (0..shared.pools.len()).map(|pool| Forward::new(Arc::clone(&shared), pool)).collect();
         Arc::new(PairProxy { shared, http, forwards, formers: Formers::default() })
     }
