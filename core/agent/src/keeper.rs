@@ -6,6 +6,7 @@ use crate::hook::{Hooks, Wish};
 use crate::link::Arrival;
 use crate::noticed::Noticed;
 use crate::notify::Manager;
+use crate::platform::alarm::Alarm;
 use crate::redirect::Standing;
 use crate::service::launch::Launch;
 use crate::service::{Crew, Happening, Said};
@@ -22,7 +23,6 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::watch;
-use tokio::time::sleep;
 use tonic::Status;
 
 /// When nothing has a deadline, the loop still goes round.
@@ -120,12 +120,13 @@ impl<L: Launch> Keeper<L> {
     }
 
     /// Runs until `shutdown`, and then until all services have been stopped in their order.
-    pub(crate) async fn run(mut self, mut inbox: Inbox, shutdown: impl Future<Output = ()>) {
+    pub(crate) async fn run(mut self, mut alarm: Alarm, mut inbox: Inbox, shutdown: impl Future<Output = ()>) {
         let mut shutdown = std::pin::pin!(shutdown);
         let standing = Arc::clone(&self.outlets.standing);
         self.settle();
         loop {
-            let pause = self.deadline().map_or(IDLE, |at| at.since(clock::now()).min(IDLE));
+            let idle = clock::now() + IDLE;
+            let next = self.deadline().map_or(idle, |at| at.min(idle));
             tokio::select! {
                 biased;
                 () = &mut shutdown, if self.ending.is_none() => self.begin_to_end(),
@@ -133,7 +134,7 @@ impl<L: Launch> Keeper<L> {
                 Some((ticket, result)) = inbox.written.recv() => self.written(ticket, result),
                 Some(noticed) = inbox.noticed.recv() => self.noticed(noticed),
                 () = standing.finished(), if self.drain.is_some() => {}
-                () = sleep(pause) => {}
+                () = alarm.until(next) => {}
                 Some(arrival) = inbox.arrivals.recv() => self.arrived(arrival),
             }
             self.settle();

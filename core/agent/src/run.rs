@@ -8,6 +8,7 @@ use crate::lan;
 use crate::link::{self, Door, Gate};
 use crate::noticed::{self, Noticed};
 use crate::notify::Manager;
+use crate::platform::alarm::Alarm;
 use crate::redirect::{self, RedirectError, Standing};
 use crate::service::launch::Drivers;
 use crate::service::{Crew, manager};
@@ -112,6 +113,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         .spawn(move || keeper::write(&store, writes, &done))
         .map_err(|error| system("no thread for the store", error))?;
 
+    let alarm = Alarm::new().map_err(|error| system("no kernel timer for the lease", error))?;
     let watchdog = watch_machine(&config).map_err(AgentError::Watchdog)?;
     let drivers = Drivers::new(state, config.guard.clone(), config.bus, &config.services)
         .map_err(|error| system("no kernel timer for the dead-man's switch", error))?;
@@ -154,7 +156,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
             result = &mut server => failed = Some(result),
         }
     };
-    keeper.run(Inbox { arrivals, happenings, written, noticed }, shutdown).await;
+    keeper.run(alarm, Inbox { arrivals, happenings, written, noticed }, shutdown).await;
     let result = match failed {
         Some(result) => result,
         None => {

@@ -289,6 +289,23 @@ async fn changed_files_are_taken_over_and_bad_ones_are_not() {
     assert_eq!(revoked, [true, false, true]);
 }
 
+#[tokio::test]
+async fn files_that_have_lain_still_are_read_again_when_they_change() {
+    let bed = Bed::new();
+    let a = bed.issue("a.pem", &agent(Side::A));
+    let before = a.own();
+    let reading = tokio::spawn(a.clone().keep_reading());
+    // They are looked at once a second, and read until they have been the same twice.
+    tokio::time::sleep(Duration::from_millis(3_500)).await;
+    let authority = bed.ca.authority().unwrap();
+    let mut changes = a.changes();
+    let renewed = renew(&authority, &bed.ca.key(), &bed.path("a.pem")).unwrap();
+    timeout(PATIENCE, changes.changed()).await.unwrap().unwrap();
+    assert_eq!(a.own().serial, renewed.serial);
+    assert_ne!(a.own().serial, before.serial);
+    reading.abort();
+}
+
 #[test]
 fn a_ca_is_made_once_and_nothing_is_overwritten() {
     let bed = Bed::new();

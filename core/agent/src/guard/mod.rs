@@ -31,7 +31,7 @@ use linux as system;
 use windows as system;
 
 #[cfg(not(windows))]
-pub(crate) use linux::OwnSwitch;
+pub(crate) use linux::{OwnSwitch, alarm};
 pub(crate) use system::{Orders, command, program, sweep};
 
 use std::ffi::OsString;

@@ -2,6 +2,7 @@
 //!
 //! | name | on Linux | on Windows |
 //! |---|---|---|
+//! | `alarm` | a timer of the kernel's | the runtime's |
 //! | `disk` | flock, rename and a directory's fsync | a file that nobody else may open, rename and the file's own flush |
 //! | `family` | a process group | a job object |
 //! | `process` | `/proc`, signals | – |
@@ -20,4 +21,4 @@ use linux as system;
 #[cfg(windows)]
 use windows as system;
 
-pub(crate) use system::{STATE, disk, family, notify, process, socket};
+pub(crate) use system::{STATE, alarm, disk, family, notify, process, socket};

@@ -3,7 +3,7 @@
 //! No part of this uses threads: a second start of the same program ([`stage`]) sets what must be set between fork and
 //! exec.
 
-mod alarm;
+pub(crate) mod alarm;
 mod deadman;
 mod descendants;
 mod last;

@@ -1,5 +1,6 @@
 //! The Linux half.
 
+pub(crate) mod alarm;
 pub(crate) mod disk;
 pub(crate) mod family;
 pub(crate) mod notify;
