@@ -46,7 +46,7 @@ impl Said {
     }
 
     /// For HTTP/1, and how much of it is body. The connection ends with it.
-    pub(super) fn to_wire(self, is_head: bool) -> (Vec<u8>, u64) {
+    pub(super) fn into_wire(self, is_head: bool) -> (Vec<u8>, u64) {
         let status = http::StatusCode::from_u16(self.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
         let mut wire = format!("HTTP/1.1 {status}\r\n");
         for (name, value) in &self.fields {

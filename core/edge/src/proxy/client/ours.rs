@@ -113,7 +113,7 @@ impl Taker for Client {
     }
 
     async fn is_refused(&mut self, said: Said, is_head: bool, limits: &ListenSettings) -> Option<u64> {
-        let (wire, body) = said.to_wire(is_head);
+        let (wire, body) = said.into_wire(is_head);
         self.give(&wire, limits).await.then_some(body)
     }
 

@@ -152,7 +152,7 @@ impl<'b> Head<'b> {
     }
 
     /// Writes it for HTTP/2, which has a date and fields of the connection of its own (`HttpSession::write_response_header`).
-    pub(in crate::proxy) fn to_http2(&mut self, out: Framing) -> Result<Box<ResponseHeader>> {
+    pub(in crate::proxy) fn for_http2(&mut self, out: Framing) -> Result<Box<ResponseHeader>> {
         if !matches!(out, Framing::Nothing | Framing::Length(_)) {
             self.take_out(|name| name.eq_ignore_ascii_case("content-length"));
         }

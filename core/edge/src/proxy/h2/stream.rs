@@ -149,7 +149,7 @@ impl Taker for Stream {
     }
 
     fn is_told(&mut self, head: &mut AnswerHead<'_>, out: Framing, _: bool, _: &mut Vec<u8>) -> Result<()> {
-        self.head = Some(head.to_http2(out)?);
+        self.head = Some(head.for_http2(out)?);
         Ok(())
     }
 
