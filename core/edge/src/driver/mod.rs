@@ -264,6 +264,10 @@ impl Driver {
         self.take(first);
         for _ in 1..TOGETHER {
             let Ok(feed) = self.inbox.try_recv() else { return };
+            // The coordinator's time passes between any two things that concern it.
+            if !matches!(feed, Feed::Probe(..)) {
+                self.pass_time();
+            }
             self.carry_out();
             self.take(feed);
         }
@@ -330,12 +334,16 @@ impl Driver {
 
     /// What the occupants of both seats have reported.
     fn hear_reports(&mut self) {
+        let mut heard = false;
         while let Some((occupant, report)) = self.heard.take() {
+            heard = true;
             if self.seat.is_of(occupant) {
                 self.seat_reported(report);
             } else {
                 self.shadow_reported(occupant, report);
             }
+        }
+        if heard {
             self.carry_out();
         }
     }
