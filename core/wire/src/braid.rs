@@ -2,14 +2,17 @@
 //!
 //! TCP sends a lost segment again after 200 ms at the earliest, then after twice that, and so on, while everything behind it waits: at
 //! one packet lost in ten, a connection stands still for longer than a lease several times a minute. Two connections with the same
-//! bytes hardly ever do so at once. Nothing above notices: order, flow and end are those of one connection, and TLS is spoken over it
+//! bytes hardly ever do so at once, and newer kernels can be told to wait for less ([`haste`]). Nothing above notices: order, flow and end are those of one connection, and TLS is spoken over it
 //! once.
 //!
 //! A strand begins with a preamble, which is answered; the stream's bytes follow, from the first one on, without any frame. Whoever
 //! begins otherwise is a connection of one strand, and so is one to a peer that does not answer: see [`Braid::dial`].
 //! When one strand ends, the stream does: a process that has died is noticed by the first of them.
 
+mod haste;
+
 use bytes::{Buf as _, BytesMut};
+use haste::hasten;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, IoSlice};
@@ -119,7 +122,7 @@ impl Braid {
 
     async fn plain(address: SocketAddr, told: &(dyn Fn(Told<'_>) + Send + Sync)) -> io::Result<Braid> {
         let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
+        hasten(&stream)?;
         told(Told::Made(&stream));
         Ok(stream.into())
     }
@@ -215,8 +218,7 @@ async fn spin(
 async fn begin(address: SocketAddr, name: Name, told: &(dyn Fn(Told<'_>) + Send + Sync)) -> io::Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     told(Told::Reached);
-    // A lease does not wait for a segment to be full.
-    stream.set_nodelay(true)?;
+    hasten(&stream)?;
     let mut preamble = [0; PREAMBLE];
     preamble[..MAGIC.len()].copy_from_slice(&MAGIC);
     preamble[MAGIC.len()..].copy_from_slice(&name);
@@ -256,7 +258,7 @@ impl Braids {
     ///
     /// The connection has broken, or said nothing in time.
     pub async fn take(&self, stream: TcpStream) -> io::Result<Option<Braid>> {
-        let _ = stream.set_nodelay(true);
+        let _ = hasten(&stream);
         timeout(BEGINNING, self.welcome(stream)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
 
