@@ -47,6 +47,8 @@ pub(super) struct SideView {
     /// It speaks, and what it says shows that it has not been reached for a while.
     deaf: bool,
     delay: Delay,
+    /// Until then a report may have nothing to be compared with but reports that waited themselves.
+    unproven_until: At,
     /// The leases that this life of the edge has granted: from which stamp, and when. The oldest first; the last, and
     /// of the others only those that may not be over.
     grants: VecDeque<(Stamp, At)>,
@@ -68,13 +70,13 @@ struct Delay {
 }
 
 impl Delay {
-    fn of(&mut self, settings: &Settings, now: At, stamp: Stamp, pause: Duration) -> Duration {
+    fn of(&mut self, settings: &Settings, now: At, stamp: Stamp, paused: bool) -> Duration {
         let difference = i128::from(now.0) - i128::from(stamp.at.0);
         if self.session != stamp.session {
             let late_until = At::ZERO;
             *self = Delay { session: stamp.session, least: difference, at: now, late_until, floor: difference };
         }
-        if pause > settings.terms.renew * 2 {
+        if paused {
             self.late_until = now + settings.terms.ttl / 2;
         }
         // The clocks may have drifted apart since, either way: a report may only look as quick as that one was, or as slow.
@@ -88,8 +90,8 @@ impl Delay {
         Duration::from_nanos(u64::try_from(difference - at_once).unwrap_or(u64::MAX))
     }
 
-    /// At most so long was a report under way that came early on a connection, `since` it came up: the reports before it,
-    /// which it was compared with, may have waited as long as it has.
+    /// At most so long was a report under way that came `since` its connection came up, while the reports before it, which it was
+    /// compared with, may have waited as long as it has.
     fn early(&mut self, now: At, stamp: Stamp, since: Duration, first: bool) -> Duration {
         let difference = i128::from(now.0) - i128::from(stamp.at.0);
         if first {
@@ -117,6 +119,7 @@ impl SideView {
             defies: false,
             deaf: false,
             delay: Delay::default(),
+            unproven_until: At::ZERO,
             grants: VecDeque::new(),
         };
         side.count_a_grant(settings, now);
@@ -132,7 +135,8 @@ impl SideView {
     }
 
     pub(super) fn hear(&mut self, settings: &Settings, now: At, report: Report) {
-        let pause = now.since(std::mem::replace(&mut self.heard_at, now));
+        let heard_before = std::mem::replace(&mut self.heard_at, now);
+        let paused = now.since(heard_before) > settings.terms.renew * 2;
         self.unbound = !report.unbound.is_empty();
         if !self.ends_by_itself() {
             // Nobody knows better whether something runs there.
@@ -146,12 +150,15 @@ impl SideView {
         if self.has_outlasted_its_leases(settings, &report) {
             self.clear_at = self.clear_at.min(now);
         }
-        self.deaf = pause <= settings.terms.renew * 2 && self.misses_leases(settings, now, &report);
+        self.deaf = !paused && self.misses_leases(settings, now, &report);
         self.defies = report.running && (now >= self.clear_at || report.role == Role::Failed);
         // The margin stands for what a report is under way at best.
-        let mut under_way = self.delay.of(settings, now, report.stamp, pause);
+        let mut under_way = self.delay.of(settings, now, report.stamp, paused);
         let (since, first) = (now.since(self.linked_at), self.report.is_none());
-        if first || since <= settings.terms.ttl {
+        if first || paused && heard_before <= self.unproven_until {
+            self.unproven_until = now + settings.terms.ttl;
+        }
+        if now <= self.unproven_until {
             under_way = under_way.max(self.delay.early(now, report.stamp, since, first));
         }
         // A fast clock counts a lease down sooner than ours does.
@@ -343,6 +350,7 @@ impl SideView {
             &mut self.sure_until,
             &mut self.delay.at,
             &mut self.delay.late_until,
+            &mut self.unproven_until,
         ];
         for at in points.into_iter().filter(|at| **at != NEVER) {
             *at = *at - edge;

@@ -7,9 +7,9 @@ fn rig() -> Rig {
     let settings = Settings { drift_ppm: 200_000, margin: ms(1), ..settings() };
     let mut rig =
         Rig { coordinator: Coordinator::new(settings, Stored::default(), At::from_millis(1_000)), now: 1_000 };
+    rig.wait(10_000);
     rig.link(Side::A);
     rig.link(Side::B);
-    rig.wait(10_000);
     rig.report(Side::A, Role::Standby, 0);
     rig.report(Side::B, Role::Standby, 0);
     rig.switch(Side::A, Urgency::Failover);
@@ -73,6 +73,25 @@ fn i2_late_reports_are_measured_by_the_last_that_came_at_once_however_many_came_
     assert_eq!(rig.route(), RouteKind::Serve(Side::A));
     rig.wait(1);
     assert_eq!(rig.route(), RouteKind::Hold);
+}
+
+/// The simulation's find: a restarted edge stood still before anything had come at once, and until its connection was as old as a lease.
+#[test]
+fn i2_a_standstill_that_begins_early_on_a_connection_makes_no_report_younger() {
+    let mut rig = Rig::new(Stored { epoch: Epoch(1), active: Some((Side::A, Epoch(1))), intent: None });
+    rig.link(Side::A);
+    rig.wait(150);
+    // It may have been written as the connection came up, and have waited since.
+    rig.report(Side::A, Role::Active, 1);
+    assert_eq!(rig.route(), RouteKind::Serve(Side::A));
+    let mut report = rig.coordinator.report(Side::A).expect("it has reported").clone();
+    // 450 ms late, if that is so, comes one that waited for the edge, and 420 ms late a second.
+    for (wait, after) in [(650, 350), (20, 50)] {
+        rig.wait(wait);
+        report.stamp.at = report.stamp.at + ms(after);
+        rig.say(Input::Node { side: Side::A, message: FromNode::Report(report.clone()) });
+        assert_eq!(rig.route(), RouteKind::Hold);
+    }
 }
 
 /// The model's find: where reports pause again and again, none can be taken for one that came at once.
