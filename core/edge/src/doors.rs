@@ -193,6 +193,7 @@ pub(crate) fn proxy(pair: &PairConfig, feeds: Arc<ArcSwap<mpsc::Sender<Feed>>>) 
     let hold = HoldSettings {
         max_requests: pair.hold.max_requests,
         max_wait: pair.hold.max_wait,
+        release_at_once: pair.hold.release_at_once,
         retry_after: pair.hold.retry_after,
     };
     // On a request's own task: what finds no room is lost, and only records and early probes are poorer by it.

@@ -199,7 +199,7 @@ fn a_change_that_the_policy_refuses_is_not_in_force() {
 
 /// A client whose requests may all be sent again: a server that dies or hangs loses none of them.
 fn reader(dir: &Path) -> Stream {
-    Stream::start_to(dir, "client", vip(), &["--rate", "500"])
+    Stream::start_to(dir, "client", vip(), &["--rate", "100"])
 }
 
 #[test]

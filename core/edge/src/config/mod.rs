@@ -182,6 +182,8 @@ pub struct HoldConfig {
     pub max_requests: usize,
     /// How long each.
     pub max_wait: Duration,
+    /// How many of them are given to servers at once, when they may go on, until the first are answered; 0: all.
+    pub release_at_once: u32,
     /// What a refused client is told.
     pub retry_after: Duration,
 }

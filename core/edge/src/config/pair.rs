@@ -265,11 +265,14 @@ fn lease(table: Option<Table<'_, '_>>) -> Lease {
 }
 
 fn hold(table: Option<Table<'_, '_>>) -> HoldConfig {
-    let mut hold = HoldConfig { max_requests: 1000, max_wait: ms(15_000), retry_after: ms(5_000) };
+    let mut hold =
+        HoldConfig { max_requests: 1000, max_wait: ms(15_000), release_at_once: 100, retry_after: ms(5_000) };
     if let Some(mut table) = table {
         let max_requests = table.number("max_requests", hold.max_requests as u64, 0..=1_000_000);
         hold.max_requests = usize::try_from(max_requests).unwrap_or(usize::MAX);
         hold.max_wait = table.duration("max_wait", hold.max_wait, ms(1)..=HOUR).value;
+        let at_once = table.number("release_at_once", hold.release_at_once.into(), 0..=100_000);
+        hold.release_at_once = u32::try_from(at_once).unwrap_or(u32::MAX);
         hold.retry_after = table.duration("retry_after", hold.retry_after, ms(1000)..=HOUR).value;
         table.finish();
     }

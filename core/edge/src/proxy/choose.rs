@@ -8,14 +8,17 @@ use super::seats::{Crowd, Seat};
 use super::servers::Unpicked;
 use super::sessions::Visit;
 use super::table::Way;
+use super::turns::Turn;
 use crate::address::Address;
 use lockstep_policy::Side;
 use lockstep_wire::clock;
 use pingora_core::{Error, ErrorType, Result};
 use std::hash::{Hash, Hasher};
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::watch;
 
 const FULL: &str = "the pair is changing sides and too many requests wait already";
 const TOO_LONG: &str = "no side of the pair became ready in time";
@@ -135,16 +138,48 @@ impl Forward {
             if let Some(ticket) = &mut passage.ticket {
                 ticket.count_in(&pair.table.standing().tally);
             }
+            if self.is_open() && passage.turn.is_none() {
+                passage.turn = self.turn(request, passage, &mut changes, deadline).await?;
+            }
             let again = match self.look(request, &mut passage.visit) {
                 Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
                 done => return Ok(done),
             };
+            passage.turn = None;
             if now_in(Duration::ZERO) >= deadline {
                 return Ok(Look::Refuse(TOO_LONG));
             }
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep_until(again) => {}
+                error = request.left() => {
+                    passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Whether some side may be given requests.
+    fn is_open(&self) -> bool {
+        let way = || self.pair.table.way(clock::now());
+        self.pair.maintenance.load().is_none() && matches!(way(), Way::To(_) | Way::BySession(_))
+    }
+
+    /// Waits for the request's turn, for as long as there is somewhere to go. At the deadline it is its turn.
+    async fn turn(
+        &self,
+        request: &mut impl Waiter,
+        passage: &mut Passage,
+        changes: &mut watch::Receiver<()>,
+        deadline: tokio::time::Instant,
+    ) -> Result<Option<Turn>> {
+        let mut next = pin!(self.pair.turns.next());
+        loop {
+            tokio::select! {
+                turn = &mut next => return Ok(Some(turn)),
+                _ = changes.changed() => if !self.is_open() { return Ok(None) },
+                () = tokio::time::sleep_until(deadline) => return Ok(Some(Turn::default())),
                 error = request.left() => {
                     passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
                     return Err(error);

@@ -22,7 +22,8 @@
 //! say whose a connection is, `announce` how servers of requests are told.
 //!
 //! What clients are told when nobody serves them is `notice`, what servers are told of clients `forwarded`, what is changed in
-//! answers `rewrite`: all of it as the pair's `manner` says. `shelter` turns clients away, `seats` spares servers.
+//! answers `rewrite`: all of it as the pair's `manner` says. `shelter` turns clients away, `seats` spares servers, and `turns` spares
+//! those that many have waited for.
 //!
 //! Clients are met by `listen`: it reads each request's head itself (`head`, `client`), and follows its body (`chunks`, `pace`), within limits that pingora does
 //! not have. Whole heads go to `exchange`, which carries most requests, or to pingora (`forward`). What follows from what happens to a request is the
@@ -66,6 +67,7 @@ mod stream;
 mod table;
 mod tls;
 mod traffic;
+mod turns;
 mod websocket;
 
 pub use again::Failed;

@@ -17,6 +17,7 @@ use super::stream;
 use super::table::Table;
 use super::tls::Upstream;
 use super::traffic::{Events, Pace, ProxyEvent, ProxyTotals, Traffic, TrafficCounts};
+use super::turns::Turns;
 use crate::admin::api::{SeenStatus, SideSeen, StreamsSeen};
 use crate::metrics::Meters;
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -73,6 +74,7 @@ pub(super) struct Shared {
     pub(super) flights: Arc<Flights>,
     pub(super) links: Arc<Links>,
     pub(super) hold: Arc<Hold>,
+    pub(super) turns: Turns,
     pub(super) servers: Sides<Servers>,
     pub(super) upstream: ArcSwap<Upstream>,
     /// In a pair in which both sides may serve.
@@ -140,6 +142,7 @@ impl PairProxy {
             flights: Arc::default(),
             links,
             hold,
+            turns: Turns::new(settings.hold.release_at_once),
             servers: Sides::from_fn(|side| Servers::new(of_side(side), settings.resolve_every)),
             upstream: ArcSwap::default(),
             sessions: sessions.map(|sessions| Arc::new(SessionRoom::new(sessions))),

@@ -19,6 +19,7 @@ use super::servers::Server;
 use super::sessions::Visit;
 use super::table::Target;
 use super::traffic::{ProxyEvent, trouble_of};
+use super::turns::Turn;
 use super::websocket::Watch;
 use bytes::Bytes;
 use http::{Method, Version};
@@ -46,6 +47,8 @@ pub(super) struct Passage {
     pub(super) hold_deadline: Option<tokio::time::Instant>,
     /// Its place in the waiting room, which it keeps until a server has taken its connection.
     pub(super) ticket: Option<Ticket>,
+    /// Its turn among those that have waited, until it is answered.
+    pub(super) turn: Option<Turn>,
     pub(super) waited: Duration,
     pub(super) attempts: u32,
     /// Times that it was sent again because a server, and not we, ended a connection.
@@ -105,6 +108,7 @@ impl Forward {
             begun: Instant::now(),
             hold_deadline: None,
             ticket: None,
+            turn: None,
             waited: Duration::ZERO,
             attempts: 0,
             resends: 0,
@@ -194,6 +198,7 @@ impl Forward {
         } else {
             attempt.until_close = ends_with_connection(request.method(), answer);
         }
+        passage.turn = None;
         if let Some(link) = &attempt.link {
             link.answered();
         }

@@ -10,13 +10,20 @@ pub struct HoldSettings {
     pub max_requests: usize,
     /// How long a request may wait, counted from its first hold.
     pub max_wait: Duration,
+    /// So many of those that have waited are given to servers at once, until the first are answered; 0: all.
+    pub release_at_once: u32,
     /// The `Retry-After` of a 503, rounded up to whole seconds.
     pub retry_after: Duration,
 }
 
 impl Default for HoldSettings {
     fn default() -> Self {
-        HoldSettings { max_requests: 1000, max_wait: Duration::from_secs(15), retry_after: Duration::from_secs(5) }
+        HoldSettings {
+            max_requests: 1000,
+            max_wait: Duration::from_secs(15),
+            release_at_once: 100,
+            retry_after: Duration::from_secs(5),
+        }
     }
 }
 

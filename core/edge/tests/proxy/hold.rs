@@ -1,6 +1,7 @@
 //! Waiting: bounded in number and time, and answered in every case (I6).
 
-use super::rig::{Client, PATIENCE, Rig, Server, eventually, field, get};
+use super::rig::{Client, PATIENCE, Reply, Rig, Server, eventually, field, get};
+use lockstep_edge::proxy::{ListenSettings, ProxySettings};
 use lockstep_policy::{At, Epoch, Side};
 use std::time::{Duration, Instant};
 
@@ -116,4 +117,71 @@ async fn a_route_back_to_the_old_side_releases_too() {
     eventually("it waits", || rig.pair.totals().held_now == 1).await;
     rig.serve(Side::A, 2);
     assert_eq!(held.await.unwrap().unwrap().body, "a");
+}
+
+/// One that gives requests that have waited to a server one by one.
+async fn one_by_one(max_wait: Duration) -> Rig {
+    let mut settings = ProxySettings::default();
+    settings.hold.max_wait = max_wait;
+    settings.hold.release_at_once = 1;
+    Rig::with(settings, ListenSettings::default()).await
+}
+
+async fn held(rig: &Rig, number: u64, path: &'static str) -> Vec<tokio::task::JoinHandle<Option<Reply>>> {
+    rig.hold(1);
+    let held = (0..number).map(|_| rig.spawn_get(path)).collect();
+    eventually("all wait", || rig.pair.totals().held_now == number).await;
+    held
+}
+
+#[tokio::test]
+async fn who_waited_goes_on_when_those_before_are_answered_and_soon_if_they_are_not() {
+    let rig = one_by_one(PATIENCE * 10).await;
+    let hanging = held(&rig, 11, "/hang").await;
+    let begun = Instant::now();
+    rig.serve(Side::A, 1);
+    eventually("all have come to the server", || rig.a.count() == 11).await;
+    assert!(begun.elapsed() >= Duration::from_millis(500), "ten that wait 50 ms each for the one before");
+    rig.a.let_go();
+    for answered in hanging {
+        assert_eq!(answered.await.unwrap().unwrap().body, "a");
+    }
+    let quick = held(&rig, 200, "/").await;
+    let begun = Instant::now();
+    rig.serve(Side::B, 2);
+    for answered in quick {
+        assert_eq!(answered.await.unwrap().unwrap().body, "b");
+    }
+    // Quick answers take a hundredth of that.
+    assert!(begun.elapsed() < Duration::from_secs(8), "200 that wait 50 ms each would take ten seconds");
+}
+
+#[tokio::test]
+async fn i6_whose_time_is_over_before_his_turn_goes_to_the_server_all_the_same() {
+    let rig = one_by_one(Duration::from_secs(3)).await;
+    let held = held(&rig, 80, "/hang").await;
+    rig.serve(Side::A, 1);
+    eventually("all have come to the server", || rig.a.count() == 80).await;
+    rig.a.let_go();
+    for answered in held {
+        assert_eq!(answered.await.unwrap().unwrap().status, 200);
+    }
+}
+
+#[tokio::test]
+async fn who_waits_for_his_turn_follows_the_route() {
+    let rig = one_by_one(PATIENCE * 10).await;
+    let held = held(&rig, 100, "/hang").await;
+    rig.serve(Side::A, 1);
+    eventually("one has come to the server", || rig.a.count() > 0).await;
+    rig.hold(2);
+    rig.serve(Side::B, 2);
+    eventually("the others come to the other server", || rig.a.count() + rig.b.count() >= 100).await;
+    assert!(rig.a.count() < 100);
+    rig.refuse(3);
+    rig.a.let_go();
+    rig.b.let_go();
+    for answered in held {
+        assert!(answered.await.unwrap().is_some());
+    }
 }

@@ -180,6 +180,7 @@ impl Plan {
             max_requests: rng.usize(1..12),
             max_wait: ms(rng.u64(300..4_000)),
             retry_after: Duration::from_secs(1),
+            ..HoldSettings::default()
         };
         // Few kinds of faults at a time go deeper than all at once.
         let share = rng.u32(1..=100);
