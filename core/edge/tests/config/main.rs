@@ -128,7 +128,8 @@ fn unknown_keys() {
     refused(
         "max_requests",
         "max_request",
-        "edge.toml:13:1: pair.hold.max_request: is not a known key; known: max_requests, max_wait, retry_after; \
+        "edge.toml:13:1: pair.hold.max_request: is not a known key; known: max_requests, max_wait, release_at_once, \
+         retry_after; \
          did you mean `max_requests`?",
     );
     refused(
