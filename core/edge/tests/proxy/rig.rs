@@ -3,6 +3,7 @@
 use lockstep_edge::proxy::{ListenSettings, Listener, PairProxy, Pool, ProxyEvent, ProxySettings, SessionSettings};
 use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::{At, Epoch, Side, Sides};
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -173,7 +174,11 @@ async fn converse(name: &'static str, mut socket: TcpStream, notes: Arc<Notes>) 
 
 /// A text of that length, in which a lost or doubled part is seen.
 pub fn long(length: usize) -> String {
-    (0..length / 8).map(|number| format!("{number:07};")).collect()
+    let mut text = String::with_capacity(length);
+    for number in 0..length / 8 {
+        let _ = write!(text, "{number:07};");
+    }
+    text
 }
 
 /// One head and its body; `None` at the end.
