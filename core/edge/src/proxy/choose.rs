@@ -162,8 +162,8 @@ impl Forward {
 
     /// Whether some side may be given requests.
     fn is_open(&self) -> bool {
-        let way = || self.pair.table.way(clock::now());
-        self.pair.maintenance.load().is_none() && matches!(way(), Way::To(_) | Way::BySession(_))
+        let way = self.pair.table.way(clock::now());
+        self.pair.maintenance.load().is_none() && matches!(way, Way::To(_) | Way::BySession(_))
     }
 
     /// Waits for the request's turn, for as long as there is somewhere to go. At the deadline it is its turn.
