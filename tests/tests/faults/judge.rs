@@ -184,15 +184,16 @@ impl Case<'_> {
 
     fn span_at(&self, side: Side, at: u64) -> Option<Span> {
         let covers = |span: &&Span| {
-            let known_later = if span.abrupt || self.dies(side, span.to) { nanos(LEASE) } else { 0 };
+            let known_later = if self.ends_untold(side, **span) { nanos(LEASE) } else { 0 };
             span.from <= at && at <= span.to + known_later
         };
         self.spans[index(side)].iter().find(covers).copied()
     }
 
-    /// Whether an agent or its guards were killed just before: then a CTI is ended in good order, and nobody says so to the edge.
-    fn dies(&self, side: Side, at: u64) -> bool {
-        self.evidence.kills.iter().any(|(of, killed)| *of == side && (*killed..=killed + nanos(GRACE)).contains(&at))
+    /// Whether nobody says to the edge that a CTI ends: it was killed, or ended in good order because its agent or its guards were.
+    fn ends_untold(&self, side: Side, span: Span) -> bool {
+        let of_this = |killed: u64| (killed..=killed + nanos(GRACE)).contains(&span.to);
+        span.abrupt || self.evidence.kills.iter().any(|(of, killed)| *of == side && of_this(*killed))
     }
 
     /// I2, by the applications: what was rightly given is served while the CTI is active, unless it was held up on its way.
@@ -213,8 +214,9 @@ impl Case<'_> {
         let Some(span) = self.span_at(entry.side, given.at) else {
             return (!self.edge_had_to_wait(given.at)).then_some("given and served without a CTI");
         };
-        let held_up = span.abrupt || self.holds_up(entry.side, given.at, entry.at);
-        (!held_up).then_some("overtaken by the end of its side's CTI, and nothing held it up")
+        // What is at an application when its CTI ends untold, nobody has waited for.
+        let excused = self.ends_untold(entry.side, span) || self.holds_up(entry.side, given.at, entry.at);
+        (!excused).then_some("overtaken by the end of its side's CTI, and nothing held it up")
     }
 
     /// Whether a fault holds up what is on its way between the edge and a side.

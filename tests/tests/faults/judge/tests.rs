@@ -178,6 +178,15 @@ fn what_is_served_late_must_have_been_held_up() {
     says(&late(vec![slow(Host::Edge, Host::Node(Side::B))], 1), "I2: overtaken");
     assert_eq!(late(vec![slow(Host::Edge, Host::Node(Side::A))], 1), [""; 0]);
     says(&late(Vec::new(), 7), "I2: served and never given");
+    let overtaken_by_a_kill = |killed: u64| {
+        after(|play| {
+            play.given[0].at = 960 * MS;
+            play.misplaced[0] = vec![entry(1, 980, Side::A)];
+            play.kills.push((Side::A, killed * MS));
+        })
+    };
+    assert_eq!(overtaken_by_a_kill(940), [""; 0], "its agent was killed: nobody waited for what was there");
+    says(&overtaken_by_a_kill(400), "I2: overtaken");
 }
 
 #[test]
