@@ -7,7 +7,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use windows_service::service::{
@@ -106,9 +106,9 @@ fn say(handle: ServiceStatusHandle, state: ServiceState) -> Result<(), Failure> 
 
 /// Runs until `stopped`, or until it is ended by force.
 fn live(options: &Options, stopped: &Receiver<()>) -> Result<(), Failure> {
-    let pen = Pen::open(options)?;
+    let pen = Arc::new(Pen::open(options)?);
     pen.mark("start")?;
-    let ticks = Pen::open(options)?;
+    let ticks = Arc::clone(&pen);
     thread::spawn(move || {
         while ticks.mark("alive").is_ok() {
             thread::sleep(TICK);
@@ -147,22 +147,24 @@ fn lock(path: &Path) -> Result<File, Failure> {
     Ok(file)
 }
 
-/// Writes down that this process runs.
+/// Writes down that this process runs. One line at a time: Wine looks for a file's end first and writes there afterwards, so two threads
+/// would write over each other's lines.
 struct Pen {
-    file: File,
+    file: Mutex<File>,
     ahead: i64,
 }
 
 impl Pen {
     fn open(options: &Options) -> Result<Pen, Failure> {
         let file = OpenOptions::new().append(true).create(true).open(&options.log)?;
-        Ok(Pen { file, ahead: options.ahead })
+        Ok(Pen { file: Mutex::new(file), ahead: options.ahead })
     }
 
     /// `NANOSECONDS PID WORD`. The time since 1970 is the one clock that Wine and its host agree upon.
     fn mark(&self, word: &str) -> Result<(), Failure> {
         let now = i64::try_from(SystemTime::now().duration_since(UNIX_EPOCH)?.as_nanos())?;
-        (&self.file).write_all(format!("{} {} {word}\n", now + self.ahead, std::process::id()).as_bytes())?;
+        let line = format!("{} {} {word}\n", now + self.ahead, std::process::id());
+        self.file.lock().map_err(|_| "a thread has died while it wrote")?.write_all(line.as_bytes())?;
         Ok(())
     }
 }
