@@ -62,6 +62,10 @@ fn issue(dir: &Path, name: &str, days: &str) -> PathBuf {
 
 /// A pair with listeners of TLS, and one of HTTP/2 without.
 pub(crate) fn ready(dir: &Path) -> Bed {
+    ready_with(dir, "lan")
+}
+
+fn ready_with(dir: &Path, profile: &str) -> Bed {
     make_authority(dir);
     let [first, second] = NAMES.map(|name| issue(dir, name, "30"));
     issue(dir, "client", "30");
@@ -82,6 +86,7 @@ h2c = true
         ca = dir.join("ca.pem"),
     );
     let text = configuration::edge(dir, "first_server_auto_restart_as_active = false");
+    let text = text.replace("profile = \"lan\"", &format!("profile = {profile:?}"));
     bed.configure_edge(&(text + &listeners));
     bed.start();
     bed
@@ -169,6 +174,28 @@ fn a_planned_switch_and_a_killed_application_lose_nothing() {
         bed.signal(A, &["simulate", "app"], Signal::SIGKILL);
         bed.wait_served(B);
         let_flow();
+        nothing_lost(clients);
+        judge_logs(&bed, |_| false);
+    });
+}
+
+/// Over HTTP/2 a client is told to come again by a GOAWAY, which comes before a request that it no longer takes.
+#[test]
+fn an_upgrade_loses_nothing_of_clients_by_tls_and_http2() {
+    in_a_world_of_its_own(|dir| {
+        // A busy machine may take longer than the LAN profile's lease to connect the agents anew.
+        let mut bed = ready_with(dir, "default");
+        let (cti, epoch) = (bed.cti(A), bed.pair().unwrap().active.unwrap().epoch);
+        let clients = curls(dir);
+        let let_flow = || clients.iter().for_each(|(curl, _)| curl.let_flow(100));
+        let_flow();
+        for _ in 0..2 {
+            let (code, said) = bed.type_as("eva", &["upgrade"]);
+            assert_eq!(code, 0, "{said}");
+            let_flow();
+        }
+        until("the first process to end", || bed.edge_has_ended().then_some(()));
+        assert_eq!((bed.cti(A), bed.pair().unwrap().active.unwrap().epoch), (cti, epoch), "nobody has moved");
         nothing_lost(clients);
         judge_logs(&bed, |_| false);
     });

@@ -121,16 +121,24 @@ impl Forward {
         }
     }
 
-    /// Waits in the waiting room until the request can take off, or must be refused.
+    /// Waits in the waiting room until the request can take off, or must be refused. An error is that its client has left.
     async fn wait(&self, request: &mut impl Waiter, passage: &mut Passage) -> Result<Look> {
-        let pair = &*self.pair;
-        let mut changes = pair.table.changes();
         if passage.ticket.is_none() {
-            passage.ticket = pair.hold.enter();
+            passage.ticket = self.pair.hold.enter();
         }
         if passage.ticket.is_none() {
             return Ok(Look::Refuse(FULL));
         }
+        let look = self.wait_inside(request, passage).await;
+        if look.is_err() {
+            passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
+        }
+        look
+    }
+
+    async fn wait_inside(&self, request: &mut impl Waiter, passage: &mut Passage) -> Result<Look> {
+        let pair = &*self.pair;
+        let mut changes = pair.table.changes();
         let deadline = *passage.hold_deadline.get_or_insert_with(|| now_in(pair.settings.hold.max_wait));
         loop {
             // What changes before the look is seen by it, what changes after it ends the wait below.
@@ -139,7 +147,7 @@ impl Forward {
                 ticket.count_in(&pair.table.standing().tally);
             }
             if self.is_open() && passage.turn.is_none() {
-                passage.turn = self.turn(request, passage, &mut changes, deadline).await?;
+                passage.turn = self.turn(request, &mut changes, deadline).await?;
             }
             let again = match self.look(request, &mut passage.visit) {
                 Look::Wait(again) => again.map_or(deadline, |again| deadline.min(now_in(again))),
@@ -152,10 +160,7 @@ impl Forward {
             tokio::select! {
                 _ = changes.changed() => {}
                 () = tokio::time::sleep_until(again) => {}
-                error = request.left() => {
-                    passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
-                    return Err(error);
-                }
+                error = request.left() => return Err(error),
             }
         }
     }
@@ -170,7 +175,6 @@ impl Forward {
     async fn turn(
         &self,
         request: &mut impl Waiter,
-        passage: &mut Passage,
         changes: &mut watch::Receiver<()>,
         deadline: tokio::time::Instant,
     ) -> Result<Option<Turn>> {
@@ -180,10 +184,7 @@ impl Forward {
                 turn = &mut next => return Ok(Some(turn)),
                 _ = changes.changed() => if !self.is_open() { return Ok(None) },
                 () = tokio::time::sleep_until(deadline) => return Ok(Some(Turn::default())),
-                error = request.left() => {
-                    passage.waited += passage.ticket.take().map(Ticket::abandoned).unwrap_or_default();
-                    return Err(error);
-                }
+                error = request.left() => return Err(error),
             }
         }
     }

@@ -22,6 +22,16 @@ pub(super) struct Head {
     pub(super) body: Body,
 }
 
+impl Head {
+    /// The length of the body, where it is known.
+    pub(super) fn body_length(&self) -> Option<usize> {
+        match self.body {
+            Body::Length(length) => usize::try_from(length).ok(),
+            Body::Chunks | Body::Unknown => None,
+        }
+    }
+}
+
 /// What follows a head on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Body {

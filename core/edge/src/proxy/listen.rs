@@ -256,7 +256,12 @@ impl Listener {
             }
         }
         drop(self.socket);
-        let mut all_gone = pin!(async { while clients.join_next().await.is_some() {} });
+        let mut all_gone = pin!(async {
+            while clients.join_next().await.is_some() {}
+            // What is said last to a client, or still read from it, has its place.
+            let all = u32::try_from(settings.connections).unwrap_or(u32::MAX);
+            let _ = places.acquire_many(all).await;
+        });
         if let Some(mut patience) = self.patience {
             tokio::select! {
                 () = &mut all_gone => return,
@@ -382,8 +387,7 @@ async fn converse(
             return client.leave().await;
         }
         first = false;
-        if exchange::is_for(&client, &head, pair.shared()) {
-            let asked = client.begin_exchange(head.length);
+        if let Some(asked) = exchange::take(&mut client, &head, pair.shared()).await {
             let (lasts, asked) = exchange::carry(&mut client, asked, pair.forward(pool), &settings, &closing).await;
             client.end_exchange(asked);
             if lasts {

@@ -1,9 +1,9 @@
 //! Clients that behave badly are answered or cut within limits, and hurt nobody else.
 
-use super::rig::{Client, Rig, eventually, field, get, long, send};
+use super::rig::{Client, PATIENCE, Rig, eventually, field, get, long, send};
 use lockstep_edge::proxy::{ListenSettings, Listener, ProxySettings};
 use lockstep_policy::Side;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 
 /// A rig that serves side A, with short patience for clients.
@@ -104,6 +104,44 @@ async fn a_chunked_body_arrives() {
     assert_eq!(client.get("/").await.unwrap().status, 200, "the connection goes on");
 }
 
+/// What has come with its head and what comes behind it, of any length, on one connection: each request ends where it ends.
+#[tokio::test]
+async fn bodies_arrive_as_they_were_sent_however_they_come() {
+    let rig = strict().await;
+    let mut client = Client::connect(rig.at).await;
+    let mut sent = Vec::new();
+    for length in [2, 9, 4_000, 16 * 1024 - 1, 16 * 1024, 16 * 1024 + 1, 100_000] {
+        let body = long(length + 16)[..length].to_owned();
+        let post = format!("POST / HTTP/1.1\r\nHost: pair\r\nContent-Length: {length}\r\n\r\n{body}");
+        let head = post.len() - length;
+        // Whole, and the next one with it; the head alone; a part of the body with it.
+        for (parts, pause) in [
+            (vec![post.len()], 0),
+            (vec![head, post.len()], 0),
+            (vec![head, post.len()], 10),
+            (vec![head + 1, post.len()], 10),
+            (vec![head - 1, post.len()], 10),
+        ] {
+            let (mut from, next) = (0, "GET /next HTTP/1.1\r\nHost: pair\r\n\r\n");
+            for &to in &parts {
+                let more = if to == post.len() { next } else { "" };
+                client.send(format!("{}{more}", &post[from..to])).await;
+                from = to;
+                tokio::time::sleep(Duration::from_millis(pause)).await;
+            }
+            for _ in 0..2 {
+                assert_eq!(client.reply().await.unwrap().body, "a", "{length}, {parts:?}, {pause}");
+            }
+            sent.extend([body.clone().into_bytes(), Vec::new()]);
+        }
+    }
+    let seen = rig.a.seen();
+    assert_eq!(seen.len(), sent.len());
+    for (number, (seen, sent)) in seen.iter().zip(&sent).enumerate() {
+        assert!(seen.body == *sent, "request {number}: {} bytes of {}", seen.body.len(), sent.len());
+    }
+}
+
 #[tokio::test]
 async fn long_bodies_arrive_whole_both_ways() {
     let rig = strict().await;
@@ -188,6 +226,19 @@ async fn a_listener_that_closes_lets_requests_end() {
     rig.a.let_go();
     assert_eq!(busy.await.unwrap().unwrap().body, "a");
     tokio::time::timeout(super::rig::PATIENCE, rig.serving).await.unwrap().unwrap();
+}
+
+/// A process that ends when its listeners have must not take along what is said last.
+#[tokio::test]
+async fn a_listener_that_closes_waits_for_what_is_still_read_of_a_client() {
+    let rig = strict().await;
+    rig.refuse(2);
+    let (mut client, begun) = (Client::connect(rig.at).await, Instant::now());
+    client.send("POST / HTTP/1.1\r\nHost: pair\r\nContent-Length: 1000000\r\n\r\nand no more").await;
+    assert_eq!(client.reply().await.unwrap().status, 503);
+    rig.closing.send(true).unwrap();
+    tokio::time::timeout(PATIENCE, rig.serving).await.expect("it is read for a moment only").unwrap();
+    assert!(begun.elapsed() >= Duration::from_millis(950), "{:?}", begun.elapsed());
 }
 
 #[tokio::test]

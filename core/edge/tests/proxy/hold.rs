@@ -1,6 +1,6 @@
 //! Waiting: bounded in number and time, and answered in every case (I6).
 
-use super::rig::{Client, PATIENCE, Reply, Rig, Server, eventually, field, get};
+use super::rig::{Client, PATIENCE, Reply, Rig, Server, WAYS, eventually, field, get};
 use lockstep_edge::proxy::{ListenSettings, ProxySettings};
 use lockstep_policy::{At, Epoch, Side};
 use std::time::{Duration, Instant};
@@ -80,7 +80,7 @@ async fn i6_a_server_that_refuses_connects_is_waited_for() {
     let rig = Rig::new().await;
     rig.a.kill().await;
     rig.serve(Side::A, 1);
-    let held: Vec<_> = (0..20).map(|_| rig.spawn_send("POST", "/", "order".into())).collect();
+    let held: Vec<_> = (0..20).map(|n| rig.spawn_send_by(WAYS[n % 2], "POST", "/", "order".into())).collect();
     eventually("all wait", || rig.pair.totals().held_now == 20).await;
     // Who waits is not at the side: a drain does not wait for them.
     eventually("nothing is in flight", || rig.pair.in_flight(Side::A) == 0).await;
@@ -89,6 +89,7 @@ async fn i6_a_server_that_refuses_connects_is_waited_for() {
         assert_eq!(held.await.unwrap().unwrap().body, "again");
     }
     assert_eq!(again.count(), 20, "each was sent once");
+    assert!(again.seen().iter().all(|seen| seen.body == b"order"));
 }
 
 #[tokio::test]

@@ -5,11 +5,12 @@ use lockstep_pair::{Route, RouteKind};
 use lockstep_policy::{At, Epoch, Side, Sides};
 use std::fmt::Write as _;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener};
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -24,6 +25,39 @@ pub async fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
         }
     });
     assert!(waited.await.is_ok(), "it never came to be that {what}");
+}
+
+/// A socket in front of a server. Killed, it leaves its file behind, as a process does.
+pub struct Front {
+    pub path: PathBuf,
+    passing: JoinHandle<()>,
+}
+
+impl Front {
+    pub fn open(path: &Path, to: SocketAddr) -> Front {
+        let listener = UnixListener::bind(path).unwrap();
+        let passing = tokio::spawn(async move {
+            let mut all = JoinSet::new();
+            loop {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                all.spawn(async move {
+                    let mut server = TcpStream::connect(to).await?;
+                    tokio::io::copy_bidirectional(&mut socket, &mut server).await
+                });
+            }
+        });
+        Front { path: path.to_owned(), passing }
+    }
+
+    /// As a configuration names it.
+    pub fn name(&self) -> String {
+        format!("unix:{}", self.path.display())
+    }
+
+    pub async fn kill(&mut self) {
+        self.passing.abort();
+        assert!((&mut self.passing).await.unwrap_err().is_cancelled());
+    }
 }
 
 /// A request as a server saw it.
@@ -269,12 +303,30 @@ pub async fn get(address: SocketAddr, path: &str) -> Option<Reply> {
     Client::connect(address).await.get(path).await
 }
 
+/// Who carries a request whose short body comes with its head: the edge itself, or pingora where `Connection` says something twice.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    Ours,
+    Pingoras,
+}
+
+pub const WAYS: [Way; 2] = [Way::Ours, Way::Pingoras];
+
 /// Sends a request with a body on a connection of its own.
 pub async fn send(address: SocketAddr, method: &str, path: &str, body: &str) -> Option<Reply> {
+    send_by(Way::Ours, address, method, path, body).await
+}
+
+/// The same, carried by whom the test says.
+pub async fn send_by(way: Way, address: SocketAddr, method: &str, path: &str, body: &str) -> Option<Reply> {
     let mut client = Client::connect(address).await;
-    let head = format!("{method} {path} HTTP/1.1\r\nHost: pair\r\nContent-Length: {}\r\n\r\n", body.len());
+    let stays = match way {
+        Way::Ours => "keep-alive",
+        Way::Pingoras => "keep-alive, keep-alive",
+    };
+    let fields = format!("Host: pair\r\nConnection: {stays}\r\nContent-Length: {}", body.len());
     // One that is refused early may close before it has read all.
-    let _ = client.socket.write_all(format!("{head}{body}").as_bytes()).await;
+    let _ = client.socket.write_all(format!("{method} {path} HTTP/1.1\r\n{fields}\r\n\r\n{body}").as_bytes()).await;
     client.reply().await
 }
 
@@ -368,7 +420,17 @@ impl Rig {
     }
 
     pub fn spawn_send(&self, method: &'static str, path: &'static str, body: String) -> JoinHandle<Option<Reply>> {
+        self.spawn_send_by(Way::Ours, method, path, body)
+    }
+
+    pub fn spawn_send_by(
+        &self,
+        way: Way,
+        method: &'static str,
+        path: &'static str,
+        body: String,
+    ) -> JoinHandle<Option<Reply>> {
         let at = self.at;
-        tokio::spawn(async move { send(at, method, path, &body).await })
+        tokio::spawn(async move { send_by(way, at, method, path, &body).await })
     }
 }

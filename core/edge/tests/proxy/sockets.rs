@@ -1,48 +1,12 @@
 //! Servers on sockets of the file system: what holds of those with an address holds of them.
 
-use super::rig::{Client, Rig, Server, eventually, field, get, send};
+use super::rig::{Client, Front, Rig, Server, Way, eventually, field, get, send, send_by};
 use lockstep_edge::config::{ProxyVersion, UpstreamConfig};
 use lockstep_edge::proxy::{ListenSettings, ProxySettings, Upstream};
 use lockstep_policy::{Epoch, Side, Sides};
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
 use tempfile::TempDir;
-use tokio::net::{TcpStream, UnixListener};
-use tokio::task::{JoinHandle, JoinSet};
-
-/// A socket in front of a server. Killed, it leaves its file behind, as a process does.
-pub struct Front {
-    path: PathBuf,
-    passing: JoinHandle<()>,
-}
-
-impl Front {
-    pub fn open(path: &Path, to: SocketAddr) -> Front {
-        let listener = UnixListener::bind(path).unwrap();
-        let passing = tokio::spawn(async move {
-            let mut all = JoinSet::new();
-            loop {
-                let (mut socket, _) = listener.accept().await.unwrap();
-                all.spawn(async move {
-                    let mut server = TcpStream::connect(to).await?;
-                    tokio::io::copy_bidirectional(&mut socket, &mut server).await
-                });
-            }
-        });
-        Front { path: path.to_owned(), passing }
-    }
-
-    /// As a configuration names it.
-    pub fn name(&self) -> String {
-        format!("unix:{}", self.path.display())
-    }
-
-    async fn kill(&mut self) {
-        self.passing.abort();
-        assert!((&mut self.passing).await.unwrap_err().is_cancelled());
-    }
-}
 
 /// Side A has a socket, side B an address.
 async fn mixed(settings: ProxySettings) -> (Rig, Front, TempDir) {
@@ -63,8 +27,11 @@ async fn requests_go_to_a_socket_by_both_ways_and_follow_a_switch_to_an_address_
             assert_eq!(client.get("/").await.unwrap().body, name);
         }
         assert_eq!(client.get("/long/400000").await.unwrap().body, super::rig::long(400_000), "by splice(2), too");
-        assert_eq!(send(rig.at, "POST", "/", "with a body").await.unwrap().body, name, "pingora's");
-        assert_eq!(send(rig.at, "PUT", "/", "with a body").await.unwrap().body, name, "on the connection that it kept");
+        assert_eq!(send(rig.at, "POST", "/", "with a body").await.unwrap().body, name);
+        for method in ["POST", "PUT"] {
+            let reply = send_by(Way::Pingoras, rig.at, method, "/", "with a body").await;
+            assert_eq!(reply.unwrap().body, name, "the second on the connection that it kept");
+        }
     }
     // Three epochs, each with a connection of the one way and of the other.
     assert_eq!((rig.a.connections(), rig.b.connections()), (4, 2));
@@ -72,7 +39,7 @@ async fn requests_go_to_a_socket_by_both_ways_and_follow_a_switch_to_an_address_
 
 #[tokio::test]
 async fn a_socket_that_refuses_or_is_gone_is_waited_for_as_an_address_is() {
-    for is_gone in [false, true] {
+    for (is_gone, way) in [(false, Way::Ours), (false, Way::Pingoras), (true, Way::Pingoras)] {
         let (rig, mut front, _dir) = mixed(ProxySettings::default()).await;
         rig.serve(Side::A, 1);
         assert_eq!(get(rig.at, "/").await.unwrap().body, "a");
@@ -80,7 +47,7 @@ async fn a_socket_that_refuses_or_is_gone_is_waited_for_as_an_address_is() {
         if is_gone {
             std::fs::remove_file(&front.path).unwrap();
         }
-        let (lean, other) = (rig.spawn_get("/"), rig.spawn_send("POST", "/", "order".to_owned()));
+        let (lean, other) = (rig.spawn_get("/"), rig.spawn_send_by(way, "POST", "/", "order".to_owned()));
         eventually("both wait", || rig.pair.totals().held_now == 2).await;
         eventually("it is told of", || rig.pair.take_traffic().a.refused > 0).await;
         if !is_gone {
@@ -96,7 +63,8 @@ async fn a_socket_that_refuses_or_is_gone_is_waited_for_as_an_address_is() {
 async fn a_request_in_flight_to_a_socket_is_cut_and_sent_again_to_the_other_side() {
     let (rig, _front, _dir) = mixed(ProxySettings::default()).await;
     rig.serve(Side::A, 1);
-    let (read, order) = (rig.spawn_get("/hang"), rig.spawn_send("POST", "/hang", "order".to_owned()));
+    let order = || "order".to_owned();
+    let (read, order) = (rig.spawn_get("/hang"), rig.spawn_send_by(Way::Pingoras, "POST", "/hang", order()));
     eventually("both are at a", || rig.a.count() == 2).await;
     rig.serve(Side::B, 2);
     assert_eq!(rig.pair.cut(Side::A, Epoch(2)), 2);

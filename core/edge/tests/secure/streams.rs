@@ -1,6 +1,6 @@
 //! TLS with the clients, and with the servers, of streams.
 
-use super::rig::{PATIENCE, eventually};
+use super::rig::{Front, PATIENCE, eventually};
 use super::{Pki, connect};
 use lockstep_edge::config::{ListenerTls, OnSwitch, Protocol, ProxyVersion, UpstreamConfig, UpstreamTls};
 use lockstep_edge::proxy::{
@@ -66,7 +66,7 @@ struct Rig {
 
 impl Rig {
     fn new(
-        server: SocketAddr,
+        server: impl ToString,
         streams: StreamSettings,
         upstream: Option<UpstreamConfig>,
         tls: Option<Termination>,
@@ -156,6 +156,11 @@ async fn streams_are_encrypted_again_for_servers_that_are_believed() {
     hears_what_it_says(TcpStream::connect(rig.at).await.unwrap(), "").await;
     let both = Rig::new(there, secured(), Some(to_servers(pki.ca())), Some(ends_here(&pki)));
     hears_what_it_says(connect(&pki.client(&[], None), "pair", both.at).await.unwrap(), "").await;
+    // One on this machine, behind a socket of the file system.
+    let dir = tempfile::tempdir().unwrap();
+    let front = Front::open(&dir.path().join("cti.sock"), there);
+    let local = Rig::new(front.name(), secured(), Some(to_servers(pki.ca())), None);
+    hears_what_it_says(TcpStream::connect(local.at).await.unwrap(), "").await;
     // One whose certificate nobody vouches for is down.
     let rig = Rig::new(there, secured(), Some(to_servers(strangers.ca())), None);
     let mut client = TcpStream::connect(rig.at).await.unwrap();

@@ -1,11 +1,11 @@
 //! TLS and HTTP/2 to the servers: who is believed, and what a switch leaves behind.
 
-use super::rig::{PATIENCE, Rig, Server, eventually, get};
+use super::rig::{Front, PATIENCE, Rig, Server, eventually, get};
 use super::{Pki, Web, ask, connect, page, secured};
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use lockstep_edge::config::{UpstreamConfig, UpstreamTls};
-use lockstep_edge::proxy::{ListenSettings, ProxySettings, Termination, Upstream};
+use lockstep_edge::proxy::{ListenSettings, ProxySettings, Termination, TrafficCounts, Upstream};
 use lockstep_policy::{Epoch, Side, Sides};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -106,14 +106,20 @@ async fn converse(name: &'static str, stream: impl AsyncRead + AsyncWrite + Unpi
 /// A pair of two such servers. The rig's own servers see nothing.
 async fn far(config: &UpstreamConfig, tls: Sides<Option<TlsAcceptor>>) -> (Rig, Far, Far) {
     let (a, b) = (Far::start("a", tls.a).await, Far::start("b", tls.b).await);
-    let servers = Sides { a: vec![a.address.to_string()], b: vec![b.address.to_string()] };
+    let rig = before(config, Sides { a: a.address.to_string(), b: b.address.to_string() }).await;
+    (rig, a, b)
+}
+
+/// The edge before servers of these names.
+async fn before(config: &UpstreamConfig, servers: Sides<String>) -> Rig {
+    let servers = Sides { a: vec![servers.a], b: vec![servers.b] };
     let mut settings = ProxySettings::default();
     settings.hold.max_wait = Duration::from_secs(5);
     let (own, other) = (Server::start("a").await, Server::start("b").await);
     let listen = ListenSettings { prior_knowledge: true, ..ListenSettings::default() };
     let rig = Rig::of(own, other, servers, settings, listen);
     rig.pair.set_upstream(Upstream::open(config).unwrap());
-    (rig, a, b)
+    rig
 }
 
 fn http2(tls: Option<UpstreamTls>) -> UpstreamConfig {
@@ -182,6 +188,44 @@ async fn what_is_spoken_is_agreed_on_with_tls_and_known_without() {
     rig.serve(Side::A, 1);
     assert_eq!(get(rig.at, "/").await.unwrap().status, 200);
     assert_eq!(a.notes.schemes.lock().unwrap()[0], "http://pair/");
+}
+
+/// A socket of the file system is this machine's: its server shows a certificate for `localhost`, or for the name that is configured.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_on_a_socket_is_spoken_to_as_one_with_an_address() {
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    let [local, named] = ["localhost", "side.example"].map(|name| pki.issue(&format!("{name}.pem"), &[name]));
+    let tls = |name: Option<&str>| {
+        let name = name.map(str::to_owned);
+        Some(UpstreamTls { ca: Some(pki.ca()), name, certificate: None, insecure: false })
+    };
+    let shows = |certificate: &std::path::Path| Some(pki.server(certificate, &["h2"], false));
+    for (server, asked, believed) in [
+        (shows(&local), tls(None), true),
+        (shows(&named), tls(Some("side.example")), true),
+        (shows(&named), tls(None), false),
+        (None, None, true),
+    ] {
+        let (a, b) = (Far::start("a", server).await, Far::start("b", None).await);
+        let front = Front::open(&dir.path().join("app.sock"), a.address);
+        let rig = before(&http2(asked.clone()), Sides { a: front.name(), b: b.address.to_string() }).await;
+        rig.serve(Side::A, 1);
+        if believed {
+            for _ in 0..3 {
+                assert_eq!(get(rig.at, "/").await.unwrap().status, 200, "{asked:?}");
+            }
+            assert_eq!((a.count(), a.connections()), (3, 1), "{asked:?}: they share one connection");
+            rig.hold(2);
+            eventually("nothing is open at the old side", || a.open() == 0).await;
+        } else {
+            let waits = tokio::spawn(get(rig.at, "/"));
+            eventually("it waits", || rig.pair.totals().held_now == 1).await;
+            eventually("it was tried", || rig.pair.take_traffic().a != TrafficCounts::default()).await;
+            waits.abort();
+            assert_eq!(a.count(), 0, "{asked:?}");
+        }
+        std::fs::remove_file(front.path).unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,7 +4,7 @@
 //! each request's time (`--log-file`). wrk and, for HTTP/2, h2load without a rate ask again as soon as they are answered.
 
 use crate::processes::pinned;
-use crate::work::{Way, Work};
+use crate::work::{WORKS, Way, Work};
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -47,7 +47,12 @@ pub struct Load {
 
 impl Load {
     pub fn new(dir: &Path, processors: String) -> Load {
-        std::fs::write(dir.join("report.lua"), REPORT).unwrap();
+        std::fs::write(dir.join(script(0)), REPORT).unwrap();
+        for body in WORKS.iter().map(|work| work.body).filter(|body| *body > 0) {
+            let post = format!("wrk.method = 'POST'\nwrk.body = string.rep('x', {body})\n{REPORT}");
+            std::fs::write(dir.join(script(body)), post).unwrap();
+            std::fs::write(dir.join(posted(body)), "x".repeat(body)).unwrap();
+        }
         Load { dir: dir.to_owned(), processors, said: Mutex::default() }
     }
 
@@ -97,9 +102,11 @@ impl Load {
         if work.fresh {
             words.extend(["--header".to_owned(), "Connection: close".to_owned()]);
         }
-        self.note("wrk", &words, work);
+        let script = script(work.body);
+        let said = if work.body > 0 { vec![format!("--script={script}")] } else { Vec::new() };
+        self.note("wrk", &[&words[..], &said].concat(), work);
         let mut command = pinned(&self.processors, "wrk");
-        command.args(&words).arg("--script").arg(self.dir.join("report.lua")).arg(url(work, to));
+        command.args(&words).arg("--script").arg(self.dir.join(script)).arg(url(work, to));
         let text = output(command);
         let line = text.lines().find_map(|line| line.strip_prefix("found "))?;
         let numbers: Vec<f64> = line.split(' ').filter_map(|number| number.parse().ok()).collect();
@@ -127,11 +134,15 @@ impl Load {
 
     fn h2load(&self, work: &Work, to: SocketAddr, words: &[String], log: Option<&Path>) -> Option<Outcome> {
         let protocol = if work.way == Way::H2 { "--npn-list=h2" } else { "--h1" };
+        let mut said = vec![protocol.to_owned()];
+        if work.body > 0 {
+            said.push(format!("--data={}", posted(work.body)));
+        }
         if log.is_some() || work.way == Way::H2 {
-            self.note("h2load", &[words, &[protocol.to_owned()]].concat(), work);
+            self.note("h2load", &[words, &said].concat(), work);
         }
         let mut command = pinned(&self.processors, "h2load");
-        command.args(words).args([protocol, "--connection-active-timeout=60s"]);
+        command.current_dir(&self.dir).args(words).args(said).arg("--connection-active-timeout=60s");
         if let Some(log) = log {
             command.arg(format!("--log-file={}", log.display()));
         }
@@ -155,6 +166,16 @@ impl Load {
         let line = format!("{program} {} {}://…{}", words.join(" "), work.scheme(), work.path);
         self.said.lock().unwrap().insert(line);
     }
+}
+
+/// What wrk is told.
+fn script(body: usize) -> String {
+    if body == 0 { "report.lua".to_owned() } else { format!("post-{body}.lua") }
+}
+
+/// The file whose text h2load posts.
+fn posted(body: usize) -> String {
+    format!("{body}-bytes")
 }
 
 fn url(work: &Work, to: SocketAddr) -> String {

@@ -21,6 +21,8 @@ pub struct Work {
     pub way: Way,
     /// What is fetched.
     pub path: &'static str,
+    /// Bytes that come with each request, as a POST; 0: it is a GET.
+    pub body: usize,
     /// Each request on a connection of its own.
     pub fresh: bool,
     /// Requests a second, where a rate is given; 0: it is measured at saturation only.
@@ -39,12 +41,22 @@ pub const LARGE: &str = "/1m";
 /// For streams.
 pub const HUGE: &str = "/16m";
 
-const BASE: Work =
-    Work { name: "", way: Way::Plain, path: SMALL, fresh: false, rate: 0, clients: 50, cost: None, throughput: None };
+const BASE: Work = Work {
+    name: "",
+    way: Way::Plain,
+    path: SMALL,
+    body: 0,
+    fresh: false,
+    rate: 0,
+    clients: 50,
+    cost: None,
+    throughput: None,
+};
 
 /// All of it.
-pub const WORKS: [Work; 11] = [
+pub const WORKS: [Work; 12] = [
     Work { name: "2 B, keep-alive", rate: 3_000, cost: Some(1.3), throughput: Some(0.65), ..BASE },
+    Work { name: "POST of 500 B, keep-alive", body: 500, rate: 3_000, ..BASE },
     Work { name: "16 KB, keep-alive", path: MIDDLE, rate: 2_000, ..BASE },
     Work { name: "1 MB, keep-alive", path: LARGE, rate: 150, clients: 30, cost: Some(0.9), ..BASE },
     Work { name: "2 B, new connection each", fresh: true, rate: 1_500, cost: Some(1.3), ..BASE },

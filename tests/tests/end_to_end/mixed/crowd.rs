@@ -168,14 +168,22 @@ async fn ask(stream: &mut Stream, path: &str, more: &str) -> io::Result<Head> {
     Ok(Head { status: status.ok_or(ErrorKind::InvalidData)?, fields })
 }
 
-/// A good answer, with its body.
-async fn get(stream: &mut Stream, path: &str) -> io::Result<(Side, Vec<u8>)> {
+/// A good answer.
+struct Page {
+    side: Side,
+    body: Vec<u8>,
+    /// The connection ends with it.
+    is_last: bool,
+}
+
+async fn get(stream: &mut Stream, path: &str) -> io::Result<Page> {
     let head = ask(stream, path, "").await?;
     let length = head.fields.get("content-length").and_then(|length| length.parse().ok());
     let mut body = vec![0; length.ok_or_else(|| io::Error::other("an answer without a length"))?];
     timeout(PATIENCE, stream.read_exact(&mut body)).await??;
+    let is_last = head.fields.get("connection").is_some_and(|connection| connection == "close");
     match head.status {
-        200 => Ok((head.side()?, body)),
+        200 => Ok(Page { side: head.side()?, body, is_last }),
         status => Err(io::Error::other(format!("status {status}: {}", String::from_utf8_lossy(&body)))),
     }
 }
@@ -186,8 +194,11 @@ async fn poll(book: Arc<Mutex<Book>>, wait: Duration) {
     let polled = async {
         let mut stream = connect(80).await?;
         loop {
-            let (side, _) = get(&mut stream, &path).await?;
-            read(&book).polls[side] += 1;
+            let page = get(&mut stream, &path).await?;
+            read(&book).polls[page.side] += 1;
+            if page.is_last {
+                return Ok(());
+            }
         }
     };
     let ended: io::Result<()> = polled.await;
@@ -202,11 +213,14 @@ async fn download(book: Arc<Mutex<Book>>) {
     let downloaded = async {
         let mut stream = connect(80).await?;
         loop {
-            let (side, body) = get(&mut stream, &format!("/file?bytes={DOWNLOAD}")).await?;
-            if body != wanted {
+            let page = get(&mut stream, &format!("/file?bytes={DOWNLOAD}")).await?;
+            if page.body != wanted {
                 return Err(io::Error::other("another file than was asked for"));
             }
-            read(&book).downloads[side] += 1;
+            read(&book).downloads[page.side] += 1;
+            if page.is_last {
+                return Ok(());
+            }
         }
     };
     let ended: io::Result<()> = downloaded.await;
@@ -220,7 +234,7 @@ async fn download(book: Arc<Mutex<Book>>) {
 async fn line(book: Arc<Mutex<Book>>, port: u16) {
     let begun = async {
         let mut stream = connect(port).await?;
-        let (side, _) = get(&mut stream, "/line").await?;
+        let side = get(&mut stream, "/line").await?.side;
         Ok((stream, side))
     };
     let begun: io::Result<(Stream, Side)> = begun.await;

@@ -38,7 +38,7 @@ const LINES_RESET: u16 = 2012;
 #[test]
 fn a_planned_switch_serves_everybody() {
     in_a_world_of_its_own(|dir| {
-        let bed = bed(dir);
+        let bed = bed(dir, "lan");
         let client = Stream::start_to(dir, "client", vip(), &["--rate", RATE, "--post-every", "10"]);
         let crowd = crowd();
         all_are_at(&crowd, A);
@@ -51,13 +51,7 @@ fn a_planned_switch_serves_everybody() {
         println!("the switch took {switched:?}, and all were back after {:?}", begun.elapsed());
         none_left(&bed, A);
 
-        let book = crowd.book();
-        // What finishes is cut with what else is left when the old side has stood down: `leftover` is "cut".
-        only(&book, 80, End::Told(1012), SOCKETS_CLOSE);
-        only(&book, RESET, End::Reset, SOCKETS_RESET);
-        only(&book, FINISH, End::Told(1012), SOCKETS_FINISH);
-        only(&book, LINES_CLOSE, End::Fin, LINES_EACH);
-        only(&book, LINES_RESET, End::Reset, LINES_EACH);
+        each_by_its_listeners_word(&crowd.book());
         goes_on(&crowd, &before);
         assert_eq!(crowd.book().failures, BTreeMap::new(), "no poll and no download has failed");
         client.finish(&bed).nothing_lost();
@@ -67,7 +61,7 @@ fn a_planned_switch_serves_everybody() {
 #[test]
 fn a_killed_application_costs_nobody_more_than_what_was_half_done() {
     in_a_world_of_its_own(|dir| {
-        let bed = bed(dir);
+        let bed = bed(dir, "lan");
         // A request that is not idempotent must not be sent twice: those that were with the dead would be lost.
         let client = Stream::start_to(dir, "client", vip(), &["--rate", RATE]);
         let crowd = crowd();
@@ -101,8 +95,37 @@ fn a_killed_application_costs_nobody_more_than_what_was_half_done() {
     });
 }
 
+/// What lasts stays with the process before, which tells it of the switch that another process makes.
+#[test]
+fn an_upgrade_disturbs_nobody_and_a_switch_after_it_reaches_everybody() {
+    in_a_world_of_its_own(|dir| {
+        // A busy machine may take longer than the LAN profile's lease to connect the agents anew.
+        let mut bed = bed(dir, "default");
+        let client = Stream::start_to(dir, "client", vip(), &["--rate", RATE, "--post-every", "10"]);
+        let crowd = crowd();
+        all_are_at(&crowd, A);
+        let (code, said) = bed.type_as("eva", &["upgrade"]);
+        assert_eq!(code, 0, "{said}");
+        // Once where they were, and once at the process that goes on.
+        all_are_at(&crowd, A);
+        all_are_at(&crowd, A);
+        let before = crowd.book();
+        assert_eq!(before.ends, BTreeMap::new(), "nothing that lasts has ended");
+        assert!(!bed.edge_has_ended(), "the process before has it");
+
+        bed.switch(B);
+        all_are_at(&crowd, B);
+        none_left(&bed, A);
+        until("the process before to end", || bed.edge_has_ended().then_some(()));
+        each_by_its_listeners_word(&crowd.book());
+        goes_on(&crowd, &before);
+        assert_eq!(crowd.book().failures, BTreeMap::new(), "no poll and no download has failed");
+        client.finish(&bed).nothing_lost();
+    });
+}
+
 /// A pair that serves, with servers for streams beside its own, and listeners of several words.
-fn bed(dir: &Path) -> Bed {
+fn bed(dir: &Path, profile: &str) -> Bed {
     let policy = "first_server_auto_restart_as_active = false";
     let mut bed = Bed::with_policy(dir, policy);
     let listener = |port: u16, more: &str| format!("[[pair.listener]]\nlisten = [\"{VIP}:{port}\"]\n{more}\n");
@@ -114,7 +137,7 @@ fn bed(dir: &Path) -> Bed {
     ];
     // All that was closed, reset and cut comes back within the hold, and finds room. Downloads have time to end, and polls have not.
     let hold = "[pair.hold]\nmax_requests = 5000\n[pair.handover]\ndrain = \"3s\"\n";
-    let edge = configuration::edge(dir, policy);
+    let edge = configuration::edge(dir, policy).replace("profile = \"lan\"", &format!("profile = {profile:?}"));
     let edge = edge.replace("[pair.policy]", &format!("{}{hold}[pair.policy]", listeners.concat()));
     let pools = [A, B].map(|side| format!("[pair.{side}.pools]\nlines = [\"{}:{LINES}\"]\n", address(side))).concat();
     bed.configure_edge(&format!("{edge}\n{pools}"));
@@ -173,6 +196,16 @@ fn lines_at(side: Side) -> usize {
     // 02 is a probe's, which knocks at a node that is out of reach; 06 is nothing but the memory of one that has ended.
     let is_open = |state: &&str| !["02", "06"].contains(state);
     lines.filter(|fields| fields.get(2) == Some(&remote.as_str()) && fields.get(3).is_some_and(is_open)).count()
+}
+
+/// All that lasted at side A has ended at a planned switch.
+fn each_by_its_listeners_word(book: &Book) {
+    // What finishes is cut with what else is left when the old side has stood down: `leftover` is "cut".
+    only(book, 80, End::Told(1012), SOCKETS_CLOSE);
+    only(book, RESET, End::Reset, SOCKETS_RESET);
+    only(book, FINISH, End::Told(1012), SOCKETS_FINISH);
+    only(book, LINES_CLOSE, End::Fin, LINES_EACH);
+    only(book, LINES_RESET, End::Reset, LINES_EACH);
 }
 
 /// All that lasted at a port and at side A has ended, in this one way.

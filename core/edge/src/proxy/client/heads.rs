@@ -14,9 +14,13 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
+
+/// Many programs write a request's head and its body one right after the other.
+const MOMENT: Duration = Duration::from_millis(2);
 
 /// Why no further head comes.
 #[derive(Debug)]
@@ -155,7 +159,27 @@ impl Client {
         Poll::Ready(Ok(read))
     }
 
-    /// Takes the head that has come; nobody else will read it.
+    /// Whether so many bytes have come, or come in a moment.
+    pub(in crate::proxy) async fn has_come(&mut self, bytes: usize) -> bool {
+        let mut deadline = None;
+        poll_fn(|cx| {
+            while self.ahead.len() < bytes {
+                match self.poll_read_ahead(cx) {
+                    Poll::Ready(Ok(1..)) => {}
+                    // Who reads on finds out what is wrong.
+                    Poll::Ready(_) => return Poll::Ready(false),
+                    Poll::Pending => {
+                        let deadline = *deadline.get_or_insert_with(|| Instant::now() + MOMENT);
+                        return self.alarm.poll(cx, deadline).map(|()| false);
+                    }
+                }
+            }
+            Poll::Ready(true)
+        })
+        .await
+    }
+
+    /// Takes bytes that have come; nobody else will read them.
     pub(in crate::proxy) fn take(&mut self, length: usize) -> BytesMut {
         self.ahead.split_to(length)
     }

@@ -1,12 +1,13 @@
 //! What an exchange of our own (`exchange`) reads and writes past pingora.
 
-use super::Client;
 use super::open::Open;
+use super::{Client, READ_STEP};
 use crate::proxy::answer::Said;
 use crate::proxy::exchange::{Alarm, AnswerHead, Asked, Framing, Portion, Taker, gone};
 use crate::proxy::outline::Outline;
 use crate::proxy::settings::ListenSettings;
 use crate::proxy::stream::Between;
+use bytes::{Bytes, BytesMut};
 use http::Version;
 use pingora_core::{Error, Result};
 use rustix::net::sockopt;
@@ -23,11 +24,16 @@ impl Client {
         (&self.ahead[..length], &self.outline)
     }
 
-    /// Takes the head of a request without a body.
-    pub(in crate::proxy) fn begin_exchange(&mut self, length: usize) -> Asked {
+    /// Takes a request that has come: a head, and a body of these lengths.
+    pub(in crate::proxy) fn begin_exchange(&mut self, head: usize, body: usize) -> Asked {
         self.open = Open::Bytes(0);
-        let head = self.take(length);
-        Asked { head, outline: std::mem::take(&mut self.outline), heard: std::mem::take(&mut self.heard) }
+        let head = self.take(head);
+        let body = if body == 0 { Bytes::new() } else { self.take(body).freeze() };
+        if body.len() > READ_STEP && self.ahead.is_empty() {
+            // The next request hardly needs as much room.
+            self.ahead = BytesMut::new();
+        }
+        Asked { head, outline: std::mem::take(&mut self.outline), body, heard: std::mem::take(&mut self.heard) }
     }
 
     /// Gives back what was taken to be used again.

@@ -178,17 +178,18 @@ impl<T: Taker> Exchange<'_, T> {
         lines.write(&mut text, false);
         text.extend_from_slice(b"\r\n");
         self.forward.sends(passage)?;
-        self.write(linked, &text).await
+        let body = self.body.clone();
+        self.write(linked, Portion::new([&text, &body, b""], true)).await
     }
 
     /// Writes to the server.
-    async fn write(&mut self, linked: &mut Linked, bytes: &[u8]) -> Result<()> {
+    async fn write(&mut self, linked: &mut Linked, mut portion: Portion<'_>) -> Result<()> {
         let within = self.forward.pair.settings.write_timeout;
-        let (mut gone, mut deadline) = (0, None);
+        let mut deadline = None;
         poll_fn(|cx| {
-            while gone < bytes.len() {
-                match Pin::new(&mut linked.socket).poll_write(cx, &bytes[gone..]) {
-                    Poll::Ready(Ok(some @ 1..)) => gone += some,
+            while !portion.is_gone() {
+                match Pin::new(&mut linked.socket).poll_write_vectored(cx, &portion.left()) {
+                    Poll::Ready(Ok(some @ 1..)) => portion.goes(some),
                     Poll::Ready(Ok(_)) => return Poll::Ready(Err(Error::new_up(ErrorType::WriteError))),
                     Poll::Ready(Err(error)) => {
                         let error = Error::because(ErrorType::WriteError, "to a server", error);

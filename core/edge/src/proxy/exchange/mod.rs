@@ -1,7 +1,8 @@
 //! A request and its answer, carried by ourselves: what most requests need, at the price of reading and writing each byte once.
 //!
 //! That is HTTP/1.1 and HTTP/2 with clients, with or without TLS, and HTTP/1.1 in the clear with servers. What is rare, and what is
-//! large in code, pingora carries, on the same connection of the client's (`listen`, `h2`). Both follow the same rules (`passage`).
+//! large in code, pingora carries, on the same connection of the client's (`listen`, `h2`): bodies that do not come with their heads are.
+//! Both follow the same rules (`passage`).
 //!
 //! - `taker`: whoever is given an answer, a connection of HTTP/1 or a stream of HTTP/2.
 //! - `course`: one attempt's way from the request's first byte to the answer's last.
@@ -22,7 +23,7 @@ pub(super) use shelf::Shelf;
 pub(super) use taker::{Portion, Taker, gone};
 
 use super::client::Client;
-use super::head::{Body, Head};
+use super::head::Head;
 use super::links::Linked;
 use super::outline::{Line, Outline, values};
 use super::pair::Shared;
@@ -32,7 +33,7 @@ use super::seen::Carried;
 use super::sessions::{SessionRoom, Visit};
 use super::settings::ListenSettings;
 use crate::address::Address;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use http::{Method, Version};
 use lockstep_policy::At;
 use pingora_core::{Error, ErrorType, Result};
@@ -42,11 +43,16 @@ use std::ops::Range;
 use std::sync::Arc;
 use tokio::sync::watch;
 
-/// A request's head, with what is used again by one request after the other.
+/// A body up to here is carried here, where it comes with its head: no server waits for it, and it is at hand to be sent again.
+const BODY_MAX: usize = 16 * 1024;
+
+/// A request, with what is used again by one request after the other.
 #[derive(Debug, Default)]
 pub(super) struct Asked {
     pub(super) head: BytesMut,
     pub(super) outline: Outline,
+    /// All of it.
+    pub(super) body: Bytes,
     /// Room for the lines of an answer's head.
     pub(super) heard: Vec<Line>,
 }
@@ -59,6 +65,7 @@ struct Exchange<'c, T> {
     closing: &'c watch::Receiver<bool>,
     head: BytesMut,
     outline: Outline,
+    body: Bytes,
     method: Method,
     /// The client wants its connection to last.
     lasts: bool,
@@ -72,14 +79,15 @@ struct Exchange<'c, T> {
     sent: u64,
 }
 
-/// Whether a request is carried here.
-pub(super) fn is_for(client: &Client, head: &Head, pair: &Shared) -> bool {
+/// Takes a request that is carried here; one whose body takes its time is not.
+pub(super) async fn take(client: &mut Client, head: &Head, pair: &Shared) -> Option<Asked> {
+    let body = head.body_length().filter(|body| *body <= BODY_MAX)?;
     let (bytes, outline) = client.outlined(head.length);
-    head.body == Body::Length(0)
-        && is_for_pair(pair)
+    let is_plain = is_for_pair(pair)
         && is_plain_target(outline.target.within(bytes))
         && is_plain_connection(&outline.lines, bytes)
-        && values(&outline.lines, bytes, "expect").next().is_none()
+        && values(&outline.lines, bytes, "expect").next().is_none();
+    (is_plain && client.has_come(head.length + body).await).then(|| client.begin_exchange(head.length, body))
 }
 
 /// Whether requests of a pair are carried here.
@@ -102,7 +110,7 @@ fn is_plain_connection(lines: &[Line], bytes: &[u8]) -> bool {
     said.next().is_none_or(is_plain) && said.next().is_none()
 }
 
-/// Carries a request without a body. True: another one may follow on the client's connection.
+/// Carries a request. True: another one may follow on the client's connection.
 pub(super) async fn carry<T: Taker>(
     client: &mut T,
     asked: Asked,
@@ -116,10 +124,11 @@ pub(super) async fn carry<T: Taker>(
     if let Err(error) = &done {
         exchange.fail(&mut passage, error).await;
     }
-    let carried = Carried { status: passage.status, received: 0, sent: exchange.sent };
+    let received = exchange.body.len() as u64;
+    let carried = Carried { status: passage.status, received, sent: exchange.sent };
     forward.over(&mut passage, &exchange, carried, done.as_ref().err().map(|error| &**error));
     let Exchange { head, outline, heard, .. } = exchange;
-    (done.unwrap_or(false), Asked { head, outline, heard })
+    (done.unwrap_or(false), Asked { head, outline, heard, body: Bytes::new() })
 }
 
 impl<'c, T: Taker> Exchange<'c, T> {
@@ -130,7 +139,7 @@ impl<'c, T: Taker> Exchange<'c, T> {
         limits: &'c ListenSettings,
         closing: &'c watch::Receiver<bool>,
     ) -> Exchange<'c, T> {
-        let Asked { head, outline, heard } = asked;
+        let Asked { head, outline, body, heard } = asked;
         let method = Method::from_bytes(outline.method.within(&head)).unwrap_or_default();
         let lasts = match values(&outline.lines, &head, "connection").next() {
             Some(said) => said.eq_ignore_ascii_case(b"keep-alive"),
@@ -143,6 +152,7 @@ impl<'c, T: Taker> Exchange<'c, T> {
             closing,
             head,
             outline,
+            body,
             method,
             lasts,
             heard,

@@ -1,5 +1,6 @@
 //! A server that does as it is told.
 
+use crate::rig::field;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
@@ -61,9 +62,9 @@ impl Told {
         socket.set_nodelay(true).unwrap();
         let mut buffer = Vec::new();
         loop {
-            while let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
-                let head = String::from_utf8_lossy(&buffer[..at + 4]).into_owned();
-                buffer.drain(..at + 4);
+            while let Some(at) = whole(&buffer) {
+                let head = String::from_utf8_lossy(&buffer[..at]).into_owned();
+                buffer.drain(..at);
                 let is_told = head.contains(" /told");
                 self.seen.lock().unwrap().push((number, head));
                 if !is_told {
@@ -93,6 +94,14 @@ impl Told {
             }
         }
     }
+}
+
+/// Where a request ends, when all of it has come.
+fn whole(bytes: &[u8]) -> Option<usize> {
+    let head = bytes.windows(4).position(|four| four == b"\r\n\r\n")? + 4;
+    let length = field(&String::from_utf8_lossy(&bytes[..head]), "content-length");
+    let end = head + length.map_or(0, |length| length.parse().unwrap());
+    (bytes.len() >= end).then_some(end)
 }
 
 async fn give(socket: &mut TcpStream, answer: &[u8], how: How) {

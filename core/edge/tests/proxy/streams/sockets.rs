@@ -1,8 +1,7 @@
 //! Streams to servers on sockets of the file system.
 
-use super::super::sockets::Front;
 use super::{End, Rig, Server, word};
-use crate::rig::eventually;
+use crate::rig::{Front, eventually};
 use lockstep_edge::config::OnSwitch;
 use lockstep_edge::proxy::ProxySettings;
 use lockstep_policy::{Side, Sides};
