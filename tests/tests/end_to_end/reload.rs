@@ -14,11 +14,9 @@ const MORE: u16 = 8081;
 const TAKEN: u16 = 8082;
 const METRICS: &str = "127.0.0.1:7481";
 
-/// The bed's configuration; the lease is the vendor-paced one, which a busy machine keeps too.
+/// The bed's configuration.
 fn configuration(dir: &Path, edge: &str, pair: &str, policy: &str) -> String {
-    // No busy machine makes probes fail: nobody is to move here but by an order.
-    let unhurried = "profile = \"default\"\n[pair.detect]\ntimeout = \"3s\"\nfailures = 9";
-    let text = configuration::edge(dir, policy).replace("profile = \"lan\"", unhurried);
+    let text = configuration::calm(&configuration::edge(dir, policy));
     text.replacen("\n[[pair]]", &format!("\n{edge}\n[[pair]]"), 1).replacen(
         "[pair.policy]",
         &format!("{pair}\n[pair.policy]"),

@@ -62,10 +62,11 @@ fn issue(dir: &Path, name: &str, days: &str) -> PathBuf {
 
 /// A pair with listeners of TLS, and one of HTTP/2 without.
 pub(crate) fn ready(dir: &Path) -> Bed {
-    ready_with(dir, "lan")
+    ready_with(dir, |edge| edge)
 }
 
-fn ready_with(dir: &Path, profile: &str) -> Bed {
+/// Configured otherwise as `change` says.
+fn ready_with(dir: &Path, change: impl Fn(String) -> String) -> Bed {
     make_authority(dir);
     let [first, second] = NAMES.map(|name| issue(dir, name, "30"));
     issue(dir, "client", "30");
@@ -85,8 +86,7 @@ h2c = true
 "#,
         ca = dir.join("ca.pem"),
     );
-    let text = configuration::edge(dir, "first_server_auto_restart_as_active = false");
-    let text = text.replace("profile = \"lan\"", &format!("profile = {profile:?}"));
+    let text = change(configuration::edge(dir, "first_server_auto_restart_as_active = false"));
     bed.configure_edge(&(text + &listeners));
     bed.start();
     bed
@@ -183,8 +183,7 @@ fn a_planned_switch_and_a_killed_application_lose_nothing() {
 #[test]
 fn an_upgrade_loses_nothing_of_clients_by_tls_and_http2() {
     in_a_world_of_its_own(|dir| {
-        // A busy machine may take longer than the LAN profile's lease to connect the agents anew.
-        let mut bed = ready_with(dir, "default");
+        let mut bed = ready_with(dir, |edge| configuration::calm(&edge));
         let (cti, epoch) = (bed.cti(A), bed.pair().unwrap().active.unwrap().epoch);
         let clients = curls(dir);
         let let_flow = || clients.iter().for_each(|(curl, _)| curl.let_flow(100));

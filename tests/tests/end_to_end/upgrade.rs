@@ -16,16 +16,13 @@ const STAYS: &str = "first_server_auto_restart_as_active = false";
 /// The VIP's port for streams, which end when their side loses the role.
 const STREAMS: u16 = 2011;
 
-/// A bed with a listener for streams. The lease is the vendor-paced one: a busy machine may take longer than the LAN profile's 600 ms to
-/// start a process.
+/// A bed with a listener for streams.
 fn bed(dir: &Path, edge: &str) -> Bed {
     let bed = Bed::new(dir);
-    let text = configuration::edge(dir, STAYS).replace("profile = \"lan\"", "profile = \"default\"");
+    let text = configuration::calm(&configuration::edge(dir, STAYS));
     let listener = format!("[[pair.listener]]\nlisten = [\"{VIP}:{STREAMS}\"]\nprotocol = \"tcp\"\n[pair.policy]");
     // Who is idle leaves the old process by then; its client has connections that it hardly needs.
-    // And no busy machine makes probes fail: nobody is to move here but by an order.
-    let listener =
-        format!("[pair.detect]\ntimeout = \"3s\"\nfailures = 9\n[pair.limits]\nidle_timeout = \"8s\"\n{listener}");
+    let listener = format!("[pair.limits]\nidle_timeout = \"8s\"\n{listener}");
     let text = text.replacen("\n[[pair]]", &format!("\n{edge}\n[[pair]]"), 1).replacen("[pair.policy]", &listener, 1);
     bed.configure_edge(&text);
     bed

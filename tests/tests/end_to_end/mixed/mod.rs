@@ -38,7 +38,7 @@ const LINES_RESET: u16 = 2012;
 #[test]
 fn a_planned_switch_serves_everybody() {
     in_a_world_of_its_own(|dir| {
-        let bed = bed(dir, "lan");
+        let bed = bed(dir, |edge| edge);
         let client = Stream::start_to(dir, "client", vip(), &["--rate", RATE, "--post-every", "10"]);
         let crowd = crowd();
         all_are_at(&crowd, A);
@@ -61,7 +61,7 @@ fn a_planned_switch_serves_everybody() {
 #[test]
 fn a_killed_application_costs_nobody_more_than_what_was_half_done() {
     in_a_world_of_its_own(|dir| {
-        let bed = bed(dir, "lan");
+        let bed = bed(dir, |edge| edge);
         // A request that is not idempotent must not be sent twice: those that were with the dead would be lost.
         let client = Stream::start_to(dir, "client", vip(), &["--rate", RATE]);
         let crowd = crowd();
@@ -99,8 +99,7 @@ fn a_killed_application_costs_nobody_more_than_what_was_half_done() {
 #[test]
 fn an_upgrade_disturbs_nobody_and_a_switch_after_it_reaches_everybody() {
     in_a_world_of_its_own(|dir| {
-        // A busy machine may take longer than the LAN profile's lease to connect the agents anew.
-        let mut bed = bed(dir, "default");
+        let mut bed = bed(dir, |edge| configuration::calm(&edge));
         let client = Stream::start_to(dir, "client", vip(), &["--rate", RATE, "--post-every", "10"]);
         let crowd = crowd();
         all_are_at(&crowd, A);
@@ -124,8 +123,8 @@ fn an_upgrade_disturbs_nobody_and_a_switch_after_it_reaches_everybody() {
     });
 }
 
-/// A pair that serves, with servers for streams beside its own, and listeners of several words.
-fn bed(dir: &Path, profile: &str) -> Bed {
+/// A pair that serves, with servers for streams beside its own, and listeners of several words; configured otherwise as `change` says.
+fn bed(dir: &Path, change: impl Fn(String) -> String) -> Bed {
     let policy = "first_server_auto_restart_as_active = false";
     let mut bed = Bed::with_policy(dir, policy);
     let listener = |port: u16, more: &str| format!("[[pair.listener]]\nlisten = [\"{VIP}:{port}\"]\n{more}\n");
@@ -137,7 +136,7 @@ fn bed(dir: &Path, profile: &str) -> Bed {
     ];
     // All that was closed, reset and cut comes back within the hold, and finds room. Downloads have time to end, and polls have not.
     let hold = "[pair.hold]\nmax_requests = 5000\n[pair.handover]\ndrain = \"3s\"\n";
-    let edge = configuration::edge(dir, policy).replace("profile = \"lan\"", &format!("profile = {profile:?}"));
+    let edge = change(configuration::edge(dir, policy));
     let edge = edge.replace("[pair.policy]", &format!("{}{hold}[pair.policy]", listeners.concat()));
     let pools = [A, B].map(|side| format!("[pair.{side}.pools]\nlines = [\"{}:{LINES}\"]\n", address(side))).concat();
     bed.configure_edge(&format!("{edge}\n{pools}"));
