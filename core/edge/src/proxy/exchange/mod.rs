@@ -1,7 +1,7 @@
 //! A request and its answer, carried by ourselves: what most requests need, at the price of reading and writing each byte once.
 //!
 //! That is HTTP/1.1 and HTTP/2 with clients, with or without TLS, and HTTP/1.1 in the clear with servers. What is rare, and what is
-//! large in code, pingora carries, on the same connection of the client's (`listen`, `h2`): bodies that do not come with their heads are.
+//! large in code, pingora carries, on the same connection of the client's (`listen`, `h2`): a body that does not come with its head, say.
 //! Both follow the same rules (`passage`).
 //!
 //! - `taker`: whoever is given an answer, a connection of HTTP/1 or a stream of HTTP/2.
